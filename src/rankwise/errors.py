@@ -1,0 +1,16 @@
+"""The errors that speak to a person: one sentence, exit code 2, no traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RankwiseError(Exception):
+    """Something the user can mend; the message says what, where, expected, found, what to do."""
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return "did you mean 'x'? valid: a, b, c" for a wrong name."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"{hint}valid: {', '.join(names) or 'none'}"

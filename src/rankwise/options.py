@@ -1,0 +1,12 @@
+"""The command-line options that several stages share, declared once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="Section file cut from params.yaml.")]
+ComputeFile = Annotated[Path, typer.Option("--compute", help="Section file 'compute'.")]
+ModelFile = Annotated[Path, typer.Option("--model", help="Manifest of the dense model.")]
+FactorFiles = Annotated[list[Path], typer.Option("--factors", help="Factors of a block; repeat.")]
+OutFile = Annotated[Path, typer.Option("--out", help="File to write.")]

@@ -1,0 +1,232 @@
+"""The sections of params.yaml, typed: every key with its default, unit and sentence.
+
+A stage never reads params.yaml. It reads ``data/params/<section>.json`` with `read_section`: one
+section, defaults filled in. How the whole file is read and cut is in `rankwise.validation`.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from rankwise.errors import RankwiseError, nearest
+from rankwise.files import read_json
+
+DENSE = "dense"
+ROLES = ("calibration", "search", "test")
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+S = TypeVar("S", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """One section: unknown keys are errors, values never change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Source(Section):
+    """Where something comes from: this package ('embedded…'), a local path, or the Hub."""
+
+    source: Annotated[str, Field(min_length=1)]
+    revision: str | None = None
+    """Commit of a Hub repository, 40 hex digits; null means that ``source`` is a local path."""
+
+    @field_validator("revision")
+    @classmethod
+    def _is_commit(cls, revision: str | None) -> str | None:
+        if revision is not None and not re.fullmatch(r"[0-9a-f]{40}", revision):
+            raise ValueError(
+                "a Hub revision is a commit: 40 lower-case hex digits, not a branch or tag"
+            )
+        return revision
+
+
+class Model(Source):
+    """The dense model."""
+
+    layers: Count
+    """Decoder blocks [-]; stands here so that the job graph is known before the model is read."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision the model is loaded and run in."""
+
+
+class Corpus(Source):
+    """One text: a file (plain text, JSON lines or parquet), local or in a Hub data set."""
+
+    file: str | None = None
+    """File inside the Hub data set's repository."""
+    field: str = "text"
+    """Column that holds the text, for JSON lines and parquet."""
+    characters: Count | None = None
+    """Use only the first so many [characters]; null = all."""
+
+
+class Tasks(Section):
+    """The folder of lm-eval task files (YAML + JSONL)."""
+
+    source: str | None = "embedded"
+    """'embedded', a local folder, or null for no zero-shot tasks."""
+
+
+class Prepare(Section):
+    """Section ``prepare``: what goes in, at pinned revisions."""
+
+    model: Model
+    corpora: Annotated[dict[str, Corpus], Field(min_length=1)]
+    tasks: Tasks = Tasks()
+
+
+class Sample(Section):
+    """Windows of tokens drawn from one corpus for one role."""
+
+    corpus: str
+    sequences: Count | None = None
+    """How many windows; null = all there are, in order (test text only)."""
+    length: Annotated[int, Field(ge=2)] = 128
+    """Window length [tokens]."""
+    seed: Seed = 0
+
+
+class SampleRoles(Section):
+    """Section ``sample``: the three roles."""
+
+    calibration: Sample
+    search: Sample
+    test: Sample
+
+
+class CovarianceParams(Section):
+    """Section ``covariance``."""
+
+    pools: Count = 8
+    """Groups of calibration sequences (Bolaco: 32 groups of 32); divides their number."""
+    batch: Count = 16
+    """Sequences in one forward pass."""
+    layers_per_job: Count = 2
+    """Decoder blocks in one file of statistics, and in one decomposition job."""
+
+
+class Run(Section):
+    """One named run: which decomposer, which allocator, which budget."""
+
+    decompose: str
+    allocate: str
+    keep: Annotated[float, Field(gt=0, le=1)]
+    """Parameters that remain / parameters before, over the decoder blocks' linears, biases counted [-]."""
+
+
+class Build(Section):
+    """Section ``build``."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Precision the checkpoint is stored in; null = that of the model."""
+
+
+class Evaluate(Section):
+    """Section ``evaluate``."""
+
+    batch: Count = 32
+    """Sequences in one forward pass."""
+    tasks: list[str] | None = None
+    """Names of the zero-shot tasks; null = every task of ``prepare.tasks``."""
+    limit: Count | None = None
+    """Use only the first so many items of each task; null = all."""
+
+
+class Speed(Section):
+    """Section ``speed``: prefill throughput, the run beside the dense model."""
+
+    batch: Count = 8
+    length: Count = 128
+    """Prompt length [tokens]."""
+    repeats: Annotated[int, Field(ge=3)] = 7
+    """Timed repeats, interleaved between the two models; the median is reported."""
+
+
+class Report(Section):
+    """Section ``report``."""
+
+    title: str = "rankwise study"
+
+
+class Track(Section):
+    """Section ``track``."""
+
+    experiment: Annotated[str, Field(min_length=1)] = "rankwise"
+
+
+class Compute(Section):
+    """Section ``compute``: where arithmetic happens; part of what fixes the bytes."""
+
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
+    threads: Count = 1
+    """Threads of one job on the CPU; the engine runs several jobs beside each other."""
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    prepare: Prepare
+    sample: SampleRoles
+    covariance: CovarianceParams = CovarianceParams()
+    decompose: Annotated[dict[str, dict[str, Any] | None], Field(min_length=1)]
+    allocate: Annotated[dict[str, dict[str, Any] | None], Field(min_length=1)]
+    runs: Annotated[dict[str, Run], Field(min_length=1)]
+    build: Build = Build()
+    evaluate: Evaluate = Evaluate()
+    speed: Speed = Speed()
+    report: Report = Report()
+    track: Track = Track()
+    compute: Compute = Compute()
+
+    def blocks(self) -> list[list[int]]:
+        """Return the layers of each job of consecutive layers."""
+        layers = list(range(self.prepare.model.layers))
+        step = self.covariance.layers_per_job
+        return [layers[i : i + step] for i in range(0, len(layers), step)]
+
+    def decomposers_used(self) -> list[str]:
+        """Return the decomposers that some run needs, in the order of the runs."""
+        return list(dict.fromkeys(run.decompose for run in self.runs.values()))
+
+
+def read_section(path: Path, cls: type[S]) -> S:
+    """Read one section file into its type."""
+    return validate(cls, read_json(path), str(path), ())
+
+
+def validate(cls: type[S], given: Any, where: str, at: tuple[str, ...]) -> S:
+    """Return ``given`` as ``cls``; each mistake is one line: where, key path, given, allowed."""
+    try:
+        return cls.model_validate(given)
+    except ValidationError as error:
+        lines = [_sentence(cls, problem, at) for problem in error.errors(include_url=False)]
+        raise RankwiseError("\n".join(f"{where}: {line}" for line in lines)) from error
+
+
+def _sentence(cls: type[BaseModel], problem: Any, at: tuple[str, ...]) -> str:
+    """Say one mistake: key path, given, allowed, nearest valid name."""
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join([*at, *location])
+    given = problem["input"]
+    shown = "a section" if isinstance(given, dict | list) and given else repr(given)
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: no such key (given {shown}); {nearest(location[-1], _fields(cls, location[:-1]))}"
+    if problem["type"] == "missing":
+        return f"{key}: is missing; give it a value"
+    return f"{key}: {shown} given; {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _fields(cls: Any, location: list[str]) -> list[str]:
+    """Return the keys allowed at ``location`` under ``cls``."""
+    for part in location:
+        if hasattr(cls, "model_fields"):
+            cls = cls.model_fields[part].annotation
+        else:  # dict[str, Something]: any name, then the value's type
+            cls = cls.__args__[1]
+    return list(getattr(cls, "model_fields", {}))

@@ -1,0 +1,123 @@
+"""Reading params.yaml whole: every mistake found before anything runs, then cut into section files."""
+
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from rankwise.allocate import allocators
+from rankwise.decompose import decomposers
+from rankwise.errors import RankwiseError, nearest
+from rankwise.files import to_json, write_if_changed
+from rankwise.params import DENSE, ROLES, RUN_NAME, Params, Sample, validate
+
+
+def load_params(path: Path) -> Params:
+    """Read and validate a whole params.yaml; every mistake is one line of one RankwiseError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise RankwiseError(
+            f"{path} does not exist; make a study with: rankwise init DIR"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise RankwiseError(f"{path} is not UTF-8 text: {error}") from error
+    try:
+        given = YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise RankwiseError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(given, dict):
+        raise RankwiseError(
+            f"{path} must hold sections (prepare, sample, runs, …), found {type(given).__name__}"
+        )
+    params = validate(Params, given, path.name, ())
+    problems = list(_cross_checks(params))
+    if problems:
+        raise RankwiseError("\n".join(f"{path.name}: {problem}" for problem in problems))
+    return params
+
+
+def sections(params: Params) -> dict[str, Any]:
+    """Return every section a rule may name, keyed by its path, defaults filled in.
+
+    ``runs`` is a list, for the order of the runs is the order of the report's rows.
+    """
+    found: dict[str, Any] = {}
+    for part in ("model", "corpora", "tasks"):
+        found[f"prepare.{part}"] = params.model_dump()["prepare"][part]
+    for role in ROLES:
+        found[f"sample.{role}"] = getattr(params.sample, role).model_dump()
+    for name, given in params.decompose.items():
+        found[f"decompose.{name}"] = decomposers[name](**(given or {})).model_dump()
+    for name, given in params.allocate.items():
+        found[f"allocate.{name}"] = allocators[name](**(given or {})).model_dump()
+    for name, run in params.runs.items():
+        found[f"runs.{name}"] = run.model_dump()
+    found["runs"] = [{"name": name, **run.model_dump()} for name, run in params.runs.items()]
+    for name in ("covariance", "build", "evaluate", "speed", "report", "track", "compute"):
+        found[name] = getattr(params, name).model_dump()
+    return found
+
+
+def cut_sections(params: Params, folder: Path) -> None:
+    """Write every section to ``folder/<section>.json`` if it changed; drop those that are no more."""
+    cut = sections(params)
+    for name, value in cut.items():
+        write_if_changed(folder / f"{name}.json", to_json(value))
+    for path in folder.glob("*.json"):
+        if path.stem not in cut and path.name != "checked.json":
+            path.unlink(missing_ok=True)
+
+
+def _cross_checks(params: Params) -> list[str]:
+    problems: list[str] = []
+    for section, registry in (("decompose", decomposers), ("allocate", allocators)):
+        for name, given in getattr(params, section).items():
+            if name not in registry:
+                problems.append(f"{section}.{name}: no such method; {nearest(name, registry)}")
+                continue
+            try:
+                validate(registry[name], given or {}, "", (section, name))
+            except RankwiseError as error:
+                problems.append(str(error).removeprefix(": "))
+    for name, run in params.runs.items():
+        if name == DENSE or not RUN_NAME.fullmatch(name):
+            problems.append(
+                f"runs.{name}: a run is named by letters, digits, '_' and '-', and not '{DENSE}' (the model itself)"
+            )
+        for section in ("decompose", "allocate"):
+            method, listed = getattr(run, section), getattr(params, section)
+            if method not in listed:
+                problems.append(
+                    f"runs.{name}.{section}: '{method}' has no section {section}.{method}; {nearest(method, listed)}"
+                )
+    problems += _sample_checks(params)
+    return problems
+
+
+def _sample_checks(params: Params) -> list[str]:
+    problems = []
+    for role in ROLES:
+        sample: Sample = getattr(params.sample, role)
+        if sample.corpus not in params.prepare.corpora:
+            hint = nearest(sample.corpus, params.prepare.corpora)
+            problems.append(
+                f"sample.{role}.corpus: '{sample.corpus}' is not in prepare.corpora; {hint}"
+            )
+        if role != "test" and sample.sequences is None:
+            problems.append(f"sample.{role}.sequences: null is for test text only; give a number")
+    roles = params.sample
+    if roles.test.corpus in (roles.calibration.corpus, roles.search.corpus):
+        problems.append(
+            f"sample.test.corpus: '{roles.test.corpus}' is also calibrated or searched on; "
+            "test text may never steer a choice, give it a corpus of its own"
+        )
+    pools, sequences = params.covariance.pools, roles.calibration.sequences
+    if sequences is not None and sequences % pools:
+        below = sequences // pools * pools
+        problems.append(
+            f"covariance.pools: {pools} does not divide sample.calibration.sequences = {sequences}; "
+            f"use {below or pools} or {below + pools} sequences"
+        )
+    return problems
