@@ -1,0 +1,21 @@
+"""Uniform allocation: every matrix keeps the same share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rankwise.allocate.base import Allocator
+
+if TYPE_CHECKING:
+    from rankwise.allocate.problem import Problem, Ranks
+
+
+class Uniform(Allocator):
+    """Every compressible matrix keeps the same share of its break-even rank.
+
+    Matrices that the decomposer leaves dense still count: the others then keep less.
+    """
+
+    def __call__(self, problem: Problem, keep: float) -> Ranks:
+        """Return equal shares; more budget never lowers a rank. Cost: one sort of all rank steps."""
+        return problem.spend(keep, dict.fromkeys(problem.names, 1.0), self.multiple, self.floor)

@@ -1,0 +1,233 @@
+"""The tensor artifacts, typed; this is the only file that knows how they are stored.
+
+All are safetensors files with one metadata entry, ``rankwise``: JSON with the schema's name and what
+is no tensor. (One entry, because safetensors does not keep the order of several, and equal artifacts
+must have equal bytes.)
+"""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rankwise.errors import RankwiseError
+from rankwise.files import replacing
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Windows of tokens for one role."""
+
+    ids: Tensor
+    """[sequences, length] int32."""
+    starts: Tensor
+    """[sequences] int64: offset of each window in its corpus's token stream [tokens]."""
+    role: str
+    corpus: str
+    corpus_sha256: str
+    seed: int
+
+    def save(self, path: Path) -> None:
+        """Write ids and starts; the rest is metadata."""
+        head = {
+            "role": self.role,
+            "corpus": self.corpus,
+            "corpus_sha256": self.corpus_sha256,
+            "seed": self.seed,
+        }
+        _save(path, "tokens@1", {"ids": self.ids, "starts": self.starts}, head)
+
+    @classmethod
+    def load(cls, path: Path) -> "Tokens":
+        """Read windows of tokens."""
+        tensors, head = _load(path, "tokens@1")
+        return cls(tensors["ids"], tensors["starts"], **head)
+
+
+@dataclass(frozen=True)
+class InputStatistics:
+    """Moments of the inputs x [d] of one site, as sums, so that parts merge exactly by addition."""
+
+    second: Tensor
+    """[d, d] float64: sum of x xᵀ over all tokens."""
+    pool_means: Tensor
+    """[pools, d] float64: mean of x inside each pool of calibration sequences."""
+    pool_tokens: int
+    """Tokens in each pool; all pools have the same [tokens]."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens counted [tokens]."""
+        return self.pool_tokens * len(self.pool_means)
+
+    @property
+    def mean(self) -> Tensor:
+        """[d]: mean of the pools' means; pools being equal, also the mean over all tokens."""
+        return self.pool_means.mean(0)
+
+    @property
+    def second_moment(self) -> Tensor:
+        """[d, d]: E[x xᵀ], uncentred."""
+        return self.second / self.tokens
+
+    @property
+    def covariance(self) -> Tensor:
+        """[d, d]: mean over pools of the sample covariance inside the pool (Bolaco, eq. 6)."""
+        pools = len(self.pool_means)
+        within = self.second - self.pool_tokens * self.pool_means.T @ self.pool_means
+        return within / (pools * (self.pool_tokens - 1))
+
+    def merge(self, other: "InputStatistics") -> "InputStatistics":
+        """Return the statistics of both samples together, exactly: pools stay pools, sums add."""
+        if self.pool_tokens != other.pool_tokens:
+            raise RankwiseError(
+                f"statistics over pools of {self.pool_tokens} and of {other.pool_tokens} tokens do not merge; "
+                "gather both with the same covariance.pools per sequence"
+            )
+        means = torch.cat([self.pool_means, other.pool_means])
+        return InputStatistics(self.second + other.second, means, self.pool_tokens)
+
+
+@dataclass(frozen=True)
+class BlockStatistics:
+    """Input statistics of every site of a block of consecutive layers."""
+
+    layers: list[int]
+    sites: dict[tuple[int, str], InputStatistics]
+    """(layer, site) → statistics."""
+
+    def save(self, path: Path) -> None:
+        """Write second moments and pool means in float64."""
+        tensors = {}
+        for (layer, site), stats in self.sites.items():
+            tensors[f"{layer}.{site}.second"] = stats.second
+            tensors[f"{layer}.{site}.pool_means"] = stats.pool_means
+        pool_tokens = {stats.pool_tokens for stats in self.sites.values()}
+        _save(
+            path, "covariance@1", tensors, {"layers": self.layers, "pool_tokens": pool_tokens.pop()}
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> "BlockStatistics":
+        """Read the statistics of one block of layers."""
+        tensors, head = _load(path, "covariance@1")
+        sites = {}
+        for key in (k for k in tensors if k.endswith(".second")):
+            layer, site, _ = key.split(".")
+            means = tensors[f"{layer}.{site}.pool_means"]
+            sites[int(layer), site] = InputStatistics(tensors[key], means, head["pool_tokens"])
+        return cls(head["layers"], sites)
+
+
+@dataclass(frozen=True)
+class Factors:
+    """One linear in factored form, all ranks at once: the first r components are rank r.
+
+    ``W ≈ left[:, :r] @ right[:r]``; with an offset, the bias of rank r is
+    ``offset − left[:, :r] @ codes[:r]`` (the mean output that the factors do not carry).
+    """
+
+    left: Tensor
+    """[out, R]."""
+    right: Tensor
+    """[R, in]."""
+    spectrum: Tensor
+    """[min(out, in)] float64, descending: squared, what dropping a component costs in the method's measure."""
+    offset: Tensor | None = None
+    """[out]: mean output, the old bias included."""
+    codes: Tensor | None = None
+    """[R]: right @ mean input."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """Damping used, what was out of the ordinary."""
+
+    @property
+    def max_rank(self) -> int:
+        """Largest rank that is stored."""
+        return self.right.shape[0]
+
+    def to(self, *target: torch.device | torch.dtype) -> "Factors":
+        """Return the same factors on another device or in another precision (views where equal)."""
+        tensors: dict[str, Any] = {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **{name: tensor.to(*target) for name, tensor in tensors.items()})
+
+    def bias(self, rank: int) -> Tensor | None:
+        """[out]: the bias that goes with ``rank`` components."""
+        if self.offset is None or self.codes is None:
+            return self.offset
+        return self.offset - self.left[:, :rank] @ self.codes[:rank]
+
+
+@dataclass(frozen=True)
+class BlockFactors:
+    """Factors of every linear of a block of layers that its method does not leave dense."""
+
+    method: str
+    layers: list[int]
+    linears: dict[str, Factors]
+    """Module name in the model → factors."""
+
+    def save(self, path: Path, dtype: torch.dtype) -> None:
+        """Write factors in ``dtype``; ``left`` is stored transposed, so that a rank is one slice."""
+        tensors: dict[str, Tensor] = {}
+        for name, factors in self.linears.items():
+            tensors[f"{name}.left"] = factors.left.T.to(dtype)
+            tensors[f"{name}.right"] = factors.right.to(dtype)
+            tensors[f"{name}.spectrum"] = factors.spectrum
+            if factors.offset is not None:
+                tensors[f"{name}.offset"] = factors.offset.to(dtype)
+            if factors.codes is not None:
+                tensors[f"{name}.codes"] = factors.codes.to(dtype)
+        notes = {name: factors.notes for name, factors in self.linears.items()}
+        _save(
+            path,
+            "factors@1",
+            tensors,
+            {"method": self.method, "layers": self.layers, "notes": notes},
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> "BlockFactors":
+        """Read one block's factors (memory-mapped)."""
+        tensors, head = _load(path, "factors@1")
+        linears = {
+            name: Factors(
+                tensors[f"{name}.left"].T,
+                tensors[f"{name}.right"],
+                tensors[f"{name}.spectrum"],
+                tensors.get(f"{name}.offset"),
+                tensors.get(f"{name}.codes"),
+                notes,
+            )
+            for name, notes in head["notes"].items()
+        }
+        return cls(head["method"], head["layers"], linears)
+
+
+def _save(path: Path, schema: str, tensors: dict[str, Tensor], head: dict[str, Any]) -> None:
+    head = {"schema": f"rankwise/{schema}", **head}
+    contiguous = {name: tensor.contiguous() for name, tensor in sorted(tensors.items())}
+    with replacing(path) as temporary:
+        save_file(contiguous, temporary, {"rankwise": json.dumps(head, sort_keys=True)})
+
+
+def _load(path: Path, schema: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, "pt") as stream:
+            head = json.loads((stream.metadata() or {}).get("rankwise", "{}"))
+            found = head.pop("schema", None)
+            if found != f"rankwise/{schema}":
+                raise RankwiseError(
+                    f"{path}: expected schema rankwise/{schema}, found {found}; run the stage that makes it"
+                )
+            return {name: stream.get_tensor(name) for name in stream.keys()}, head  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise RankwiseError(f"{path} does not exist; run the stage that makes it") from error
+    except SafetensorError as error:
+        raise RankwiseError(
+            f"{path} is not a whole safetensors file ({error}); delete it and run its stage again"
+        ) from error

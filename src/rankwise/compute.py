@@ -1,0 +1,23 @@
+"""Where arithmetic happens: device, threads, and the switches that keep it repeatable."""
+
+import logging
+
+import torch
+
+from rankwise.errors import RankwiseError
+from rankwise.params import Compute
+
+log = logging.getLogger("rankwise.compute")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def set_up(compute: Compute) -> torch.device:
+    """Set threads and deterministic algorithms for this process; return the device asked for."""
+    torch.set_num_threads(compute.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    device = torch.device(compute.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise RankwiseError(
+            f"compute.device: {compute.device} asked, but this PyTorch ({torch.__version__}) sees no CUDA device; use cpu"
+        )
+    return device

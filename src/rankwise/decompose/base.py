@@ -1,0 +1,33 @@
+"""What a decomposer is: frozen hyper-parameters, and a call from weight and statistics to factors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rankwise.artifacts import Factors, InputStatistics
+
+
+class Decomposer(BaseModel, ABC):
+    """One way to factor a weight; its fields are the keys of its section in params.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bias: ClassVar[bool] = False
+    """Whether the factors carry a bias [out], which then counts against ``keep``."""
+
+    dense: tuple[str, ...] = ()
+    """Types of linear (q, k, v, o, gate, up, down, …) that this method leaves as they are."""
+
+    @abstractmethod
+    def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
+        """Factor ``weight`` [out, in] given its input's statistics, up to ``rank`` components.
+
+        Components are sorted so that the first r of them are the factors of rank r (truncation is
+        slicing). Returns float64 factors; the caller chooses the stored precision.
+        """

@@ -1,0 +1,28 @@
+"""Plain truncated SVD of the weights; no data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rankwise import linalg
+from rankwise.artifacts import Factors
+from rankwise.decompose.base import Decomposer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rankwise.artifacts import InputStatistics
+
+
+class SVD(Decomposer):
+    """The best rank-r approximation of W itself, ``W ≈ U_r S_r V_rᵀ`` (Eckart–Young).
+
+    The singular values are split evenly between the two factors. The spectrum is that of W: its
+    squared tail is ``‖W − W_r‖_F²``. Cost: one SVD of [out, in] in float64.
+    """
+
+    def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
+        """Factor ``weight`` [out, in]; ``inputs`` is not used."""
+        u, s, vh = linalg.svd(weight)
+        root = s[:rank].sqrt()
+        return Factors(u[:, :rank] * root, vh[:rank] * root[:, None], s)

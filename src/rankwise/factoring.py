@@ -1,0 +1,101 @@
+"""Applying a decomposer to the linears of a block: weights from disk, statistics in, factors out."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from tqdm import tqdm
+
+from rankwise.artifacts import BlockStatistics, Factors
+from rankwise.decompose import Decomposer
+from rankwise.errors import RankwiseError
+from rankwise.models import family_of
+
+FACTORISE = torch.float64
+"""Precision in which matrices are factored."""
+
+
+def largest_rank(shape: torch.Size) -> int:
+    """Return the largest rank worth storing: factors then hold at most as many numbers as W."""
+    out, columns = shape
+    return max(1, out * columns // (out + columns))
+
+
+def factor_block(
+    folder: Path,
+    architecture: str,
+    block: BlockStatistics,
+    decomposer: Decomposer,
+    device: torch.device,
+) -> dict[str, Factors]:
+    """Return the factors of every linear of the block that the method does not leave dense.
+
+    Only the block's own weights are read, one at a time. A bias that the linear has already is carried
+    on: into the factors' offset. Raises RankwiseError naming the linear where a result is not finite.
+    """
+    weights = Weights(folder)
+    found: dict[str, Factors] = {}
+    for linear in tqdm(
+        family_of(architecture).linears(block.layers), decomposer.__class__.__name__, disable=None
+    ):
+        if linear.kind in decomposer.dense:
+            continue
+        weight = weights.get(f"{linear.name}.weight").to(device, FACTORISE)
+        inputs = block.sites[linear.layer, linear.site]
+        if not bool(weight.isfinite().all()):
+            raise RankwiseError(
+                f"{linear.name}: the weight holds NaN or infinite values; check the model's files"
+            )
+        inputs = replace(
+            inputs, second=inputs.second.to(device), pool_means=inputs.pool_means.to(device)
+        )
+        factors = decomposer(weight, inputs, largest_rank(weight.shape))
+        if not all(
+            bool(t.isfinite().all()) for t in (factors.left, factors.right, factors.spectrum)
+        ):
+            raise RankwiseError(
+                f"{linear.name} (layer {linear.layer}, site {linear.site}): {decomposer.__class__.__name__} gave NaN or "
+                "infinite factors; look at the statistics, or raise its damping"
+            )
+        bias = weights.find(f"{linear.name}.bias")
+        if bias is not None:
+            before = (
+                factors.offset if factors.offset is not None else torch.zeros_like(weight[:, 0])
+            )
+            factors = replace(factors, offset=before + bias.to(device, FACTORISE))
+        found[linear.name] = factors.to(torch.device("cpu"))
+    return found
+
+
+class Weights:
+    """The tensors of a model folder by name, read one at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.where: dict[str, Path] = {}
+        for path in sorted(folder.glob("*.safetensors")):
+            with safe_open(path, "pt") as stream:
+                self.where |= dict.fromkeys(stream.keys(), path)
+
+    def find(self, name: str) -> Tensor | None:
+        """Return a tensor, or None if the model has none of that name."""
+        if name not in self.where:
+            return None
+        with safe_open(self.where[name], "pt") as stream:
+            return stream.get_tensor(name)
+
+    def get(self, name: str) -> Tensor:
+        """Return a tensor; raises RankwiseError if the model has none of that name."""
+        tensor = self.find(name)
+        if tensor is None:
+            raise RankwiseError(f"the model's weight files hold no tensor '{name}'")
+        return tensor
+
+    def shape(self, name: str) -> tuple[int, int]:
+        """Return a matrix's shape [out, in] from its file's header."""
+        if name not in self.where:
+            self.get(name)
+        with safe_open(self.where[name], "pt") as stream:
+            out, columns = stream.get_slice(name).get_shape()
+        return out, columns

@@ -1,0 +1,45 @@
+"""What a model family is: data that says which linears of a decoder block share which input."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Linear:
+    """One linear of one decoder block."""
+
+    name: str
+    """Module name in the whole model, e.g. ``model.layers.3.mlp.up_proj``."""
+    layer: int
+    site: str
+    """Where its input comes from; linears of one site see the same tensor."""
+    kind: str
+    """Its role in a block: q, k, v, o, gate, up, down."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """The linears of a decoder block, for some architectures as ``config.json`` names them."""
+
+    architectures: tuple[str, ...]
+    layers: str
+    """Module name of the list of decoder blocks."""
+    sites: dict[str, dict[str, str]]
+    """Site → kind → module name inside a block."""
+
+    def linears(self, layers: list[int]) -> list[Linear]:
+        """Return the linears of these layers, in order of layer, site and kind."""
+        return [
+            Linear(f"{self.layers}.{layer}.{path}", layer, site, kind)
+            for layer in layers
+            for site, members in self.sites.items()
+            for kind, path in members.items()
+        ]
+
+    def decoder_blocks(self, model: "nn.Module") -> "nn.ModuleList":
+        """Return the model's list of decoder blocks."""
+        blocks = model.get_submodule(self.layers)
+        return blocks  # type: ignore[return-value]  # a ModuleList, by the family's data

@@ -1,0 +1,211 @@
+"""The JSON artifacts, typed: what a stage decided or measured, and from what.
+
+Every record names its schema; a reader refuses another one. Records hold no times and no machine's
+names, except `SpeedRecord`, which is nothing else.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rankwise.errors import RankwiseError
+from rankwise.files import read_json, write_json
+
+
+class Record(BaseModel):
+    """A JSON artifact with a schema name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    schema_name: ClassVar[str]
+
+    def save(self, path: Path) -> None:
+        """Write the record, whole or not at all."""
+        write_json(path, {"schema": self.schema_name, **self.model_dump(mode="json")})
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a record; raises RankwiseError naming the file if it is another kind or broken."""
+        value = read_json(path)
+        found = value.pop("schema", None) if isinstance(value, dict) else None
+        if found != cls.schema_name:
+            raise RankwiseError(
+                f"{path}: expected schema {cls.schema_name}, found {found}; run the stage that makes it"
+            )
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise RankwiseError(f"{path}: {where}: {first['msg']}; run its stage again") from error
+
+
+class FileHash(BaseModel):
+    """One file that something consists of."""
+
+    path: str
+    """Relative to the source's folder, or absolute for a local file outside one."""
+    sha256: str
+    bytes: int = Field(ge=0)
+
+
+class ModelManifest(Record):
+    """The dense model: where it is and exactly which bytes it is."""
+
+    schema_name: ClassVar[str] = "rankwise/model@1"
+    source: str
+    revision: str | None
+    dtype: str
+    architecture: str
+    layers: int
+    parameters: int
+    """All parameters of the model, tied ones once [-]."""
+    files: list[FileHash]
+
+
+class CorpusManifest(BaseModel):
+    """One text: where it is, exactly which bytes, and how to read it."""
+
+    source: str
+    revision: str | None
+    file: str | None
+    field: str
+    characters: int | None
+    sha256: str
+    bytes: int
+
+
+class CorporaManifest(Record):
+    """All texts by name."""
+
+    schema_name: ClassVar[str] = "rankwise/corpora@1"
+    corpora: dict[str, CorpusManifest]
+
+
+class TasksManifest(Record):
+    """The zero-shot task files; ``source`` null means that there are none."""
+
+    schema_name: ClassVar[str] = "rankwise/tasks@1"
+    source: str | None
+    files: list[FileHash]
+
+
+class LinearRank(BaseModel):
+    """What one linear becomes."""
+
+    rank: int | None
+    """None: left dense."""
+    shape: tuple[int, int]
+    """[out, in]."""
+    parameters: int
+    """Weights, factors and bias that remain [-]."""
+    relative_error: float
+    """Predicted squared error as a share of what dropping the matrix would cost, by the decomposer's own measure [-]."""
+
+
+class AllocationRecord(Record):
+    """Ranks of one run."""
+
+    schema_name: ClassVar[str] = "rankwise/allocation@1"
+    run: str
+    decompose: str
+    allocate: str
+    parameters: dict[str, Any]
+    """The allocator's section, as used."""
+    keep_asked: float
+    keep_reached: float
+    linears: dict[str, LinearRank]
+    search: dict[str, float | int | None]
+    """Summary of the search: trials, failed, best trial, its objective, perplexity and KL; empty without one."""
+
+
+class CheckpointManifest(Record):
+    """A compressed checkpoint: written last, so that its folder is whole if it exists."""
+
+    schema_name: ClassVar[str] = "rankwise/checkpoint@1"
+    run: str
+    keep_asked: float
+    keep_reached: float
+    parameters: int
+    """All parameters of the model, tied ones once [-]."""
+    files: list[FileHash]
+
+
+class TaskScore(BaseModel):
+    """One zero-shot task."""
+
+    acc: float
+    acc_stderr: float
+    acc_norm: float | None = None
+    acc_norm_stderr: float | None = None
+    items: int
+    chance: float
+    """Accuracy of guessing: mean of 1 / number of choices [-]."""
+
+
+class Scores(Record):
+    """What one run is worth: the deterministic measures."""
+
+    schema_name: ClassVar[str] = "rankwise/scores@1"
+    run: str
+    keep_asked: float
+    keep_reached: float
+    perplexity: float
+    """Token-level, over the windows of the test text [-]."""
+    loss: float
+    """Mean negative log-likelihood [nats/token]."""
+    tokens: int
+    """Predicted tokens counted in ``perplexity`` [tokens]."""
+    windows: int
+    window_length: int
+    zero_shot: dict[str, TaskScore]
+    zero_shot_average: float | None
+    """Mean over tasks of acc [-]; null without tasks."""
+    parameters: int
+    checkpoint_bytes: int
+    """Bytes of the weight files [bytes]."""
+    versions: dict[str, str]
+    """Libraries that the numbers depend on."""
+    parameters_section: dict[str, Any]
+    """Section ``evaluate``, as used."""
+
+
+class SpeedRecord(Record):
+    """Prefill throughput of one run, measured beside the dense model in one process."""
+
+    schema_name: ClassVar[str] = "rankwise/speed@1"
+    run: str
+    tokens_per_second: float
+    """Median over repeats [tokens/s]."""
+    quartiles: tuple[float, float]
+    dense_tokens_per_second: float
+    dense_quartiles: tuple[float, float]
+    batch: int
+    length: int
+    repeats: int
+    device: str
+    threads: int
+
+
+class SummaryRow(BaseModel):
+    """One row of the printed table."""
+
+    run: str
+    keep_asked: float
+    keep_reached: float
+    perplexity: float
+    zero_shot_average: float | None
+    parameters: int
+    checkpoint_bytes: int
+    tokens_per_second: float
+
+
+class Summary(Record):
+    """The table of the study, the dense model first."""
+
+    schema_name: ClassVar[str] = "rankwise/summary@1"
+    title: str
+    rows: list[SummaryRow]
+
+
+Dtype = Literal["float32", "bfloat16", "float16"]

@@ -1,0 +1,79 @@
+"""Scoring allocations on search text: one model in memory, ranks by slicing, no copy of anything."""
+
+import hashlib
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rankwise.allocate.base import ScoringAllocator
+from rankwise.allocate.problem import TrialScore
+from rankwise.artifacts import Factors
+from rankwise.budget import Ranks
+from rankwise.files import sha256, to_json
+from rankwise.layers import SlicedLinear
+
+
+def fingerprint(allocator: ScoringAllocator, keep: float, inputs: list[Path]) -> str:
+    """Return the hash of all that a trial depends on; the number of trials is not among it."""
+    settings = {**allocator.model_dump(mode="json", exclude={"trials"}), "keep": keep}
+    value = [type(allocator).__name__, settings, [sha256(path) for path in inputs]]
+    return hashlib.sha256(to_json(value).encode()).hexdigest()
+
+
+class SearchModel:
+    """A dense model whose factored linears can be set to any ranks, and the search text.
+
+    The dense model's log-probabilities are computed once and kept in a memory-mapped temporary file
+    of 4·sequences·length·vocabulary bytes, so that a trial costs one forward pass of the sliced model.
+    """
+
+    def __init__(self, model: Any, factors: dict[str, Factors], ids: Tensor, batch: int) -> None:
+        self.model, self.batch = model, batch
+        self.ids = ids.long().to(model.device)
+        self.sliced: dict[str, SlicedLinear] = {}
+        for name, linear in factors.items():
+            self.sliced[name] = SlicedLinear(model.get_submodule(name), linear.to(model.device))
+            model.set_submodule(name, self.sliced[name])
+        self._dense = self._dense_log_probabilities()
+
+    @torch.no_grad()
+    def score(self, ranks: Ranks) -> TrialScore:
+        """Return perplexity and KL(compressed ‖ dense) per token under these ranks.
+
+        Counts the last length−1 tokens of every window. Cost: one forward pass over the search text.
+        """
+        for name, linear in self.sliced.items():
+            linear.set_rank(ranks[name])
+        nll = torch.zeros((), dtype=torch.float64, device=self.ids.device)
+        kl = torch.zeros_like(nll)
+        for begin in range(0, len(self.ids), self.batch):
+            part = self.ids[begin : begin + self.batch]
+            ours = self._log_probabilities(part)
+            dense = self._dense[begin : begin + len(part)].to(ours.device)
+            nll -= ours.gather(-1, part[:, 1:, None]).sum(dtype=torch.float64)
+            kl += functional.kl_div(dense, ours, reduction="sum", log_target=True).double()
+        count = self.ids[:, 1:].numel()
+        return TrialScore(float((nll / count).exp()), float(kl / count))
+
+    def _log_probabilities(self, ids: Tensor) -> Tensor:
+        """[sequences, length−1, vocabulary] float32: prediction of every token but the first."""
+        logits = self.model(ids, use_cache=False).logits[:, :-1]
+        return logits.float().log_softmax(-1)
+
+    @torch.no_grad()
+    def _dense_log_probabilities(self) -> Tensor:
+        sequences, length = self.ids.shape
+        shape = sequences, length - 1, self.model.config.vocab_size
+        with tempfile.TemporaryDirectory(prefix="rankwise-") as folder:
+            # The mapping outlives its name: nothing is left behind however this process ends.
+            path = str(Path(folder) / "dense")
+            kept = torch.from_file(path, shared=True, size=math.prod(shape)).view(shape)
+        for begin in range(0, sequences, self.batch):
+            part = self.ids[begin : begin + self.batch]
+            kept[begin : begin + len(part)] = self._log_probabilities(part).cpu()
+        return kept

@@ -1,0 +1,118 @@
+"""Where models, texts and tasks come from: this package, a local path, or the Hub at a commit.
+
+Nothing is copied: a manifest records source, revision and hashes, and the files are found again from
+it. The Hub is asked only by the prepare stage; every later stage reads its local cache.
+"""
+
+from pathlib import Path
+
+from rankwise import embedded
+from rankwise.errors import RankwiseError
+from rankwise.files import sha256
+from rankwise.records import FileHash
+
+EMBEDDED = "embedded"
+MODEL_FILES = ("*.json", "*.safetensors", "tokenizer.model", "*.txt")
+
+
+def model_folder(source: str, revision: str | None, *, download: bool = False) -> Path:
+    """Return the folder of a model; raises RankwiseError if it is not there."""
+    if revision is not None:
+        return _snapshot(source, revision, download)
+    folder = embedded.MODEL if source == EMBEDDED else Path(source)
+    if not folder.is_dir():
+        raise RankwiseError(
+            f"prepare.model.source: folder '{source}' does not exist; give 'embedded', a local folder, "
+            "or a Hub id together with prepare.model.revision (40 hex digits)"
+        )
+    return folder
+
+
+def text_file(
+    source: str, revision: str | None, file: str | None, *, download: bool = False
+) -> Path:
+    """Return the file of a text; raises RankwiseError if it is not there."""
+    if revision is not None:
+        if file is None:
+            raise RankwiseError(
+                f"corpus '{source}' is on the Hub: name the file inside its repository (key 'file')"
+            )
+        return _hub_file(source, revision, file, download)
+    prefix, _, rest = source.partition("/")
+    path = embedded.TEXT / rest if prefix == EMBEDDED and rest else Path(source)
+    if not path.is_file():
+        raise RankwiseError(
+            f"text file '{source}' does not exist; give a file, or 'embedded/<name>.txt'"
+        )
+    return path
+
+
+def tasks_folder(source: str) -> Path:
+    """Return the folder of task files; raises RankwiseError if it is not there."""
+    folder = embedded.TASKS if source == EMBEDDED else Path(source)
+    if not folder.is_dir():
+        raise RankwiseError(
+            f"prepare.tasks.source: folder '{source}' does not exist; give 'embedded', a folder of lm-eval YAML files, or null"
+        )
+    return folder
+
+
+def hashes(folder: Path, patterns: tuple[str, ...]) -> list[FileHash]:
+    """Return name, SHA-256 and size of the folder's files that match, sorted by name."""
+    paths = sorted(
+        {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    )
+    return [
+        FileHash(path=path.name, sha256=sha256(path), bytes=path.stat().st_size) for path in paths
+    ]
+
+
+def check(folder: Path, files: list[FileHash], what: str) -> None:
+    """Refuse files that are gone or have another size than the manifest says."""
+    for file in files:
+        path = folder / file.path
+        found = path.stat().st_size if path.is_file() else None
+        if found != file.bytes:
+            state = "is gone" if found is None else f"has {found:,} bytes"
+            raise RankwiseError(
+                f"{what}: {path} {state}, its manifest says {file.bytes:,} bytes; run the stage that made it again"
+            )
+
+
+def _snapshot(source: str, revision: str, download: bool) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                source,
+                revision=revision,
+                allow_patterns=list(MODEL_FILES),
+                local_files_only=not download,
+            )
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise _unreachable(source, revision, error) from error
+
+
+def _hub_file(source: str, revision: str, file: str, download: bool) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            hf_hub_download(
+                source, file, revision=revision, repo_type="dataset", local_files_only=not download
+            )
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise _unreachable(source, revision, error) from error
+
+
+def _unreachable(source: str, revision: str, error: Exception) -> RankwiseError:
+    reason = str(error).splitlines()[0]
+    return RankwiseError(
+        f"'{source}' at revision {revision} can be had neither from the Hub nor from its local cache "
+        f"({type(error).__name__}: {reason}); check name, revision, network and 'hf auth login'"
+    )

@@ -1,0 +1,58 @@
+"""Stage allocate: ranks for one run, by search or in closed form, from stored factors."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rankwise.errors import RankwiseError
+from rankwise.options import ComputeFile, FactorFiles, ModelFile, OutFile, ParamsFile
+
+log = logging.getLogger("rankwise.allocate")
+
+
+def command(
+    params: ParamsFile,
+    run: Annotated[Path, typer.Option(help="Section file of the run.")],
+    compute: ComputeFile,
+    model: ModelFile,
+    factors: FactorFiles,
+    trials: Annotated[Path, typer.Option(help="Rows of the search to write.")],
+    out: OutFile,
+    work: Annotated[Path, typer.Option(help="Rows of an unfinished search, taken up again.")],
+    search: Annotated[Path | None, typer.Option(help="Search windows.")] = None,
+) -> None:
+    """Choose the ranks of one run."""
+    from rankwise.allocate import allocators
+    from rankwise.allocate.base import ScoringAllocator
+    from rankwise.allocate.problem import Trials
+    from rankwise.allocation import problem_of, record_of
+    from rankwise.artifacts import BlockFactors, Tokens
+    from rankwise.checkpoint import load_dense
+    from rankwise.compute import set_up
+    from rankwise.files import write_text
+    from rankwise.params import Compute, Run, read_section
+    from rankwise.records import ModelManifest
+    from rankwise.search import SearchModel, fingerprint
+
+    asked = read_section(run, Run)
+    allocator = read_section(params, allocators[asked.allocate])
+    device = set_up(read_section(compute, Compute))
+    manifest = ModelManifest.load(model)
+    stored = {name: f for path in factors for name, f in BlockFactors.load(path).linears.items()}
+    rows, score = Trials(), None
+    if isinstance(allocator, ScoringAllocator):
+        if search is None:
+            raise RankwiseError(f"{asked.allocate} scores candidates: --search names the windows")
+        key = fingerprint(allocator, asked.keep, [model, search, *factors])
+        rows = Trials(work, key, allocator.trials)
+        dense, _ = load_dense(manifest)
+        ids = Tokens.load(search).ids
+        score = SearchModel(dense.to(device), stored, ids, allocator.batch).score
+    problem = problem_of(manifest, stored, score, rows)
+    ranks = allocator(problem, asked.keep)
+    write_text(trials, rows.text())
+    record = record_of(run.stem.removeprefix("runs."), asked, allocator, problem, ranks)
+    record.save(out)
+    log.info("%s: keep %.4f asked, %.4f reached", record.run, asked.keep, record.keep_reached)

@@ -1,0 +1,39 @@
+"""Stage decompose: factor every linear of one block of layers, to the largest rank worth storing."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rankwise.options import ComputeFile, ModelFile, OutFile, ParamsFile
+
+log = logging.getLogger("rankwise.decompose")
+
+
+def command(
+    params: ParamsFile,
+    compute: ComputeFile,
+    method: Annotated[str, typer.Option(help="Name of the decomposer.")],
+    model: ModelFile,
+    covariance: Annotated[Path, typer.Option(help="Statistics of the block.")],
+    out: OutFile,
+) -> None:
+    """Factor the linears of one block of layers with one method."""
+    from rankwise.artifacts import BlockFactors, BlockStatistics
+    from rankwise.compute import DTYPES, set_up
+    from rankwise.decompose import decomposers
+    from rankwise.factoring import factor_block
+    from rankwise.params import Compute, read_section
+    from rankwise.records import ModelManifest
+    from rankwise.sources import check, model_folder
+
+    decomposer = read_section(params, decomposers[method])
+    device = set_up(read_section(compute, Compute))
+    manifest = ModelManifest.load(model)
+    folder = model_folder(manifest.source, manifest.revision)
+    check(folder, manifest.files, "prepare.model")
+    block = BlockStatistics.load(covariance)
+    linears = factor_block(folder, manifest.architecture, block, decomposer, device)
+    BlockFactors(method, block.layers, linears).save(out, DTYPES[manifest.dtype])
+    log.info("%s: %d linears of layers %s", method, len(linears), block.layers)

@@ -1,0 +1,112 @@
+"""Stage prepare: find model, texts and tasks at their pinned revisions and write down what they are."""
+
+import logging
+from pathlib import Path
+
+import typer
+
+from rankwise.errors import RankwiseError
+from rankwise.options import OutFile, ParamsFile
+
+log = logging.getLogger("rankwise.prepare")
+app = typer.Typer(help="Manifests of model, texts and tasks: source, revision, hashes.")
+
+
+@app.command()
+def model(params: ParamsFile, out: OutFile) -> None:
+    """Check the dense model (family, layers, weights) and hash its files."""
+    from rankwise.files import read_json
+    from rankwise.models import family_of
+    from rankwise.params import Model, read_section
+    from rankwise.records import ModelManifest
+    from rankwise.sources import MODEL_FILES, hashes, model_folder
+
+    asked = read_section(params, Model)
+    folder = model_folder(asked.source, asked.revision, download=True)
+    if not (folder / "config.json").is_file():
+        raise RankwiseError(
+            f"prepare.model.source: {folder} has no config.json; it is not a model folder"
+        )
+    config = read_json(folder / "config.json")
+    architecture = (config.get("architectures") or ["(none)"])[0]
+    family_of(architecture)
+    files = hashes(folder, MODEL_FILES)
+    if not any(file.path.endswith(".safetensors") for file in files):
+        raise RankwiseError(
+            f"prepare.model.source: {folder} has no weights (*.safetensors); "
+            "convert pickled weights first, rankwise does not open them"
+        )
+    found = config.get("num_hidden_layers")
+    if found != asked.layers:
+        raise RankwiseError(
+            f"prepare.model.layers: {asked.layers} given, but config.json of '{asked.source}' has {found}; write {found}"
+        )
+    ModelManifest(
+        source=asked.source,
+        revision=asked.revision,
+        dtype=asked.dtype,
+        architecture=architecture,
+        layers=asked.layers,
+        parameters=_parameters(folder),
+        files=files,
+    ).save(out)
+    log.info("model %s: %s, %d layers", asked.source, architecture, asked.layers)
+
+
+@app.command()
+def corpora(params: ParamsFile, out: OutFile) -> None:
+    """Find every text and hash it; two names for the same bytes are refused."""
+    from rankwise.files import read_json, sha256
+    from rankwise.params import Corpus
+    from rankwise.records import CorporaManifest, CorpusManifest
+    from rankwise.sources import text_file
+
+    found: dict[str, CorpusManifest] = {}
+    for name, given in read_json(params).items():
+        asked = Corpus.model_validate(given)
+        path = text_file(asked.source, asked.revision, asked.file, download=True)
+        digest = sha256(path)
+        for other, corpus in found.items():
+            if corpus.sha256 == digest:
+                raise RankwiseError(
+                    f"prepare.corpora: '{name}' and '{other}' are the same bytes ({path}); "
+                    "roles that share a text name one corpus, test text is another text"
+                )
+        found[name] = CorpusManifest(**asked.model_dump(), sha256=digest, bytes=path.stat().st_size)
+        log.info("corpus %s: %s, %d bytes", name, asked.source, path.stat().st_size)
+    CorporaManifest(corpora=found).save(out)
+
+
+@app.command()
+def tasks(params: ParamsFile, out: OutFile) -> None:
+    """Hash the folder of zero-shot tasks."""
+    from rankwise.params import Tasks, read_section
+    from rankwise.records import TasksManifest
+    from rankwise.sources import hashes, tasks_folder
+
+    source = read_section(params, Tasks).source
+    files = [] if source is None else hashes(tasks_folder(source), ("*.yaml", "*.jsonl"))
+    if source is not None and not any(file.path.endswith(".yaml") for file in files):
+        raise RankwiseError(
+            f"prepare.tasks.source: '{source}' holds no *.yaml task file; give null for no tasks"
+        )
+    TasksManifest(source=source, files=files).save(out)
+    log.info("tasks %s: %d files", source, len(files))
+
+
+def _parameters(folder: Path) -> int:
+    """Count parameters from the weight files' headers; a tied tensor is stored once."""
+    from math import prod
+
+    from safetensors import SafetensorError, safe_open
+
+    count = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt") as stream:
+                count += sum(prod(stream.get_slice(name).get_shape()) for name in stream.keys())  # noqa: SIM118
+        except SafetensorError as error:
+            raise RankwiseError(
+                f"{path} is not a whole safetensors file ({error}); fetch it again"
+            ) from error
+    return count

@@ -1,0 +1,56 @@
+"""Stage sample: token windows for one role, seeded, disjoint from another role's."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rankwise.options import ModelFile, OutFile, ParamsFile
+
+if TYPE_CHECKING:
+    from rankwise.records import CorpusManifest, ModelManifest
+
+log = logging.getLogger("rankwise.sample")
+
+
+def command(
+    params: ParamsFile,
+    model: ModelFile,
+    corpora: Annotated[Path, typer.Option(help="Manifest of the texts.")],
+    out: OutFile,
+    exclude: Annotated[Path | None, typer.Option(help="Windows that must not be drawn.")] = None,
+) -> None:
+    """Draw the token windows of one role from its corpus."""
+    import torch
+
+    from rankwise.artifacts import Tokens
+    from rankwise.params import Sample, read_section
+    from rankwise.records import CorporaManifest, ModelManifest
+    from rankwise.sampling import draw
+
+    asked = read_section(params, Sample)
+    role = params.stem.removeprefix("sample.")
+    corpus = CorporaManifest.load(corpora).corpora[asked.corpus]
+    taken = Tokens.load(exclude) if exclude is not None else None
+    if taken is not None and taken.corpus_sha256 != corpus.sha256:
+        taken = None
+    stream = torch.tensor(_token_stream(ModelManifest.load(model), corpus), dtype=torch.int32)
+    ids, starts = draw(stream, asked.length, asked.sequences, asked.seed, taken, f"sample.{role}")
+    Tokens(ids, starts, role, asked.corpus, corpus.sha256, asked.seed).save(out)
+    log.info("%s: %d windows of %d tokens of %s", role, *ids.shape, asked.corpus)
+
+
+def _token_stream(model: "ModelManifest", corpus: "CorpusManifest") -> list[int]:
+    """Return the whole text as token ids, without special tokens (no BOS at window starts)."""
+    from transformers import AutoTokenizer
+
+    from rankwise.sources import model_folder, text_file
+    from rankwise.texts import read_text
+
+    tokenizer = AutoTokenizer.from_pretrained(
+        model_folder(model.source, model.revision), local_files_only=True
+    )
+    path = text_file(corpus.source, corpus.revision, corpus.file)
+    text = read_text(path, corpus.field, corpus.characters)
+    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]

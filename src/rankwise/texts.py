@@ -1,0 +1,59 @@
+"""Reading a text: plain, JSON lines (also gzipped) or parquet, as one string."""
+
+import gzip
+import json
+from pathlib import Path
+
+from rankwise.errors import RankwiseError
+
+JOIN = "\n\n"
+"""Between documents, as the papers join WikiText-2."""
+
+
+def read_text(path: Path, field: str, characters: int | None) -> str:
+    """Return the text of a file; documents are joined by a blank line.
+
+    ``field`` is the column that holds the text in JSON lines (``.jsonl``, ``.json``, also ``.gz``)
+    and parquet. Plain text is returned as it is. ``characters`` cuts the result [characters].
+    """
+    name = path.name.removesuffix(".gz")
+    try:
+        if name.endswith((".jsonl", ".json")):
+            text = _json_lines(path, field, characters)
+        elif name.endswith(".parquet"):
+            text = _parquet(path, field)
+        else:
+            text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RankwiseError(f"{path} is not UTF-8 text: {error}") from error
+    return text[:characters]
+
+
+def _json_lines(path: Path, field: str, characters: int | None) -> str:
+    documents: list[str] = []
+    length = 0
+    unzip = gzip.open if path.suffix == ".gz" else open
+    with unzip(path, "rt", encoding="utf-8") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                document = json.loads(line)[field]
+            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                raise RankwiseError(
+                    f"{path}, line {number}: expected a JSON object with key '{field}' ({type(error).__name__}); "
+                    "name the column in prepare.corpora.….field"
+                ) from error
+            documents.append(document)
+            length += len(document) + len(JOIN)
+            if characters is not None and length >= characters:
+                break
+    return JOIN.join(documents)
+
+
+def _parquet(path: Path, field: str) -> str:
+    from pyarrow import ArrowException, parquet
+
+    try:
+        table = parquet.read_table(path, columns=[field])
+        return JOIN.join(table[field].to_pylist())
+    except (ArrowException, KeyError) as error:
+        raise RankwiseError(f"{path}: no readable column '{field}' ({error})") from error

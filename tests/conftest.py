@@ -1,0 +1,69 @@
+"""What tests share: a tiny random model, statistics made of it, and the folder of real data."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from rankwise.covariance import gather
+from rankwise.models import family_of
+
+SHARED = Path(os.environ.get("RANKWISE_DATA", "../shared/data")).resolve()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real text, tasks and models (PROVENANCE.md says what each is)."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no real data at RANKWISE_DATA={SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def tiny_llama(seed: int = 0, **changes: object) -> LlamaForCausalLM:
+    """A random LLaMA with grouped-query attention, odd sizes, in float32."""
+    settings = {
+        "vocab_size": 67,
+        "hidden_size": 32,
+        "intermediate_size": 56,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 64,
+        "tie_word_embeddings": True,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 2,
+    }
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(LlamaConfig(**(settings | changes))).eval()
+
+
+def random_ids(sequences: int = 16, length: int = 24, seed: int = 1) -> torch.Tensor:
+    """Token ids [sequences, length] of the tiny model's vocabulary."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 67, (sequences, length), generator=generator)
+
+
+@pytest.fixture
+def tiny_model() -> LlamaForCausalLM:
+    return tiny_llama()
+
+
+@pytest.fixture(scope="session")
+def tiny_statistics():
+    """Statistics of the tiny model in float64: {(layer, site): InputStatistics}."""
+    model = tiny_llama().double()
+    family = family_of("LlamaForCausalLM")
+    blocks = gather(model, family, random_ids(), pools=4, batch=2, blocks=[[0], [1]])
+    return {key: value for block in blocks for key, value in block.sites.items()}

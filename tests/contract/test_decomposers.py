@@ -1,0 +1,95 @@
+"""What every decomposer promises; a new file in the folder is tested by existing."""
+
+import pytest
+import torch
+
+from rankwise.decompose import decomposers
+from rankwise.factoring import largest_rank
+from rankwise.models import family_of
+from tests.conftest import tiny_llama
+
+METHODS = sorted(decomposers)
+
+
+@pytest.fixture(params=METHODS)
+def decomposer(request):
+    return decomposers[request.param]()
+
+
+@pytest.fixture(params=["self_attn.q_proj", "self_attn.k_proj", "mlp.up_proj", "mlp.down_proj"])
+def case(request, tiny_statistics):
+    """Weight and statistics of one linear of the tiny model: square, wide and tall ones."""
+    [linear] = [
+        linear
+        for linear in family_of("LlamaForCausalLM").linears([1])
+        if linear.name.endswith(request.param)
+    ]
+    weight = tiny_llama().double().get_submodule(linear.name).weight.detach()
+    return weight, tiny_statistics[1, linear.site]
+
+
+def test_full_rank_reproduces_the_weight(decomposer, case):
+    weight, inputs = case
+    factors = decomposer(weight, inputs, min(weight.shape))
+    x = torch.randn(
+        10, weight.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
+    y = x @ factors.right.T @ factors.left.T
+    if factors.bias(factors.max_rank) is not None:
+        y = y + factors.bias(factors.max_rank)
+    torch.testing.assert_close(y, x @ weight.T, rtol=1e-6, atol=1e-6)
+
+
+def test_ranks_nest_and_shapes_are_right(decomposer, case):
+    weight, inputs = case
+    full = decomposer(weight, inputs, largest_rank(weight.shape))
+    small = decomposer(weight, inputs, 3)
+    assert full.left.shape == (weight.shape[0], full.max_rank)
+    assert full.spectrum.shape == (min(weight.shape),)
+    assert full.spectrum.dtype == full.left.dtype == torch.float64
+    torch.testing.assert_close(full.left[:, :3] @ full.right[:3], small.left @ small.right)
+
+
+def test_spectrum_falls_and_error_falls_with_rank(decomposer, case):
+    weight, inputs = case
+    factors = decomposer(weight, inputs, largest_rank(weight.shape))
+    assert bool((factors.spectrum.diff() <= 1e-12).all())
+    second = inputs.second_moment
+    errors = []
+    for rank in range(1, factors.max_rank + 1):
+        rest = weight - factors.left[:, :rank] @ factors.right[:rank]
+        errors.append(float(torch.trace(rest @ second @ rest.T)))
+    assert errors[-1] < errors[0]
+
+
+def test_same_input_same_bytes_and_inputs_untouched(decomposer, case):
+    weight, inputs = case
+    before = weight.clone(), inputs.second.clone()
+    first, second = (decomposer(weight, inputs, 5) for _ in range(2))
+    assert torch.equal(first.left, second.left)
+    assert torch.equal(first.right, second.right)
+    assert torch.equal(weight, before[0])
+    assert torch.equal(inputs.second, before[1])
+
+
+def test_rank_deficient_statistics_give_finite_factors(decomposer, case):
+    """Fewer tokens than dimensions, and a dead channel."""
+    weight, inputs = case
+    width = weight.shape[1]
+    x = torch.randn(5, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x[:, 2] = 0
+    few = type(inputs)(x.T @ x, x.mean(0, keepdim=True), 5)
+    factors = decomposer(weight, few, largest_rank(weight.shape))
+    for tensor in (factors.left, factors.right, factors.spectrum):
+        assert bool(tensor.isfinite().all())
+    rest = weight - factors.left @ factors.right
+    covariance = few.covariance if decomposer.bias else few.second_moment
+    lost = torch.trace(rest @ covariance @ rest.T) / torch.trace(weight @ covariance @ weight.T)
+    assert float(lost) < 0.5
+
+
+def test_describes_itself(decomposer):
+    text = type(decomposer).__doc__
+    assert text
+    for name in type(decomposer).model_fields:
+        assert name in type(decomposer).model_json_schema()["properties"]

@@ -1,0 +1,85 @@
+"""Artifacts: they come back equal, equal ones have equal bytes, and broken files are named."""
+
+import pytest
+import torch
+
+from rankwise.artifacts import BlockFactors, BlockStatistics, Factors, Tokens
+from rankwise.errors import RankwiseError
+from rankwise.records import ModelManifest, SpeedRecord
+
+
+def block(tiny_statistics):
+    return BlockStatistics([0, 1], tiny_statistics)
+
+
+def factors():
+    g = torch.Generator().manual_seed(0)
+    left, right = torch.randn(6, 3, generator=g), torch.randn(3, 4, generator=g)
+    spectrum = torch.tensor([3.0, 2, 1, 0.5], dtype=torch.float64)
+    biased = Factors(
+        left,
+        right,
+        spectrum,
+        torch.randn(6, generator=g),
+        torch.randn(3, generator=g),
+        {"damping": 1e-6},
+    )
+    return BlockFactors(
+        "svd", [0], {"a.b": biased, "a.c": Factors(left.clone(), right.clone(), spectrum.clone())}
+    )
+
+
+def test_round_trips_and_equal_bytes(tmp_path, tiny_statistics):
+    block(tiny_statistics).save(tmp_path / "one")
+    block(dict(reversed(tiny_statistics.items()))).save(tmp_path / "two")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    again = BlockStatistics.load(tmp_path / "one")
+    assert again.sites.keys() == tiny_statistics.keys()
+    torch.testing.assert_close(
+        again.sites[1, "mlp_out"].second, tiny_statistics[1, "mlp_out"].second
+    )
+    factors().save(tmp_path / "f", torch.float32)
+    found = BlockFactors.load(tmp_path / "f")
+    for name, given in factors().linears.items():
+        for rank in (1, 3):
+            torch.testing.assert_close(found.linears[name].left[:, :rank], given.left[:, :rank])
+            expected, bias = given.bias(rank), found.linears[name].bias(rank)
+            assert (expected is None) == (bias is None)
+            if expected is not None:
+                torch.testing.assert_close(bias, expected)
+        assert found.linears[name].notes == given.notes
+
+
+def test_no_temporary_file_is_left(tmp_path):
+    factors().save(tmp_path / "f", torch.float32)
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+def test_other_missing_and_broken_files_are_named(tmp_path):
+    path = tmp_path / "f"
+    factors().save(path, torch.float32)
+    with pytest.raises(
+        RankwiseError, match=r"f: expected schema rankwise/tokens@1, found rankwise/factors@1"
+    ):
+        Tokens.load(path)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(RankwiseError, match="f is not a whole safetensors file"):
+        BlockFactors.load(path)
+    with pytest.raises(RankwiseError, match="does not exist"):
+        BlockFactors.load(tmp_path / "none")
+
+
+def test_records_refuse_another_schema_and_unknown_keys(tmp_path):
+    path = tmp_path / "speed.json"
+    SpeedRecord(
+        run="a", tokens_per_second=1.0, quartiles=(1, 2), dense_tokens_per_second=1.0,
+        dense_quartiles=(1, 2), batch=1, length=1, repeats=3, device="cpu", threads=1,
+    ).save(path)  # fmt: skip
+    assert SpeedRecord.load(path).run == "a"
+    with pytest.raises(
+        RankwiseError, match="expected schema rankwise/model@1, found rankwise/speed@1"
+    ):
+        ModelManifest.load(path)
+    path.write_text(path.read_text().replace('"run"', '"rum"'))
+    with pytest.raises(RankwiseError, match=r"speed.json: (run|rum)"):
+        SpeedRecord.load(path)

@@ -1,0 +1,256 @@
+"""From statistics to a checkpoint on a tiny model: every route to the same compressed model agrees."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from rankwise import checkpoint
+from rankwise.allocate.problem import Trials
+from rankwise.allocate.uniform import Uniform
+from rankwise.allocation import problem_of, record_of
+from rankwise.artifacts import BlockFactors, BlockStatistics
+from rankwise.covariance import gather
+from rankwise.decompose import decomposers
+from rankwise.errors import RankwiseError
+from rankwise.factoring import factor_block
+from rankwise.files import sha256
+from rankwise.models import family_of
+from rankwise.params import Run
+from rankwise.records import CheckpointManifest, FileHash, ModelManifest
+from rankwise.search import SearchModel
+from rankwise.sources import MODEL_FILES, hashes
+from tests.conftest import random_ids, tiny_llama
+
+ARCHITECTURE = "LlamaForCausalLM"
+
+
+def save_model(model, folder):
+    model.save_pretrained(folder)
+    words = {f"w{i}": i for i in range(67)}
+    inner = Tokenizer(models.WordLevel(words, unk_token="w0"))  # noqa: S106
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="w0").save_pretrained(folder)  # noqa: S106
+    return ModelManifest(
+        source=str(folder),
+        revision=None,
+        dtype="float32",
+        architecture=ARCHITECTURE,
+        layers=model.config.num_hidden_layers,
+        parameters=model.num_parameters(),
+        files=hashes(folder, MODEL_FILES),
+    )
+
+
+@pytest.fixture(params=sorted(decomposers))
+def compressed(request, tmp_path):
+    """Manifest, factors and ranks of a tiny model with attention biases, by every decomposer."""
+    model = tiny_llama(attention_bias=True)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(3))
+    manifest = save_model(model, tmp_path / "dense")
+    family = family_of(ARCHITECTURE)
+    blocks = gather(model, family, random_ids(), pools=4, batch=2, blocks=[[0, 1]])
+    method = decomposers[request.param]()
+    cpu = torch.device("cpu")
+    factors = factor_block(tmp_path / "dense", ARCHITECTURE, blocks[0], method, cpu)
+    BlockFactors(request.param, [0, 1], factors).save(tmp_path / "factors", torch.float32)
+    factors = BlockFactors.load(tmp_path / "factors").linears
+    problem = problem_of(manifest, factors, None, Trials())
+    allocator = Uniform(multiple=1, floor=0.05)
+    ranks = allocator(problem, 0.7)
+    run = Run(decompose=request.param, allocate="uniform", keep=0.7)
+    return manifest, factors, ranks, record_of("it", run, allocator, problem, ranks)
+
+
+def build(manifest, factors, ranks, folder):
+    dense, tokenizer = checkpoint.load_dense(manifest)
+    for name, rank in ranks.items():
+        if rank is not None:
+            checkpoint.replace(dense, name, factors[name], rank)
+    checkpoint.save(dense, tokenizer, folder, ranks, "it", torch.float32)
+    return dense
+
+
+def test_statistics_equal_a_reference_and_shards_merge():
+    model = tiny_llama().double()
+    family = family_of(ARCHITECTURE)
+    ids = random_ids()
+    seen = {}
+
+    def keep(name):
+        return lambda _, x: seen.setdefault(name, []).append(x[0].reshape(-1, x[0].shape[-1]))
+
+    hook = model.get_submodule("model.layers.1.mlp.down_proj").register_forward_pre_hook(
+        keep("down")
+    )
+    model(ids)
+    hook.remove()
+    x = torch.cat(seen["down"])
+    [block] = gather(model, family, ids, pools=4, batch=3, blocks=[[0, 1]])
+    found = block.sites[1, "mlp_out"]
+    torch.testing.assert_close(found.second, x.T @ x)
+    torch.testing.assert_close(found.pool_means, x.view(4, -1, x.shape[-1]).mean(1))
+    halves = [gather(model, family, part, 2, 3, [[0, 1]])[0] for part in ids.split(8)]
+    merged = halves[0].sites[1, "mlp_out"].merge(halves[1].sites[1, "mlp_out"])
+    torch.testing.assert_close(merged.covariance, found.covariance)
+
+
+def test_nan_in_the_model_names_layer_and_site():
+    model = tiny_llama()
+    model.model.layers[1].mlp.up_proj.weight.data[3, 3] = float("nan")
+    with pytest.raises(RankwiseError, match="layer 1, site mlp_out: inputs are NaN"):
+        gather(model, family_of(ARCHITECTURE), random_ids(), 4, 4, [[0, 1]])
+
+
+def test_nan_in_a_weight_names_the_linear(tmp_path, tiny_statistics):
+    model = tiny_llama()
+    model.model.layers[0].self_attn.o_proj.weight.data[0, 0] = float("inf")
+    save_model(model, tmp_path / "m")
+    block = BlockStatistics([0, 1], tiny_statistics)
+    with pytest.raises(RankwiseError, match=r"layers.0.self_attn.o_proj: the weight holds NaN"):
+        factor_block(tmp_path / "m", ARCHITECTURE, block, decomposers["svd"](), torch.device("cpu"))
+
+
+def test_sliced_search_model_equals_the_built_one(compressed, tmp_path):
+    manifest, factors, ranks, _ = compressed
+    built = build(manifest, factors, ranks, tmp_path / "c")
+    dense, _ = checkpoint.load_dense(manifest)
+    reference, _ = checkpoint.load_dense(manifest)
+    ids = random_ids(6, 12, seed=9)
+    search = SearchModel(dense, factors, ids, batch=4)
+    score = search.score(ranks)
+    with torch.no_grad():
+        ours = built(ids).logits[:, :-1].double().log_softmax(-1)
+        theirs = reference(ids).logits[:, :-1].double().log_softmax(-1)
+    loss = -ours.gather(-1, ids[:, 1:, None]).mean()
+    kl = (ours.exp() * (ours - theirs)).sum(-1).mean()
+    assert score.perplexity == pytest.approx(float(loss.exp()), rel=1e-4)
+    assert score.kl == pytest.approx(float(kl), rel=1e-3, abs=1e-6)
+    untouched = search.score(dict.fromkeys(ranks))
+    assert untouched.kl == pytest.approx(0, abs=1e-6)
+
+
+def test_a_trial_copies_no_weight_and_factors_nothing(compressed, monkeypatch):
+    manifest, factors, ranks, _ = compressed
+    dense, _ = checkpoint.load_dense(manifest)
+    search = SearchModel(dense, factors, random_ids(4, 8), batch=4)
+    for name in ("svd", "eigh", "qr", "cholesky"):
+        monkeypatch.setattr(torch.linalg, name, lambda *_: pytest.fail("factored in a trial"))
+    monkeypatch.setattr(torch.Tensor, "clone", lambda *_: pytest.fail("copied in a trial"))
+    search.score(ranks)
+    for name, sliced in search.sliced.items():
+        assert sliced.factors.right.data_ptr() == factors[name].right.data_ptr()
+
+
+def test_budget_counts_what_the_checkpoint_holds(compressed, tmp_path):
+    manifest, factors, ranks, record = compressed
+    model = build(manifest, factors, ranks, tmp_path / "c")
+    names = family_of(ARCHITECTURE).linears([0, 1])
+    counted = sum(
+        p.numel() for linear in names for p in model.get_submodule(linear.name).parameters()
+    )
+    reference = tiny_llama(attention_bias=True)
+    before = sum(
+        p.numel() for linear in names for p in reference.get_submodule(linear.name).parameters()
+    )
+    assert counted / before == pytest.approx(record.keep_reached, abs=1e-12)
+    assert counted == sum(linear.parameters for linear in record.linears.values())
+    assert record.keep_reached <= 0.7
+
+
+def test_full_rank_leaves_logits_unchanged(compressed, tmp_path):
+    """Rank min(out, in) in every linear is another way to write the same model."""
+    manifest, factors, _, _ = compressed
+    model, _ = checkpoint.load_dense(manifest)
+    ids = random_ids(2, 10)
+    with torch.no_grad():
+        before = model(ids).logits
+        [block] = gather(model, family_of(ARCHITECTURE), random_ids(), 4, 4, [[0, 1]])
+        for name in factors:
+            module = model.get_submodule(name)
+            layer = int(name.split(".")[2])
+            site = next(x.site for x in family_of(ARCHITECTURE).linears([layer]) if x.name == name)
+            whole = decomposers["svd"]()(
+                module.weight.double(), block.sites[layer, site], min(module.weight.shape)
+            )
+            whole = type(whole)(
+                whole.left, whole.right, whole.spectrum, offset=getattr(module, "bias", None)
+            )
+            checkpoint.replace(model, name, whole, min(module.weight.shape))
+        torch.testing.assert_close(model(ids).logits, before, rtol=1e-4, atol=1e-4)
+
+
+def test_checkpoint_loads_in_a_fresh_process(compressed, tmp_path):
+    manifest, factors, ranks, record = compressed
+    model = build(manifest, factors, ranks, tmp_path / "it")
+    CheckpointManifest(
+        run="it",
+        keep_asked=0.7,
+        keep_reached=record.keep_reached,
+        parameters=model.num_parameters(),
+        files=hashes(tmp_path / "it", ("*",)),
+    ).save(tmp_path / "it.json")
+    ids = random_ids(2, 10)
+    with torch.no_grad():
+        expected = model.eval()(ids).logits
+    code = (
+        "import sys, torch; from pathlib import Path; from rankwise import checkpoint\n"
+        "loaded = checkpoint.load(Path(sys.argv[1]))\n"
+        "ids = torch.tensor(eval(sys.stdin.read()))\n"
+        "torch.set_num_threads(1)\n"
+        "print(loaded.parameters, loaded.run, loaded.checkpoint_bytes)\n"
+        "print(loaded.model(ids).logits.flatten()[:200].tolist())\n"
+        "print(loaded.model.generate(ids[:, :3], min_new_tokens=4, max_new_tokens=4, do_sample=False).shape)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "it.json")],
+        input=str(ids.tolist()),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, logits, generated = run.stdout.splitlines()
+    weights = (tmp_path / "it" / "model.safetensors").stat().st_size
+    assert first == f"{model.num_parameters()} it {weights}"
+    torch.testing.assert_close(torch.tensor(json.loads(logits)), expected.flatten()[:200])
+    assert generated == "torch.Size([2, 7])"
+
+
+def test_plain_transformers_refuses_the_checkpoint(compressed, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    manifest, factors, ranks, _ = compressed
+    build(manifest, factors, ranks, tmp_path / "c")
+    with pytest.raises(ValueError, match="rankwise"):
+        AutoModelForCausalLM.from_pretrained(tmp_path / "c")
+
+
+def test_broken_checkpoints_are_refused(compressed, tmp_path):
+    manifest, factors, ranks, _ = compressed
+    build(manifest, factors, ranks, tmp_path / "c")
+    config = tmp_path / "c" / "config.json"
+    value = json.loads(config.read_text())
+    name = next(iter(value["rankwise"]["linears"]))
+    value["rankwise"]["linears"][name]["rank"] += 1
+    config.write_text(json.dumps(value))
+    with pytest.raises(RankwiseError, match=f"do not fit config.json: {name}"):
+        checkpoint.load_folder(tmp_path / "c")
+    value["rankwise"]["schema"] = 99
+    config.write_text(json.dumps(value))
+    with pytest.raises(RankwiseError, match=r"expected rankwise.schema 1, found 99"):
+        checkpoint.load_folder(tmp_path / "c")
+    (tmp_path / "it.json").write_text("{}")
+    path = tmp_path / "c" / "model.safetensors"
+    whole = FileHash(path="model.safetensors", sha256=sha256(path), bytes=path.stat().st_size)
+    path.write_bytes(path.read_bytes()[:-100])
+    CheckpointManifest(run="c", keep_asked=0.7, keep_reached=0.7, parameters=1, files=[whole]).save(
+        tmp_path / "c.json"
+    )
+    with pytest.raises(RankwiseError, match=r"model.safetensors has .* bytes, its manifest says"):
+        checkpoint.load(tmp_path / "c.json")

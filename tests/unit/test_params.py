@@ -1,0 +1,121 @@
+"""params.yaml: every mistake is refused with key path, given, allowed and the nearest name."""
+
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from rankwise.errors import RankwiseError
+from rankwise.files import read_json
+from rankwise.params import Sample, read_section
+from rankwise.validation import cut_sections, load_params
+
+ROOT = Path(__file__).parents[2]
+
+
+def changed(tmp_path, *path, value):
+    yaml = YAML()
+    given = yaml.load((ROOT / "params.yaml").read_text())
+    at = given
+    for part in path[:-1]:
+        at = at[part]
+    at[path[-1]] = value
+    yaml.dump(given, tmp_path / "params.yaml")
+    return tmp_path / "params.yaml"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        (("covarance",), {}, r"covarance: no such key .*did you mean 'covariance'"),
+        (
+            ("covariance", "pool"),
+            3,
+            r"covariance.pool: no such key \(given 3\); did you mean 'pools'",
+        ),
+        (
+            ("decompose", "pooled_pca", "dampng"),
+            0.1,
+            r"decompose.pooled_pca.dampng: no such key .*'damping'",
+        ),
+        (("decompose", "svdd"), {}, r"decompose.svdd: no such method; did you mean 'svd'"),
+        (("runs", "svd-80", "keep"), 0, r"runs.svd-80.keep: 0 given; .*greater than 0"),
+        (
+            ("runs", "svd-80", "keep"),
+            1.5,
+            r"runs.svd-80.keep: 1.5 given; .*less than or equal to 1",
+        ),
+        (("runs", "svd-80", "keep"), "much", r"runs.svd-80.keep: 'much' given"),
+        (
+            ("runs", "svd-80", "decompose"),
+            "svp",
+            r"runs.svd-80.decompose: 'svp' .*did you mean 'svd'",
+        ),
+        (("runs", "svd-80", "allocate"), "gp", r"runs.svd-80.allocate: 'gp' has no section"),
+        (
+            ("runs", "dense"),
+            {"decompose": "svd", "allocate": "uniform", "keep": 0.5},
+            r"runs.dense: a run is named",
+        ),
+        (
+            ("runs", "a/b"),
+            {"decompose": "svd", "allocate": "uniform", "keep": 0.5},
+            r"runs.a/b: a run is named",
+        ),
+        (
+            ("allocate", "hyperopt", "algorithm"),
+            "tpee",
+            r"allocate.hyperopt.algorithm: 'tpee' given; .*'tpe'",
+        ),
+        (("sample", "test", "corpus"), "search", r"test text may never steer a choice"),
+        (
+            ("sample", "search", "corpus"),
+            "serch",
+            r"sample.search.corpus: 'serch' .*did you mean 'search'",
+        ),
+        (("sample", "calibration", "sequences"), 250, r"does not divide .* = 250; use 248 or 256"),
+        (("sample", "search", "sequences"), None, r"null is for test text only"),
+        (("prepare", "model", "revision"), "main", r"revision: 'main' given; .*40 lower-case hex"),
+        (("prepare",), {"model": {"source": "x"}}, r"prepare.model.layers: is missing"),
+        (("compute", "device"), "gpu", r"compute.device: 'gpu' given"),
+    ],
+)
+def test_mistakes_are_refused_with_their_path(tmp_path, path, value, says):
+    with pytest.raises(RankwiseError, match=says):
+        load_params(changed(tmp_path, *path, value=value))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: [1", "is not YAML"),
+        ("runs: {}\nruns: {}", "not YAML.*duplicate"),
+        ("- 1", "must hold sections"),
+        ("", "must hold sections"),
+        ("!!python/object:os.system x", "not YAML|must hold"),
+    ],
+)
+def test_files_that_are_no_parameters(tmp_path, text, says):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(RankwiseError, match=f"(?s){says}"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_all_mistakes_are_said_at_once(tmp_path):
+    path = changed(tmp_path, "runs", "svd-80", "keep", value=0)
+    text = path.read_text().replace("pools: 8", "poools: 8")
+    path.write_text(text)
+    with pytest.raises(RankwiseError) as caught:
+        load_params(path)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_sections_are_rewritten_only_when_they_changed(tmp_path):
+    folder = tmp_path / "params"
+    cut_sections(load_params(ROOT / "params.yaml"), folder)
+    times = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    cut_sections(load_params(changed(tmp_path, "sample", "test", "length", value=64)), folder)
+    after = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert {name for name in after if after[name] != times[name]} == {"sample.test.json"}
+    assert read_section(folder / "sample.test.json", Sample).length == 64
+    assert read_json(folder / "decompose.pooled_pca.json")["damping"] > 0  # defaults are filled in
