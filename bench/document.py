@@ -1,0 +1,90 @@
+"""Write the tables and figures of README and docs from recorded runs; nothing is typed by hand.
+
+    python bench/document.py                  the embedded study (run `make run` first)
+    python bench/document.py --wikitext DIR   the WikiText-2 study (see bench/wikitext.py)
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("svg")
+mpl.rcParams["svg.hashsalt"] = "rankwise"
+mpl.rcParams["svg.fonttype"] = "none"
+import matplotlib.pyplot as plt  # noqa: E402
+
+from rankwise.params import DENSE  # noqa: E402
+from rankwise.records import AllocationRecord, Summary, SummaryRow  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+
+
+def table(rows: list[SummaryRow]) -> str:
+    """The printed table as Markdown."""
+    lines = [
+        "| run | keep asked | keep reached | perplexity | zero-shot average | parameters | checkpoint MB | tokens/s |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        average = "–" if row.zero_shot_average is None else f"{100 * row.zero_shot_average:.1f} %"
+        lines.append(
+            f"| {row.run} | {row.keep_asked:.2f} | {row.keep_reached:.4f} | {row.perplexity:.3f} | {average} "
+            f"| {row.parameters:,} | {row.checkpoint_bytes / 1e6:.2f} | {row.tokens_per_second:,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def fill(page: Path, name: str, text: str) -> None:
+    """Put ``text`` between ``<!-- begin name -->`` and ``<!-- end name -->``."""
+    before = page.read_text(encoding="utf-8")
+    block = rf"(<!-- begin {name} -->\n).*?(\n<!-- end {name} -->)"
+    after, count = re.subn(block, lambda m: m[1] + text + m[2], before, flags=re.DOTALL)
+    if count != 1:
+        raise SystemExit(f"{page}: expected one block '{name}', found {count}")
+    page.write_text(after, encoding="utf-8")
+
+
+def figure(study: Path, rows: list[SummaryRow], path: Path) -> None:
+    """Perplexity and zero-shot average against keep reached, one line a method pair."""
+    lines: dict[str, list[SummaryRow]] = {}
+    for row in rows:
+        if row.run != DENSE:
+            record = AllocationRecord.load(study / f"data/allocate/{row.run}.json")
+            lines.setdefault(f"{record.decompose}, {record.allocate}", []).append(row)
+    dense = next(row for row in rows if row.run == DENSE)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
+    for label, members in lines.items():
+        points = sorted(members, key=lambda row: row.keep_reached)
+        keeps = [row.keep_reached for row in points] + [1.0]
+        left.plot(keeps, [row.perplexity for row in points] + [dense.perplexity], "o-", label=label)
+        averages = [row.zero_shot_average for row in [*points, dense]]
+        if None not in averages:
+            right.plot(keeps, [100 * value for value in averages], "o-", label=label)
+    left.set(xlabel="keep (parameters that remain)", ylabel="perplexity, test text", yscale="log")
+    right.set(xlabel="keep (parameters that remain)", ylabel="zero-shot average [%]")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    left.legend(frameon=False, fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--wikitext", type=Path, metavar="DIR", help="folder of the WikiText-2 study")
+    study = parser.parse_args().wikitext
+    if study is None:
+        rows = Summary.load(ROOT / "data/report/summary.json").rows
+        fill(ROOT / "README.md", "table", table(rows))
+        figure(ROOT, rows, ROOT / "docs/figures/embedded.svg")
+    else:
+        rows = Summary.load(study / "data/report/summary.json").rows
+        fill(ROOT / "docs/results.md", "wikitext", table(rows))
+        figure(study, rows, ROOT / "docs/figures/wikitext.svg")
+
+
+if __name__ == "__main__":
+    main()
