@@ -4,6 +4,7 @@ Exit codes: 0 done, 2 bad input (one sentence, no traceback), 130 interrupted.
 """
 
 import logging
+import resource
 import sys
 import time
 from pathlib import Path
@@ -49,14 +50,23 @@ def options(
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-for group in (prepare,):
-    app.add_typer(group.app, name="prepare")
-for command in (sample, covariance, decompose, allocate, build, evaluate, speed, report, track):
-    app.command(command.__name__.rpartition(".")[2])(command.command)
-app.command("params")(params.command)
-app.command("init")(init)
-app.command("run")(run)
-app.command("ui")(ui)
+for user_command in (init, run, ui):
+    app.command(rich_help_panel="A study")(user_command)
+app.add_typer(prepare.app, name="prepare", rich_help_panel="Stages, as the rules call them")
+for stage in (
+    sample,
+    covariance,
+    decompose,
+    allocate,
+    build,
+    evaluate,
+    speed,
+    report,
+    track,
+    params,
+):
+    name = stage.__name__.rpartition(".")[2]
+    app.command(name, rich_help_panel="Stages, as the rules call them")(stage.command)
 
 
 def main() -> None:
@@ -64,15 +74,14 @@ def main() -> None:
     began = time.perf_counter()
     log = logging.getLogger("rankwise")
     try:
-        app(standalone_mode=True)
+        app()
     except RankwiseError as error:
         log.error("%s", error)
         sys.exit(2)
-    except KeyboardInterrupt:
-        log.error("interrupted")
-        sys.exit(130)
     finally:
-        log.debug("%.1f s", time.perf_counter() - began)
+        if log.hasHandlers():
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            log.info("%.1f s, at most %d MB", time.perf_counter() - began, peak)
 
 
 if __name__ == "__main__":

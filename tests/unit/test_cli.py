@@ -1,0 +1,133 @@
+"""Bad input at the command line: one sentence, exit code 2, no traceback, nothing written."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from rankwise.artifacts import Tokens
+from tests.conftest import random_ids, tiny_llama
+from tests.unit.test_compression import save_model
+
+
+def rankwise(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rankwise", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def refused(result: subprocess.CompletedProcess[str], says: str) -> None:
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert says in result.stderr
+
+
+@pytest.fixture
+def model(tmp_path):
+    save_model(tiny_llama(), tmp_path / "model")
+    return tmp_path / "model"
+
+
+def prepare_model(tmp_path, **changes):
+    section = {"source": str(tmp_path / "model"), "revision": None, "layers": 2, "dtype": "float32"}
+    (tmp_path / "section.json").write_text(json.dumps(section | changes))
+    out = tmp_path / "model.json"
+    return rankwise("prepare", "model", "--params", tmp_path / "section.json", "--out", out), out
+
+
+def test_model_folder_without_weights(tmp_path, model):
+    (model / "model.safetensors").unlink()
+    result, out = prepare_model(tmp_path)
+    refused(result, "has no weights (*.safetensors)")
+    assert not out.exists()
+
+
+def test_model_folder_that_is_none(tmp_path):
+    refused(prepare_model(tmp_path)[0], "does not exist")
+    (tmp_path / "model").mkdir()
+    refused(prepare_model(tmp_path)[0], "has no config.json")
+
+
+def test_unknown_family_and_wrong_number_of_layers(tmp_path, model):
+    refused(prepare_model(tmp_path, layers=3)[0], "3 given, but config.json")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"architectures": ["LamaForCausalLM"]}))
+    refused(prepare_model(tmp_path)[0], "did you mean 'LlamaForCausalLM'")
+
+
+def test_truncated_weights(tmp_path, model):
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-50])
+    refused(prepare_model(tmp_path)[0], "is not a whole safetensors file")
+
+
+def corpora(tmp_path, **texts):
+    given = {}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+        given[name] = {"source": str(tmp_path / f"{name}.txt")}
+    (tmp_path / "corpora.section.json").write_text(json.dumps(given))
+    out = tmp_path / "corpora.json"
+    return rankwise(
+        "prepare", "corpora", "--params", tmp_path / "corpora.section.json", "--out", out
+    )
+
+
+def test_the_same_text_under_two_names(tmp_path):
+    refused(corpora(tmp_path, train="w1 w2", test="w1 w2"), "are the same bytes")
+
+
+def test_text_too_short_for_the_sequences_asked(tmp_path, model):
+    prepare_model(tmp_path)
+    assert corpora(tmp_path, train="w1 w2 w3 " * 20).returncode == 0
+    section = {"corpus": "train", "sequences": 9, "length": 16, "seed": 0}
+    (tmp_path / "sample.calibration.json").write_text(json.dumps(section))
+    result = rankwise(
+        *("sample", "--params", tmp_path / "sample.calibration.json"),
+        *("--model", tmp_path / "model.json", "--corpora", tmp_path / "corpora.json"),
+        *("--out", tmp_path / "tokens"),
+    )
+    refused(
+        result,
+        "sample.calibration: 9 sequences of 16 tokens asked, the text has 60 tokens, enough for 3",
+    )
+    assert not (tmp_path / "tokens").exists()
+
+
+def test_nan_in_statistics_names_layer_and_site(tmp_path):
+    broken = tiny_llama()
+    broken.model.layers[1].self_attn.o_proj.weight.data.fill_(float("nan"))
+    save_model(broken, tmp_path / "model")
+    prepare_model(tmp_path)
+    ids = random_ids(4, 8).int()
+    Tokens(ids, torch.arange(4), "calibration", "c", "h", 0).save(tmp_path / "tokens")
+    (tmp_path / "covariance.json").write_text('{"pools": 2, "batch": 2, "layers_per_job": 2}')
+    (tmp_path / "compute.json").write_text('{"device": "cpu", "threads": 1}')
+    result = rankwise(
+        *("covariance", "--params", tmp_path / "covariance.json"),
+        *("--compute", tmp_path / "compute.json", "--model", tmp_path / "model.json"),
+        *("--tokens", tmp_path / "tokens", "--out", tmp_path / "block_0"),
+    )
+    refused(result, "layer 1, site mlp_in: inputs are NaN")
+    assert not (tmp_path / "block_0").exists()
+
+
+def test_an_artifact_of_another_kind(tmp_path, model):
+    prepare_model(tmp_path)
+    save_file({"a": torch.zeros(1)}, tmp_path / "foreign")
+    (tmp_path / "covariance.json").write_text('{"pools": 2, "batch": 2, "layers_per_job": 2}')
+    (tmp_path / "compute.json").write_text('{"device": "cpu", "threads": 1}')
+    result = rankwise(
+        *("covariance", "--params", tmp_path / "covariance.json"),
+        *("--compute", tmp_path / "compute.json", "--model", tmp_path / "model.json"),
+        *("--tokens", tmp_path / "foreign", "--out", tmp_path / "block_0"),
+    )
+    refused(result, "expected schema rankwise/tokens@1, found None")
+
+
+def test_help_is_quick_to_import_and_names_the_commands():
+    code = "import sys, rankwise.__main__; print([m for m in ('torch', 'transformers', 'mlflow') if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

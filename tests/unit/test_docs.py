@@ -1,0 +1,53 @@
+"""The documentation's code does what it says."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import torch
+
+from rankwise.artifacts import InputStatistics
+from tests.contract.test_allocators import problem
+
+PAGE = Path(__file__).parents[2] / "docs/extending.md"
+
+
+def load(name: str, folder: Path):
+    """Write one code block of the page to a file and import it."""
+    blocks = re.findall(r"```python\n# \S*/(\w+)\.py\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    path = folder / f"{name}.py"
+    path.write_text(dict(blocks)[name])
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_example_decomposer_works(tmp_path):
+    method = load("scaled_svd", tmp_path).ScaledSVD()
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(6, 9, dtype=torch.float64, generator=generator)
+    x = torch.randn(40, 9, dtype=torch.float64, generator=generator)
+    factors = method(weight, InputStatistics(x.T @ x, x.mean(0, keepdim=True), 40), 6)
+    torch.testing.assert_close(factors.left @ factors.right, weight)
+
+
+def test_the_example_allocator_works(tmp_path):
+    case = problem(layers=4)
+    ranks = load("late", tmp_path).Late(multiple=1)(case, 0.6)
+    assert ranks["3.q"] > ranks["0.q"]
+
+
+def test_extending_needs_no_edit_elsewhere():
+    """No method or family is named in the code outside its own file."""
+    source = Path(__file__).parents[2] / "src/rankwise"
+    shared = [
+        path
+        for path in source.rglob("*.py")
+        if path.parent.name not in ("decompose", "allocate", "models", "embedded")
+    ]
+    assert len(shared) > 20
+    for path in shared:
+        text = path.read_text()
+        for name in ("pooled_pca", "PooledPCA", "uniform", "hyperopt.fmin", "LlamaForCausalLM"):
+            assert name not in text, f"{path} names {name}"
