@@ -1,10 +1,6 @@
 """What a model family is: data that says which linears of a decoder block share which input."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -38,8 +34,3 @@ class Family:
             for site, members in self.sites.items()
             for kind, path in members.items()
         ]
-
-    def decoder_blocks(self, model: "nn.Module") -> "nn.ModuleList":
-        """Return the model's list of decoder blocks."""
-        blocks = model.get_submodule(self.layers)
-        return blocks  # type: ignore[return-value]  # a ModuleList, by the family's data

@@ -1,0 +1,72 @@
+"""Perplexity at token level, over windows of one fixed length.
+
+What is counted, for windows of length 6 over a text of tokens a b c d …::
+
+    window 0    a  b  c  d  e  f        window 1    g  h  i  j  k  l
+    context     a                       context     g
+    predicted      b  c  d  e  f        predicted      h  i  j  k  l
+
+The first token of a window is context only; every other token is predicted from all tokens of its
+own window before it, and counted once. No token carries context into the next window, no window is
+skipped, and tokens count alike: ``perplexity = exp(mean loss)`` over windows × (length − 1) tokens.
+lm-eval's word-level perplexity divides the same kind of sum by words instead: another quantity.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+
+from rankwise.errors import RankwiseError
+
+LARGEST_LOSS = 700.0
+"""Mean loss beyond which ``exp`` leaves the range of a float [nats/token]."""
+
+
+@torch.no_grad()
+def window_losses(model: Any, ids: Tensor, batch: int, *, progress: bool = False) -> Tensor:
+    """Return the negative log-likelihood of every predicted token, [windows, length − 1] float32.
+
+    ``model`` is a causal language model, run where it lies and in its own precision; its logits are
+    normalised in float32. ``ids`` [windows, length] integers. ``progress`` draws a bar if stderr is
+    a terminal. Raises RankwiseError naming the first window whose loss is not finite.
+
+    Cost: one forward pass; ``batch`` × length × vocabulary logits in memory.
+    """
+    device = next(model.parameters()).device
+    parts = []
+    starts = range(0, len(ids), batch)
+    for begin in tqdm(starts, "perplexity", disable=None if progress else True, leave=False):
+        part = ids[begin : begin + batch].to(device, torch.long)
+        logits = model(input_ids=part, use_cache=False).logits
+        parts += [  # window by window, so that float32 logits of one window exist at a time
+            functional.cross_entropy(window[:-1].float(), tokens[1:], reduction="none")
+            for window, tokens in zip(logits, part, strict=True)
+        ]
+    losses = torch.stack(parts).cpu()
+    broken = (~losses.isfinite().all(1)).nonzero().flatten().tolist()
+    if broken:
+        raise RankwiseError(
+            f"perplexity: window {broken[0]} (of {len(losses)}; {len(broken)} in all) has a loss "
+            "that is not finite: the model overflows there. Keep more, or run it in float32"
+        )
+    return losses
+
+
+def mean_loss(losses: Tensor) -> float:
+    """Return the mean over all tokens, summed in float64 [nats/token]."""
+    return float(losses.double().mean())
+
+
+def perplexity(losses: Tensor) -> float:
+    """Return exp(mean loss) over all tokens [-]; this file's first lines say what is counted."""
+    loss = mean_loss(losses)
+    if loss > LARGEST_LOSS:
+        raise RankwiseError(
+            f"perplexity: the mean loss is {loss:.0f} nats a token; its exponential is no number "
+            f"(limit {LARGEST_LOSS:.0f}). The model is broken: keep more"
+        )
+    return math.exp(loss)

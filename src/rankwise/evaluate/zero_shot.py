@@ -1,0 +1,154 @@
+"""Zero-shot accuracy through lm-eval, with a model that is already in memory."""
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+from rankwise.errors import RankwiseError
+from rankwise.evaluate.task_files import TaskFile
+from rankwise.records import TaskScore
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """One task: its score, and what became of each item."""
+
+    score: TaskScore
+    correct: list[bool]
+    """[items]: whether the likeliest choice is the right one, in the order of the data file."""
+
+
+def zero_shot(
+    model: Any, tokenizer: Any, tasks: list[TaskFile], batch: int
+) -> dict[str, TaskResult]:
+    """Ask every item of every task; return results by task name.
+
+    lm-eval's own prompt and metric: each choice is appended to the item's text, its log-likelihood
+    is the sum over its tokens, the largest wins (acc); for acc_norm the sum is divided by the
+    choice's length [characters]. Standard errors are those of a mean over items, without bootstrap.
+    Nothing is drawn at random, nothing is downloaded and no file is written.
+
+    Cost: one forward pass over the text of every item times its number of choices.
+    """
+    if not tasks:
+        return {}
+    from lm_eval import evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    length = model.config.max_position_embeddings
+    harness = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch, max_length=length)
+    score_pairs = harness.loglikelihood
+    harness.loglikelihood = lambda requests: score_pairs(
+        requests, disable_tqdm=not sys.stderr.isatty()
+    )
+    with _tamed():
+        configured = {task.name: _configured(task) for task in tasks}
+        found = evaluate(harness, {"tasks": configured}, bootstrap_iters=0, log_samples=True)
+    samples: dict[str, list[dict[str, Any]]] = found["samples"]
+    return {name: _result(name, samples[name]) for name in configured}
+
+
+@contextmanager
+def _tamed() -> Iterator[None]:
+    """Have lm-eval render templates in Jinja's sandbox, and draw bars on terminals only.
+
+    In the sandbox a template sees its item and nothing of Python. Templates are compiled once:
+    lm-eval compiles them for every item, a fifth of the time with a small model.
+    """
+    import lm_eval.api.task
+    import lm_eval.utils
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    plain, bar = lm_eval.utils.env, lm_eval.api.task.tqdm
+    sandbox = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+    sandbox.filters.update(plain.filters)
+    sandbox.from_string = cache(sandbox.from_string)  # type: ignore[assignment,method-assign]
+    lm_eval.utils.env, lm_eval.api.task.tqdm = sandbox, partial(bar, disable=None, leave=False)
+    try:
+        yield
+    finally:
+        lm_eval.utils.env, lm_eval.api.task.tqdm = plain, bar
+
+
+def _configured(task: TaskFile) -> Any:
+    """Return lm-eval's task over the items in memory; every item is checked before any is asked."""
+    from datasets import Dataset
+    from lm_eval.api.task import ConfigurableTask
+
+    try:
+        items = Dataset.from_list(task.rows)
+        config = {**task.config, "test_split": "test", "custom_dataset": lambda: {"test": items}}
+        configured = ConfigurableTask(config=config)
+        configured.set_config("num_fewshot", 0)
+        for number, item in enumerate(items, 1):
+            _check_item(
+                task, number, configured.doc_to_choice(item), configured.doc_to_target(item)
+            )
+    except RankwiseError:
+        raise
+    except Exception as error:  # templates, fields and types are the task author's
+        raise RankwiseError(
+            f"{task.path}: lm-eval cannot make items of it ({type(error).__name__}: {error}); "
+            "check the field names in its templates"
+        ) from error
+    return configured
+
+
+def _check_item(task: TaskFile, number: int, choices: Any, target: Any) -> None:
+    """Refuse an item that no answer could be right for."""
+    where = f"task {task.name}, item {number}"
+    if not isinstance(choices, list) or len(choices) < 2 or not all(choices):
+        raise RankwiseError(
+            f"{where}: expected two or more choices that are not empty, found {choices!r}"
+        )
+    if isinstance(target, str):
+        right = target in choices
+    else:
+        right = isinstance(target, int) and 0 <= target < len(choices)
+    if not right:
+        raise RankwiseError(
+            f"{where}: the answer is {target!r}, but there are {len(choices)} choices; "
+            f"expected 0 to {len(choices) - 1} or the text of a choice"
+        )
+
+
+def _result(name: str, samples: Sequence[dict[str, Any]]) -> TaskResult:
+    samples = sorted(samples, key=lambda sample: sample["doc_id"])
+    broken = [sample["doc_id"] for sample in samples if not _finite(sample)]
+    if broken:
+        raise RankwiseError(
+            f"task {name}, item {broken[0] + 1}: its log-likelihood is not finite: the model "
+            "overflows there. Keep more, or run it in float32"
+        )
+    correct = [float(sample["acc"]) for sample in samples]
+    accuracy, error = mean_and_error(correct)
+    normed = mean_and_error(
+        [float(sample["acc_norm"]) for sample in samples if "acc_norm" in sample]
+    )
+    score = TaskScore(
+        acc=accuracy,
+        acc_stderr=error,
+        acc_norm=normed[0] if "acc_norm" in samples[0] else None,
+        acc_norm_stderr=normed[1] if "acc_norm" in samples[0] else None,
+        items=len(samples),
+        chance=sum(1 / len(sample["arguments"]) for sample in samples) / len(samples),
+    )
+    return TaskResult(score, [value > 0 for value in correct])
+
+
+def _finite(sample: dict[str, Any]) -> bool:
+    return all(math.isfinite(likelihood) for likelihood, _ in sample["filtered_resps"])
+
+
+def mean_and_error(values: list[float]) -> tuple[float, float]:
+    """Return the mean and its standard error by the sample variance (n − 1); zeros of nothing."""
+    count = len(values)
+    mean = sum(values) / count if count else 0.0
+    if count < 2:
+        return mean, 0.0
+    return mean, math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1) / count)

@@ -1,0 +1,128 @@
+"""What a tracker is told of a study: parameters, metrics, trials and files of every run, from records.
+
+Names are the same for the same thing in every run, so that runs compare by column.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256 as hash_bytes
+from pathlib import Path
+from typing import Any
+
+from rankwise.errors import RankwiseError
+from rankwise.files import read_json, sha256, to_json
+from rankwise.params import DENSE
+from rankwise.records import (
+    AllocationRecord,
+    CheckpointManifest,
+    FileHash,
+    ModelManifest,
+    Scores,
+    Summary,
+)
+from rankwise.report.study import read_searches
+
+LAYOUT = 1
+"""Raised when the same files would be logged otherwise, so that old runs are replaced."""
+
+
+@dataclass(frozen=True)
+class StudyFiles:
+    """Where the records of a study are; lists in any order, but trials in that of allocations."""
+
+    summary: Path
+    report: Path
+    scores: list[Path]
+    allocations: list[Path]
+    trials: list[Path]
+    checkpoints: list[Path]
+    """Manifests, that of the dense model included; may be empty."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """All that is logged for one run."""
+
+    name: str
+    parameters: dict[str, str]
+    metrics: dict[str, float]
+    trials: list[dict[str, Any]]
+    files: list[FileHash]
+    """Artifacts by path and hash, the weights among them."""
+    attached: list[Path]
+    """Artifacts that are copied."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything that is logged."""
+        files = [file.model_dump() for file in self.files]
+        whole = [LAYOUT, self.name, self.parameters, self.metrics, self.trials, files]
+        return hash_bytes(to_json(whole).encode()).hexdigest()
+
+
+def entries(study: StudyFiles) -> list[Entry]:
+    """Read the study's files; the report belongs to the dense model's run."""
+    rows = {row.run: row.model_dump() for row in Summary.load(study.summary).rows}
+    allocations = {(a := AllocationRecord.load(path)).run: a for path in study.allocations}
+    searches = read_searches(list(allocations.values()), study.trials)
+    paths = dict(zip(allocations, zip(study.allocations, study.trials, strict=True), strict=True))
+    weights = dict(map(_weights, study.checkpoints))
+    found = []
+    for path in study.scores:
+        scores = Scores.load(path)
+        name = scores.run
+        if name not in rows:
+            raise RankwiseError(f"{study.summary}: has no row of run '{name}'; run report again")
+        if name != DENSE and name not in paths:
+            raise RankwiseError(
+                f"track: run '{name}' has scores but no allocation record; give both"
+            )
+        own = [study.report] if name == DENSE else paths[name]
+        found.append(
+            Entry(
+                name=name,
+                parameters=_parameters(scores, allocations.get(name)),
+                metrics=_metrics(rows[name], scores),
+                trials=searches.get(name, []),
+                files=[*map(_file, [path, *own]), *weights.get(name, [])],
+                attached=[path, *own],
+            )
+        )
+    return found
+
+
+def _parameters(scores: Scores, allocation: AllocationRecord | None) -> dict[str, str]:
+    """Return every parameter of a run by name."""
+    values: dict[str, Any] = {"keep": scores.keep_asked}
+    if allocation is None:
+        values |= {"decompose": DENSE, "allocate": DENSE}
+    else:
+        values |= {"decompose": allocation.decompose, "allocate": allocation.allocate}
+        values |= {f"allocate.{key}": value for key, value in allocation.parameters.items()}
+    values |= {f"evaluate.{key}": value for key, value in scores.parameters_section.items()}
+    values |= {f"version.{name}": version for name, version in scores.versions.items()}
+    return {key: str(value) for key, value in values.items()}
+
+
+def _metrics(row: dict[str, Any], scores: Scores) -> dict[str, float]:
+    """Return the numbers of a run by name: the table's columns, and accuracy by task."""
+    metrics = {k: float(value) for k, value in row.items() if k != "run" and value is not None}
+    for name, task in scores.zero_shot.items():
+        metrics[f"acc.{name}"] = task.acc
+        if task.acc_norm is not None:
+            metrics[f"acc_norm.{name}"] = task.acc_norm
+    return metrics
+
+
+def _weights(manifest: Path) -> tuple[str, list[FileHash]]:
+    """Return a checkpoint's run and its files, by their paths seen from the study."""
+    if read_json(manifest).get("schema") == ModelManifest.schema_name:
+        model = ModelManifest.load(manifest)
+        name, folder, files = DENSE, model.source, model.files
+    else:
+        record = CheckpointManifest.load(manifest)
+        name, folder, files = record.run, manifest.with_suffix("").as_posix(), record.files
+    return name, [file.model_copy(update={"path": f"{folder}/{file.path}"}) for file in files]
+
+
+def _file(path: Path) -> FileHash:
+    return FileHash(path=path.as_posix(), sha256=sha256(path), bytes=path.stat().st_size)

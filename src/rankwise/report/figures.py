@@ -1,0 +1,228 @@
+"""The report's figures, as Plotly's JSON; colours of text and grid come from the page's own style."""
+
+import json
+import math
+import re
+from itertools import accumulate
+from typing import Any
+
+import plotly.graph_objects as go
+
+from rankwise.params import DENSE
+from rankwise.report.study import RunResult
+from rankwise.report.styles import DENSE_COLOR, Styles
+
+LOG_RANGE = 10.0
+"""An axis whose largest value is more than so many times its smallest is logarithmic."""
+LAYER = re.compile(r"\.(\d+)\.(?:.*\.)?([^.]+)$")
+KINDS = ("q", "k", "v", "o", "gate", "up", "down")
+Figure = dict[str, Any]
+
+
+def perplexity_by_keep(results: list[RunResult]) -> Figure:
+    """Perplexity against the share kept, one line a method; the dense model as a level."""
+    values = {result.name: result.scores.perplexity for result in results}
+    figure = _by_keep(results, values, {})
+    _level(figure, results, values[DENSE], DENSE)
+    figure.update_yaxes(title="perplexity", **_scale(list(values.values())))
+    return _json(figure)
+
+
+def zero_shot_by_keep(results: list[RunResult]) -> Figure:
+    """Zero-shot average against the share kept, with standard errors, dense, and guessing."""
+    values = {r.name: r.scores.zero_shot_average for r in results}
+    known = {name: value for name, value in values.items() if value is not None}
+    errors = {r.name: r.zero_shot_error or 0.0 for r in results}
+    figure = _by_keep([r for r in results if r.name in known], known, errors)
+    _level(figure, results, known[DENSE], DENSE)
+    tasks = next(r for r in results if r.name == DENSE).scores.zero_shot.values()
+    guessing = sum(task.chance for task in tasks) / len(tasks)
+    _level(figure, results, guessing, "guessing")
+    figure.update_yaxes(title="zero-shot average", tickformat=".0%")
+    return _json(figure)
+
+
+def accuracy_by_task(results: list[RunResult]) -> Figure:
+    """Accuracy of every run on every task, with standard errors; guessing as a bar across."""
+    styles, figure = Styles(results), go.Figure()
+    tasks = sorted(results[0].scores.zero_shot)
+    dense = results[0].scores.zero_shot
+    for result in results:
+        scores = [result.scores.zero_shot[task] for task in tasks]
+        marker = {"color": styles.color(result), "symbol": styles.symbol(result), "size": 8}
+        if result.name == DENSE:
+            marker["line"] = {"width": 2.5, "color": DENSE_COLOR}
+        errors = {"array": [s.acc_stderr for s in scores], "thickness": 1, "width": 0}
+        figure.add_scatter(
+            x=[s.acc for s in scores],
+            y=tasks,
+            error_x=errors,
+            mode="markers",
+            orientation="h",
+            name=result.name,
+            offsetgroup=result.name,
+            marker=marker,
+            hovertemplate="%{y}: %{x:.1%}",
+        )
+    for position, task in enumerate(tasks):
+        ends = {"y0": position - 0.42, "y1": position + 0.42}
+        line = {"color": DENSE_COLOR, "width": 1, "dash": "dot"}
+        figure.add_shape(
+            type="line", x0=dense[task].chance, x1=dense[task].chance, line=line, **ends
+        )
+    figure.update_layout(
+        scattermode="group", scattergap=0.25, height=90 + _row_height(results) * len(tasks)
+    )
+    figure.update_xaxes(title="accuracy", tickformat=".0%")
+    figure.update_yaxes(autorange="reversed", ticklabelstandoff=4)
+    return _json(figure)
+
+
+def ranks_map(result: RunResult) -> Figure:
+    """Share of parameters kept in every linear: layer across, type down."""
+    assert result.allocation is not None  # noqa: S101 (the caller skips the dense model)
+    cells: dict[tuple[str, int], tuple[float, str]] = {}
+    for name, linear in result.allocation.linears.items():
+        found = LAYER.search(name)
+        if found is None:
+            continue
+        kind = found[2].removesuffix("_proj")
+        share = linear.parameters / (linear.shape[0] * linear.shape[1])
+        rank = "dense" if linear.rank is None else f"rank {linear.rank}"
+        cells[kind, int(found[1])] = (
+            share,
+            f"{name}<br>{rank} of {linear.shape[0]} by {linear.shape[1]}",
+        )
+    kinds = sorted({kind for kind, _ in cells}, key=lambda kind: (_place(kind), kind))
+    layers = sorted({layer for _, layer in cells})
+    grid = [[cells.get((kind, layer), (None, "")) for layer in layers] for kind in kinds]
+    shares = [[share for share, _ in row] for row in grid]
+    heat = go.Heatmap(
+        z=shares,
+        x=layers,
+        y=kinds,
+        text=[["" if share is None else f"{share:.2f}" for share in row] for row in shares],
+        texttemplate="%{text}" if len(layers) <= 6 else None,
+        customdata=[[text for _, text in row] for row in grid],
+        hovertemplate="%{customdata}<br>keeps %{z:.3f}<extra></extra>",
+        zmin=0,
+        zmax=1,
+        colorscale=[[0, "#f5ead6"], [0.5, "#a8c7d8"], [0.75, "#4f88b3"], [1, "#17375e"]],
+        showscale=False,
+        xgap=2,
+        ygap=2,
+    )
+    figure = go.Figure(heat)
+    figure.update_xaxes(
+        title="layer", dtick=max(1, len(layers) // 8), showgrid=False, zeroline=False
+    )
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_layout(height=80 + 28 * len(kinds))
+    return _json(figure)
+
+
+def search_convergence(results: list[RunResult]) -> Figure:
+    """Objective of every trial, and the best so far; trials that failed have no mark."""
+    styles, figure, seen = Styles(results), go.Figure(), []
+    for result in results:
+        rows = [row for row in result.trials if row["objective"] is not None]
+        if not rows:
+            continue
+        trials, values = [row["trial"] for row in rows], [row["objective"] for row in rows]
+        seen += values
+        marker = {
+            "color": styles.color(result),
+            "symbol": styles.symbol(result),
+            "size": 6,
+            "opacity": 0.55,
+        }
+        figure.add_scatter(
+            x=trials, y=values, mode="markers", marker=marker, name=result.name,
+            legendgroup=result.name, showlegend=False, hovertemplate="trial %{x}: %{y:.4g}",
+        )  # fmt: skip
+        line = {
+            "color": styles.color(result),
+            "shape": "hv",
+            "dash": styles.dash(result),
+            "width": 2,
+        }
+        figure.add_scatter(
+            x=trials, y=list(accumulate(values, min)), mode="lines", line=line, name=result.name,
+            legendgroup=result.name, hovertemplate="best so far %{y:.4g}",
+        )  # fmt: skip
+    figure.update_xaxes(title="trial")
+    figure.update_yaxes(title="objective", **_scale(seen))
+    return _json(figure)
+
+
+def _by_keep(
+    results: list[RunResult], values: dict[str, float], errors: dict[str, float]
+) -> go.Figure:
+    """One line a method over the share kept; hovering names the run."""
+    styles, figure = Styles(results), go.Figure()
+    for method in styles.methods:
+        runs = sorted(
+            (r for r in results if r.method == method), key=lambda r: r.scores.keep_reached
+        )
+        names = [run.name for run in runs]
+        bars = (
+            {"array": [errors[name] for name in names], "thickness": 1, "width": 3}
+            if errors
+            else None
+        )
+        symbols = [styles.symbol(run) for run in runs]
+        figure.add_scatter(
+            x=[run.scores.keep_reached for run in runs],
+            y=[values[name] for name in names],
+            error_y=bars,
+            customdata=names,
+            mode="lines+markers",
+            name=method,
+            line={"color": styles.color(runs[0]), "width": 1.5},
+            marker={"size": 9, "symbol": symbols},
+            hovertemplate="%{customdata}: %{y:.4g} at keep %{x:.3f}<extra></extra>",
+        )
+    figure.update_xaxes(title="keep reached")
+    return figure
+
+
+def _level(figure: go.Figure, results: list[RunResult], value: float, label: str) -> None:
+    """Draw a labelled level from the smallest share to 1."""
+    line = {"color": DENSE_COLOR, "width": 1.5, "dash": "dash" if label == DENSE else "dot"}
+    figure.add_scatter(
+        x=[min(result.scores.keep_reached for result in results), 1],
+        y=[value, value],
+        mode="lines+text",
+        text=[label, ""],
+        textposition="top right",
+        textfont={"color": DENSE_COLOR, "size": 11},
+        line=line,
+        showlegend=False,
+        hovertemplate=f"{label}: %{{y:.4g}}<extra></extra>",
+    )
+
+
+def _place(kind: str) -> int:
+    """Place of a type of linear from top to bottom: in the order of the forward pass."""
+    return KINDS.index(kind) if kind in KINDS else len(KINDS)
+
+
+def _scale(values: list[float]) -> dict[str, Any]:
+    """Return a logarithmic axis with ticks at 1, 2 and 5 where the values need one."""
+    if not values or min(values) <= 0 or max(values) / min(values) <= LOG_RANGE:
+        return {}
+    powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
+    ticks = [step * 10.0**power for power in powers for step in (1, 2, 5)]
+    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:,g}" for tick in ticks]}
+
+
+def _row_height(results: list[RunResult]) -> int:
+    """Height of one task's row of dots [px]."""
+    return max(46, 11 * len(results))
+
+
+def _json(figure: go.Figure) -> Figure:
+    """Return data and layout without Plotly's template, which would override the page's style."""
+    figure.update_layout(template="none")
+    plain: Figure = json.loads(figure.to_json())
+    return {"data": plain["data"], "layout": plain["layout"]}

@@ -1,0 +1,39 @@
+"""Stage track: MLflow, filled from the study's files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rankwise.options import OutFile, ParamsFile
+
+
+def command(
+    params: ParamsFile,
+    summary: Annotated[Path, typer.Option(help="The table of the study.")],
+    report: Annotated[Path, typer.Option(help="The report page.")],
+    scores: Annotated[list[Path], typer.Option(help="Scores of a run, dense included; repeat.")],
+    store: Annotated[Path, typer.Option(help="SQLite file, unless MLFLOW_TRACKING_URI is set.")],
+    out: OutFile,
+    allocation: Annotated[list[Path] | None, typer.Option(help="Ranks of a run; repeat.")] = None,
+    trials: Annotated[
+        list[Path] | None,
+        typer.Option(help="Search of a run, in the order of --allocation; repeat."),
+    ] = None,
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option(help="Manifest of a run's weights; repeat.")
+    ] = None,
+) -> None:
+    """Bring MLflow up to date with the study's files."""
+    import logging
+
+    from rankwise.params import Track, read_section
+    from rankwise.report.entries import StudyFiles, entries
+    from rankwise.tracking import fill
+
+    files = StudyFiles(summary, report, scores, allocation or [], trials or [], checkpoint or [])
+    tracked = fill(read_section(params, Track).experiment, entries(files), store)
+    tracked.save(out)
+    logging.getLogger("rankwise.track").info(
+        "%d runs in experiment '%s'", len(tracked.runs), tracked.experiment
+    )

@@ -1,0 +1,169 @@
+"""A made-up study: records of a dense model and five runs, none of which any stage made."""
+
+import json
+import math
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from rankwise.files import write_json, write_text
+from rankwise.records import AllocationRecord, LinearRank, Scores, SpeedRecord, TaskScore
+
+RUNS = {
+    "svd-80": ("svd", "uniform", 0.8),
+    "pca-80": ("pooled_pca", "uniform", 0.8),
+    "bolaco-80": ("pooled_pca", "hyperopt", 0.8),
+    "svd-50": ("svd", "uniform", 0.5),
+    "bolaco-50": ("pooled_pca", "hyperopt", 0.5),
+}
+TRIALS = 8
+FAILED_TRIAL = 5
+TASKS = {"arc": 4, "boolq": 2, "hellaswag": 4, "piqa": 2, "winogrande": 2}
+SHAPES = {
+    "self_attn.q_proj": (192, 192),
+    "self_attn.k_proj": (64, 192),
+    "self_attn.v_proj": (64, 192),
+    "self_attn.o_proj": (192, 192),
+    "mlp.gate_proj": (512, 192),
+    "mlp.up_proj": (512, 192),
+    "mlp.down_proj": (192, 512),
+}
+
+
+def make_scores(run: str, keep: float, rng: Random) -> Scores:
+    perplexity = 3.1 * math.exp(6 * (1 - keep) ** 2 + rng.uniform(0, 0.1) * (keep < 1))
+    zero_shot = {}
+    for task, choices in TASKS.items():
+        acc = 1 / choices + (0.9 - 1 / choices) * keep**2 * rng.uniform(0.9, 1)
+        error = math.sqrt(acc * (1 - acc) / 249)
+        zero_shot[task] = TaskScore(
+            acc=acc,
+            acc_stderr=error,
+            acc_norm=acc,
+            acc_norm_stderr=error,
+            items=250,
+            chance=1 / choices,
+        )
+    return Scores(
+        run=run,
+        keep_asked=keep,
+        keep_reached=keep - 0.0003 * (keep < 1),
+        perplexity=perplexity,
+        loss=math.log(perplexity),
+        tokens=23114,
+        windows=182,
+        window_length=128,
+        zero_shot=zero_shot,
+        zero_shot_average=sum(task.acc for task in zero_shot.values()) / len(zero_shot),
+        parameters=int(295_000 + 1_574_504 * keep),
+        checkpoint_bytes=int(4 * (295_000 + 1_574_504 * keep)),
+        versions={"torch": "2.13.0", "rankwise": "0.1.0"},
+        parameters_section={"batch": 32, "tasks": None, "limit": None},
+    )
+
+
+def make_speed(run: str, keep: float, rng: Random) -> SpeedRecord:
+    rate = 12000 * (1 + 0.4 * (1 - keep)) * rng.uniform(0.97, 1.03)
+    return SpeedRecord(
+        run=run,
+        tokens_per_second=rate,
+        quartiles=(rate * 0.98, rate * 1.01),
+        dense_tokens_per_second=12000,
+        dense_quartiles=(11800, 12150),
+        batch=8,
+        length=128,
+        repeats=7,
+        device="cpu",
+        threads=1,
+    )
+
+
+def make_allocation(run: str, rng: Random) -> AllocationRecord:
+    decompose, allocate, keep = RUNS[run]
+    linears = {}
+    for layer in range(4):
+        for kind, (out, inner) in SHAPES.items():
+            dense = decompose == "pooled_pca" and kind.endswith("v_proj")
+            share = min(1.0, keep * (rng.uniform(0.6, 1.3) if allocate == "hyperopt" else 1))
+            rank = None if dense else max(2, int(share * out * inner / (out + inner)))
+            linears[f"model.layers.{layer}.{kind}"] = LinearRank(
+                rank=rank,
+                shape=(out, inner),
+                parameters=out * inner if rank is None else rank * (out + inner),
+                relative_error=0.0 if rank is None else (1 - share) ** 2,
+            )
+    searched = allocate == "hyperopt"
+    return AllocationRecord(
+        run=run,
+        decompose=decompose,
+        allocate=allocate,
+        parameters={"multiple": 2, "floor": 0.1}
+        | ({"trials": TRIALS, "bounds": [0.2, 1.001]} if searched else {}),
+        keep_asked=keep,
+        keep_reached=keep - 0.0003,
+        linears=linears,
+        search={"trials": TRIALS, "failed": 1, "best": 7, "objective": 4.2} if searched else {},
+    )
+
+
+def make_trials(run: str, rng: Random) -> str:
+    _, allocate, keep = RUNS[run]
+    if allocate != "hyperopt":
+        return ""
+    rows = []
+    for trial in range(TRIALS):
+        perplexity = (
+            None if trial == FAILED_TRIAL else 4 / keep**2 * rng.uniform(1, 1.6) * (1 - trial / 60)
+        )
+        rows.append(
+            {
+                "trial": trial,
+                "status": "failed" if perplexity is None else "ok",
+                "objective": None if perplexity is None else perplexity + 0.5,
+                "perplexity": perplexity,
+                "kl": None if perplexity is None else 0.5 / 4.1,
+                "keep_reached": keep - 0.0003,
+                "shares": {
+                    kind: rng.uniform(0.2, 1)
+                    for kind in ("qk.0", "o.0", "gate.0", "up.0", "down.0")
+                },
+            }
+        )
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def make_study(data: Path) -> Path:
+    """Write the records as the stages before the report leave them."""
+    rng = Random(0)
+    write_json(data / "params/report.json", {"title": "A study of <b>two</b> methods & a search"})
+    for run, keep in {"dense": 1.0, **{name: run[2] for name, run in RUNS.items()}}.items():
+        make_scores(run, keep, rng).save(data / f"scores/{run}.json")
+        make_speed(run, keep, rng).save(data / f"speed/{run}.json")
+    for run in RUNS:
+        make_allocation(run, rng).save(data / f"allocate/{run}.json")
+        write_text(data / f"allocate/{run}.trials.jsonl", make_trials(run, rng))
+    return data
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    return make_study(tmp_path / "data")
+
+
+@pytest.fixture
+def arguments(study: Path) -> list[str]:
+    """Options of the report stage over that study."""
+    options = ["--params", f"{study}/params/report.json"]
+    options += ["--out", f"{study}/report/index.html", "--summary", f"{study}/report/summary.json"]
+    for run in ["svd-80", "dense", *[name for name in RUNS if name != "svd-80"]]:
+        options += [
+            "--scores",
+            f"{study}/scores/{run}.json",
+            "--speed",
+            f"{study}/speed/{run}.json",
+        ]
+    for run in RUNS:
+        options += ["--allocation", f"{study}/allocate/{run}.json"]
+        options += ["--trials", f"{study}/allocate/{run}.trials.jsonl"]
+    return options

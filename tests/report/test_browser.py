@@ -1,0 +1,101 @@
+"""The report in a real browser: no errors, nothing asked of the network, sorting, narrow screens."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rankwise.records import Summary
+from tests.report.conftest import RUNS
+from tests.report.test_page import report
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+WATCH = """<script>
+const problems = [];
+addEventListener("error", (event) => problems.push(String(event.message)));
+addEventListener("unhandledrejection", (event) => problems.push(String(event.reason)));
+addEventListener("securitypolicyviolation", (event) => problems.push("asked for " + event.blockedURI));
+for (const level of ["error", "warn"]) console[level] = (...words) => problems.push(words.join(" "));
+</script>"""
+TELL = """<script>
+addEventListener("load", async () => {
+  const order = () => [...document.querySelectorAll("#summary tbody tr")].map((row) => row.dataset.run);
+  const click = (column) => { document.querySelector(`[data-column="${column}"]`).click(); return order(); };
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  for (const record of document.querySelectorAll("details")) record.open = true;
+  const shown = [...document.querySelectorAll("[data-figure]")];
+  parent.postMessage({
+    problems, order: order(), ascending: click(3), descending: click(3), name: click(0),
+    sorted: document.querySelector("th[aria-sort]").getAttribute("aria-sort"),
+    width: innerWidth, needed: document.documentElement.scrollWidth,
+    wider: shown.filter((place) => place.scrollWidth > place.clientWidth + 1).map((place) => place.dataset.figure),
+    figures: shown.length, drawn: document.querySelectorAll("[data-figure] .main-svg:first-child").length,
+    ink: getComputedStyle(document.body).color, text: shown[0].querySelector("text").style.fill,
+  }, "*");
+});
+</script>"""
+FRAMES = """<!doctype html><pre id="told"></pre><script>
+const told = {};
+addEventListener("message", (event) => {
+  told[event.data.width] = event.data;
+  document.getElementById("told").textContent = JSON.stringify(told);
+});
+</script><iframe src="page.html" style="width:380px;height:3000px;border:0"></iframe>
+<iframe src="page.html" style="width:1280px;height:3000px;border:0"></iframe>"""
+
+
+def told(folder: Path, *, dark: bool) -> dict[str, Any]:
+    """Open the page 380 and 1280 px wide; return what each says of itself."""
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
+    options += ["--disable-background-networking", "--disable-component-update"]
+    options += [
+        f"--user-data-dir={folder / 'profile'}",
+        "--virtual-time-budget=20000",
+        "--dump-dom",
+    ]
+    if dark:
+        options.append("--blink-settings=preferredColorScheme=0")
+    done = subprocess.run(
+        [str(BROWSER), *options, (folder / "frames.html").as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    found = re.search(r'<pre id="told">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found is not None, done.stderr
+    value: dict[str, Any] = json.loads(html.unescape(found[1]))
+    return value
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium on PATH: apt-get install chromium")
+@pytest.mark.parametrize("dark", [False, True])
+def test_page_in_a_browser(study: Path, arguments: list[str], tmp_path: Path, dark: bool) -> None:
+    report(arguments)
+    text = (study / "report/index.html").read_text()
+    text = text.replace("<head>", "<head>" + WATCH, 1).replace("</body>", TELL + "</body>")
+    (tmp_path / "page.html").write_text(text)
+    (tmp_path / "frames.html").write_text(FRAMES)
+    found = told(tmp_path, dark=dark)
+    rows = Summary.load(study / "report/summary.json").rows[1:]
+    by_perplexity = [row.run for row in sorted(rows, key=lambda row: row.perplexity)]
+    assert set(found) == {"380", "1280"}
+    for width, page in found.items():
+        assert page["problems"] == []
+        assert page["needed"] <= int(width)
+        assert page["wider"] == []
+        assert page["drawn"] == page["figures"] == 4 + len(RUNS)
+        assert page["order"] == ["dense", *RUNS]
+        assert page["ascending"] == ["dense", *by_perplexity]
+        assert page["descending"] == ["dense", *by_perplexity[::-1]]
+        assert page["name"] == ["dense", *sorted(RUNS)]
+        assert page["sorted"] == "ascending"
+        red = int(re.findall(r"\d+", page["ink"])[0])
+        assert red > 200 if dark else red < 60

@@ -1,0 +1,73 @@
+"""The made-up study of the report's tests, with its report, and a store that needs no migrations."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rankwise.files import write_text
+from rankwise.records import AllocationRecord, CheckpointManifest, FileHash, Scores, SpeedRecord
+from rankwise.report.entries import StudyFiles
+from rankwise.report.study import gather, summarise
+from rankwise.tracking import fill
+from tests.report.conftest import RUNS, make_study
+
+
+@pytest.fixture(autouse=True)
+def _own_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose tables are made: MLflow takes 5 s for it, a copy nothing."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    fill("template", [], path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all tests here: each begins with filling MLflow, which brings it up to date."""
+    return make_study(tmp_path_factory.mktemp("study") / "data")
+
+
+@pytest.fixture(scope="session")
+def store(study: Path, template: Path) -> Path:
+    path = study / "mlflow/mlflow.db"
+    path.parent.mkdir()
+    shutil.copy(template, path)
+    return path
+
+
+def write_summary(study: Path) -> None:
+    """Write the table again, as the report stage does after a record changed."""
+    names = ["dense", *RUNS]
+    results = gather(
+        [Scores.load(study / f"scores/{name}.json") for name in names],
+        [SpeedRecord.load(study / f"speed/{name}.json") for name in names],
+        [AllocationRecord.load(study / f"allocate/{name}.json") for name in RUNS],
+        {},
+    )
+    summarise("study", results).save(study / "report/summary.json")
+
+
+@pytest.fixture(scope="session")
+def files(study: Path) -> StudyFiles:
+    """Where the study's records are, those of the report and of one checkpoint among them."""
+    write_summary(study)
+    write_text(study / "report/index.html", "<p>report</p>")
+    weights = FileHash(path="model.safetensors", sha256="ab" * 32, bytes=1000)
+    manifest = study / "checkpoints/svd-80.json"
+    CheckpointManifest(
+        run="svd-80", keep_asked=0.8, keep_reached=0.7997, parameters=250, files=[weights]
+    ).save(manifest)
+    return StudyFiles(
+        summary=study / "report/summary.json",
+        report=study / "report/index.html",
+        scores=[study / f"scores/{name}.json" for name in ["dense", *RUNS]],
+        allocations=[study / f"allocate/{name}.json" for name in RUNS],
+        trials=[study / f"allocate/{name}.trials.jsonl" for name in RUNS],
+        checkpoints=[manifest],
+    )

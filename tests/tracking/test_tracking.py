@@ -1,0 +1,188 @@
+"""MLflow is filled from files: once, again, after a change, after a loss."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from rankwise.errors import RankwiseError
+from rankwise.files import write_json
+from rankwise.report.entries import StudyFiles, entries
+from rankwise.tracking import HASH_TAG, Tracked, _drop_if_moved, fill
+from tests.report.conftest import FAILED_TRIAL, RUNS, TRIALS
+from tests.tracking.conftest import write_summary
+
+ALL = 6 + 2 * TRIALS
+"""Runs and trials in MLflow."""
+
+
+def client_of(store: Path) -> tuple[MlflowClient, str]:
+    client = MlflowClient(f"sqlite:///{store}")
+    return client, client.get_experiment_by_name("study").experiment_id
+
+
+def runs_of(store: Path, condition: str = "") -> list[Any]:
+    client, experiment = client_of(store)
+    return list(client.search_runs([experiment], condition))
+
+
+def change(path: Path, **values: object) -> None:
+    write_json(path, json.loads(path.read_text()) | values)
+
+
+def test_runs_compare_by_name(study: Path, files: StudyFiles, store: Path) -> None:
+    tracked = fill("study", entries(files), store)
+    assert list(tracked.runs) == ["dense", *RUNS]
+    client, _ = client_of(store)
+    assert len(runs_of(store)) == ALL
+    found = runs_of(store, "metrics.zero_shot_average > 0.1 and params.allocate = 'hyperopt'")
+    assert {run.info.run_name for run in found} == {"bolaco-80", "bolaco-50"}
+    scores = json.loads((study / "scores/bolaco-80.json").read_text())
+    run = client.get_run(tracked.runs["bolaco-80"].run_id)
+    assert run.data.metrics["perplexity"] == scores["perplexity"]
+    assert run.data.metrics["acc.arc"] == scores["zero_shot"]["arc"]["acc"]
+    assert {"tokens_per_second", "keep_reached", "checkpoint_bytes"} <= set(run.data.metrics)
+    assert run.data.params["keep"] == "0.8"
+    assert run.data.params["allocate.trials"] == str(TRIALS)
+    assert run.info.status == "FINISHED"
+    steps = client.get_metric_history(run.info.run_id, "search.objective")
+    assert sorted(step.step for step in steps) == [i for i in range(TRIALS) if i != FAILED_TRIAL]
+
+
+def test_trials_are_children(files: StudyFiles, store: Path) -> None:
+    tracked = fill("study", entries(files), store)
+    parent = tracked.runs["bolaco-50"].run_id
+    trials = runs_of(store, f"tags.mlflow.parentRunId = '{parent}'")
+    assert len(trials) == TRIALS
+    [failed] = [trial for trial in trials if trial.info.status == "FAILED"]
+    assert failed.info.run_name == f"trial {FAILED_TRIAL}"
+    assert set(failed.data.metrics) == {"keep_reached"}
+    assert "share.qk.0" in failed.data.params
+
+
+def test_artifacts_by_path_and_hash(study: Path, files: StudyFiles, store: Path) -> None:
+    tracked = fill("study", entries(files), store)
+    client, _ = client_of(store)
+    attached = client.list_artifacts(tracked.runs["dense"].run_id, "report")
+    assert [file.path for file in attached] == ["report/index.html"]
+    here = client.download_artifacts(tracked.runs["svd-80"].run_id, "files.json")
+    listed = json.loads(Path(here).read_text())
+    weights = f"{study}/checkpoints/svd-80/model.safetensors"
+    assert listed[weights] == {"sha256": "ab" * 32, "bytes": 1000}
+    assert f"{study}/allocate/svd-80.json" in listed
+    assert not list((study / "mlflow").rglob("*.safetensors"))
+
+
+def test_twice_is_once(files: StudyFiles, store: Path) -> None:
+    first = fill("study", entries(files), store)
+    assert fill("study", entries(files), store) == first
+    assert len(runs_of(store)) == ALL
+
+
+def test_changed_record_is_replaced(study: Path, files: StudyFiles, store: Path) -> None:
+    first = fill("study", entries(files), store)
+    path = study / "scores/bolaco-80.json"
+    before = json.loads(path.read_text())["perplexity"]
+    change(path, perplexity=99.0)
+    write_summary(study)
+    second = fill("study", entries(files), store)
+    change(path, perplexity=before)
+    write_summary(study)
+    same = {name for name in first.runs if first.runs[name] == second.runs[name]}
+    assert same == {"dense", *RUNS} - {"bolaco-80"}
+    assert len(runs_of(store)) == ALL
+    [run] = runs_of(store, "attributes.run_name = 'bolaco-80'")
+    assert run.data.metrics["perplexity"] == 99.0
+
+
+def test_run_cut_off_is_replaced(files: StudyFiles, store: Path) -> None:
+    first = fill("study", entries(files), store)
+    client, _ = client_of(store)
+    client.delete_tag(first.runs["svd-50"].run_id, HASH_TAG)
+    second = fill("study", entries(files), store)
+    assert first.runs["svd-50"].run_id != second.runs["svd-50"].run_id
+    assert len(runs_of(store)) == ALL
+
+
+def test_deleted_experiment_comes_back(files: StudyFiles, store: Path) -> None:
+    fill("study", entries(files), store)
+    client, experiment = client_of(store)
+    client.delete_experiment(experiment)
+    fill("study", entries(files), store)
+    assert len(runs_of(store)) == ALL
+
+
+def track(study: Path, files: StudyFiles, store: Path) -> Tracked:
+    """The stage, in a process of its own."""
+    write_json(study / "params/track.json", {"experiment": "study"})
+    out = study / "track/tracked.json"
+    options = {
+        "--params": [study / "params/track.json"],
+        "--summary": [files.summary],
+        "--report": [files.report],
+        "--scores": files.scores,
+        "--allocation": files.allocations,
+        "--trials": files.trials,
+        "--checkpoint": files.checkpoints,
+        "--store": [store],
+        "--out": [out],
+    }
+    words = [word for option, paths in options.items() for path in paths for word in (option, path)]
+    command = [sys.executable, "-m", "rankwise", "track", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0] == "rankwise.track: 6 runs in experiment 'study'"
+    return Tracked.load(out)
+
+
+def test_lost_store_is_rebuilt(study: Path, files: StudyFiles, store: Path) -> None:
+    """A tracked.json that says all is there is no reason to believe it."""
+    lost = study / "lost/mlflow.db"
+    first = fill("study", entries(files), store)
+    first.save(study / "track/tracked.json")
+    second = track(study, files, lost)
+    assert first.runs.keys() == second.runs.keys()
+    assert all(first.runs[name].sha256 == second.runs[name].sha256 for name in first.runs)
+    assert first.runs["dense"].run_id != second.runs["dense"].run_id
+    assert len(runs_of(lost)) == ALL
+    assert list(Path.cwd().iterdir()) == []  # no mlruns, no mlflow.db
+
+
+def test_copied_study_does_not_write_into_the_original(
+    tmp_path: Path, files: StudyFiles, store: Path
+) -> None:
+    fill("study", entries(files), store)
+    here = (store.parent / "artifacts").as_uri()
+    _drop_if_moved("study", store, here)
+    assert store.exists()
+    copied = tmp_path / "copy.db"
+    copied.write_bytes(store.read_bytes())
+    _drop_if_moved("study", copied, (tmp_path / "artifacts").as_uri())
+    assert not copied.exists()
+
+
+def test_another_tracking_uri(
+    tmp_path: Path, files: StudyFiles, template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.db"
+    shutil.copy(template, other)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{other}")
+    fill("study", entries(files)[1:2], tmp_path / "nowhere/mlflow.db")
+    assert len(runs_of(other)) == 1
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_bad_input_is_a_sentence(study: Path, files: StudyFiles) -> None:
+    rows = json.loads(files.summary.read_text())["rows"]
+    (study / "text.db").write_text("no database, but a text of some length" * 100)
+    with pytest.raises(RankwiseError, match=r"text\.db: is no MLflow store"):
+        fill("study", [], study / "text.db")
+    change(files.summary, rows=[])
+    with pytest.raises(RankwiseError, match="has no row of run 'dense'; run report again"):
+        entries(files)
+    change(files.summary, rows=rows)
