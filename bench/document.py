@@ -1,7 +1,7 @@
 """Write the tables and figures of README and docs from recorded runs; nothing is typed by hand.
 
-    python bench/document.py                  the embedded study (run `make run` first)
-    python bench/document.py --wikitext DIR   the WikiText-2 study (see bench/wikitext.py)
+python bench/document.py                  the embedded study (run `make run` first)
+python bench/document.py --wikitext DIR   the WikiText-2 study (see bench/wikitext.py)
 """
 
 import argparse
@@ -74,7 +74,9 @@ def figure(study: Path, rows: list[SummaryRow], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--wikitext", type=Path, metavar="DIR", help="folder of the WikiText-2 study")
+    parser.add_argument(
+        "--wikitext", type=Path, metavar="DIR", help="folder of the WikiText-2 study"
+    )
     study = parser.parse_args().wikitext
     if study is None:
         rows = Summary.load(ROOT / "data/report/summary.json").rows
