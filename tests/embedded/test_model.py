@@ -1,0 +1,92 @@
+"""The shipped model and the figures recorded about it."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from rankwise.embedded import MODEL, TEST_TEXT
+from rankwise.embedded.describe import training_log
+from rankwise.embedded.grammar import SEPARATOR
+from rankwise.embedded.overlap import overlap
+from rankwise.embedded.stream import answer_weights, encode
+from rankwise.embedded.train import STAGES, learning_rate
+
+
+def test_weights_are_small_and_attention_is_grouped() -> None:
+    model = AutoModelForCausalLM.from_pretrained(MODEL)
+    config = model.config
+    assert (MODEL / "model.safetensors").stat().st_size <= 8_000_000
+    assert 1 < config.num_key_value_heads < config.num_attention_heads
+    blocks = [m for m in model.model.layers.modules() if isinstance(m, torch.nn.Linear)]
+    assert all(linear.bias is None for linear in blocks)
+    share = sum(m.weight.numel() for m in blocks) / sum(p.numel() for p in model.parameters())
+    assert share > 0.75
+
+
+def test_model_predicts_the_test_text() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    model = AutoModelForCausalLM.from_pretrained(MODEL).eval()
+    text = TEST_TEXT.read_text(encoding="utf-8")[:30_000]
+    ids = torch.tensor(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    rows = ids[: len(ids) // 128 * 128].view(-1, 128)
+    with torch.inference_mode():
+        loss = float(model(rows, labels=rows).loss)
+    assert loss < 1.2
+
+
+def test_tokenizer_round_trip_and_words_are_single_tokens() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    text = TEST_TEXT.read_text(encoding="utf-8")[:50_000]
+    ids = tokenizer(text, verbose=False)["input_ids"]
+    assert ids[0] == tokenizer.bos_token_id
+    assert tokenizer.decode(ids, skip_special_tokens=True) == text
+    assert len(ids) < 1.15 * len(text.split(" ")) + 4 * text.count(SEPARATOR)
+
+
+def test_log_records_the_committed_settings() -> None:
+    logged = training_log()
+    assert len(logged) == len(STAGES)
+    for stage, (head, *records) in zip(STAGES, logged, strict=True):
+        assert {name: head[name] for name in vars(stage)} == vars(stage)
+        assert records[-1]["step"] == stage.steps
+        assert records[-1]["loss"] < records[0]["loss"]
+
+
+def test_learning_rate_rises_holds_and_falls() -> None:
+    stage = STAGES[-1]
+    rates = [learning_rate(stage, step) for step in range(stage.steps)]
+    assert rates[0] < rates[stage.warmup] == stage.learning_rate == max(rates)
+    assert 0 < rates[-1] < 0.01 * stage.learning_rate
+
+
+def test_answers_weigh_more_and_windows_hold_whole_documents() -> None:
+    ids = torch.tensor([5, 1, 6, 7, 2, 5])
+    assert answer_weights(ids, answer=1, stop=2, weight=3.0).tolist() == [1, 3, 3, 3, 1, 1]
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    documents = TEST_TEXT.read_text(encoding="utf-8").strip().split(SEPARATOR)[:60]
+    stream = encode(tokenizer, documents, 2.0)
+    rng = torch.Generator().manual_seed(0)
+    rows, weights = stream.batch(rng, 8, aligned=1.0)
+    assert rows.shape[1] == weights.shape[1] + 1
+    assert (rows[:, 0] == tokenizer.bos_token_id).all()
+    assert all(
+        any(tokenizer.decode(row[1:6]) in document[:60] for document in documents) for row in rows
+    )
+
+
+def test_overlap_counts_by_occurrence() -> None:
+    text = ["a b . c d .", "a b . e f ."]
+    shares = overlap({"x": text}, ["a b . g h .", "a b . e f ."])["x"]
+    assert (shares.sentences, shares.documents) == (0.75, 0.5)
+
+
+def test_documented_test_overlap_is_no_more_than_chance() -> None:
+    page = Path(__file__).parents[2] / "docs" / "embedded.md"
+    if not page.is_file():
+        pytest.skip("documentation is not part of this installation")
+    cells = dict(re.findall(r"\| (test text|chance[^|]*?) \| ([\d.]+)% ", page.read_text()))
+    test, chance = float(cells["test text"]), float(cells["chance: an independent text"])
+    assert test <= chance + 1.0
