@@ -1,0 +1,54 @@
+# make run    make the environment, run the study in this folder, print its table
+# make test   formats, lint, types, workflow checks, all tests: what .ci/run calls
+# make ui     MLflow on 127.0.0.1:5000, runs side by side
+# make lint   the checks of `make test` without the tests
+# make embedded   train the embedded default model anew (up to an hour)
+# make clean  remove what `make run` made, but not the environment
+
+PYTHON ?= python3
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export TOKENIZERS_PARALLELISM := false
+# Jobs run side by side, each on its own threads; more threads than cores make BLAS many times slower.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := run
+.PHONY: run test ui lint embedded clean
+
+run: $(INSTALLED)
+	@rankwise run
+
+test: export HF_HUB_OFFLINE := 1
+test: export HF_DATASETS_OFFLINE := 1
+test: lint
+	pytest
+
+ui: $(INSTALLED)
+	@rankwise ui
+
+lint: $(INSTALLED)
+	ruff format --check .
+	ruff check .
+	mypy
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+embedded: $(INSTALLED)
+	python -m rankwise.embedded.train
+
+clean:
+	find data -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+	rm -rf logs .snakemake .dvc/cache .dvc/tmp
+
+# A changed lock file or package description installs again; otherwise this costs nothing.
+$(INSTALLED): requirements.lock pyproject.toml
+	@echo "Installing requirements.lock into $(VENV) (some minutes, once)"
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -r requirements.lock
+	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,151 @@
+"""Snakemake and DVC as ``rankwise run`` calls them: through their own command lines, with progress.
+
+What they print is read for display only; what is due and what went wrong is in exit codes and files.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
+
+SNAKEMAKE = (sys.executable, "-m", "snakemake")
+DVC = (sys.executable, "-m", "dvc")
+TAIL = 6
+"""Lines shown of the log of a job that failed."""
+Show = Callable[[int, int, str], None]
+
+
+def search_path() -> str:
+    """Return PATH with this Python's folder first: jobs say ``python`` and must get the same one."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+
+def environment() -> dict[str, str]:
+    """Return this environment for an engine and its jobs."""
+    return os.environ | {"PATH": search_path(), "DVC_NO_ANALYTICS": "1"}
+
+
+def call(*command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end and keep what it says."""
+    return subprocess.run(
+        command, cwd=folder, env=environment(), text=True, capture_output=True, check=False
+    )
+
+
+def ask_both() -> tuple[bool, bool]:
+    """Return whether Snakemake has something to do, and whether all is as DVC recorded it.
+
+    Bad input ends here with Snakemake's sentence and exit code.
+    """
+    record = subprocess.Popen([*DVC, "status", "-q"], env=environment(), stderr=subprocess.DEVNULL)
+    asked = call(*SNAKEMAKE, "--dry-run")
+    recorded = record.wait() == 0 and Path("dvc.lock").is_file()
+    if asked.returncode:
+        lines = [line for line in asked.stderr.splitlines() if not line.startswith("Using ")]
+        typer.echo("\n".join(lines), err=True)
+        raise typer.Exit(asked.returncode)
+    return "Nothing to be done" not in asked.stdout + asked.stderr, recorded
+
+
+def settle_times() -> None:
+    """Tell Snakemake that every output is up to date, whatever its time says."""
+    call(*SNAKEMAKE, "--touch")
+
+
+def run_snakemake(cores: int | None, force: bool) -> None:
+    """Run every job that is due; ends with the exit code of a job that failed."""
+    options = ["--quiet", "host", *(["--cores", str(cores)] if cores else [])]
+    process = _start([*SNAKEMAKE, *options, *(["--forceall"] if force else [])])
+    names: dict[str, str] = {}
+    said: list[str] = []
+    name = failed = ""
+    code = 0
+    with _progress() as show:
+        for line in _lines(process, said):
+            if re.match(r"(local)?rule \w+:$", line):
+                name = ""
+            elif match := re.match(r"    log: (\S+)( \(check)?", line):
+                name = match[1].removeprefix("logs/").removesuffix(".log")
+                failed = failed or (match[1] if match[2] else "")
+            elif match := re.match(r"    jobid: (\d+)", line):
+                names.setdefault(match[1], name)
+            elif match := re.match(r"Finished jobid: (\d+)", line):
+                name = names.get(match[1], "")
+            elif match := re.match(r"(\d+) of (\d+) steps", line):
+                show(int(match[1]), int(match[2]), name)
+            elif match := re.search(r"returned non-zero exit status (\d+)", line):
+                code = code or int(match[1])
+    _finish(process, code, failed, said)
+
+
+def run_dvc(force: bool) -> None:
+    """Run every stage that DVC finds changed, one after the other."""
+    total = Path("dvc.yaml").read_text(encoding="utf-8").count("\n    cmd:")
+    process = _start([*DVC, "repro", *(["--force"] if force else [])])
+    said: list[str] = []
+    done = 0
+    failed = ""
+    with _progress() as show:
+        for line in _lines(process, said):
+            if match := re.match(r"(?:Running stage|Stage) '([\w-]+)'", line):
+                done += 1
+                show(done, total, "" if "didn't change" in line else match[1])
+            elif match := re.match(r"> .* --log (\S+)", line):
+                failed = match[1]
+    _finish(process, 0, failed, said)
+
+
+def _start(command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def _lines(process: subprocess.Popen[str], said: list[str]) -> Iterator[str]:
+    """Yield what a process says line by line, keeping the last lines in ``said``."""
+    for line in process.stdout or ():
+        said.append(line.rstrip())
+        del said[:-TAIL]
+        yield line.rstrip()
+
+
+def _finish(process: subprocess.Popen[str], code: int, failed: str, said: list[str]) -> None:
+    """Wait for an engine; if it failed, show the end of the job's log and pass the exit code on."""
+    if not process.wait():
+        return
+    log = Path(failed)
+    if failed and log.is_file():
+        said = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:]
+        typer.echo(
+            f"{failed.removeprefix('logs/').removesuffix('.log')} failed; its log is {log}:",
+            err=True,
+        )
+    typer.echo("\n".join(said), err=True)
+    raise typer.Exit(code or process.returncode)
+
+
+@contextmanager
+def _progress() -> Iterator[Show]:
+    """Yield ``show(done, total, name)``: a bar on a terminal, one line a job otherwise."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+
+        def say(done: int, total: int, name: str) -> None:
+            if name:
+                typer.echo(f"[{done}/{total}] {name}", err=True)
+
+        yield say
+        return
+    columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, "{task.description}", console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, name: bar.update(
+            task, completed=done, total=total, description=name
+        )

@@ -1,0 +1,225 @@
+"""Commands around a study, a folder with its own params.yaml: make one, run it, look at it."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from rankwise import engines
+from rankwise.errors import RankwiseError, nearest
+from rankwise.files import read_json, write_text
+
+PRESETS = Path(__file__).parent / "presets"
+SUMMARY = Path("data/report/summary.json")
+PAGE = Path("data/report/index.html")
+STORE = Path("data/mlflow/mlflow.db")
+CUT = ("params", "--params", "params.yaml", "--out", "data/params", "--dvc", "dvc.yaml")
+"""The command that brings the sections and dvc.yaml up to date."""
+IGNORED = "data/\nlogs/\n.snakemake/\n"
+DVC_IGNORED = (
+    "# Snakemake's mark in a folder that it made, no part of the artifact\n.snakemake_timestamp\n"
+)
+DVC_SETTINGS = {"core.analytics": "false", "core.check_update": "false", "cache.type": "copy"}
+"""No network; and outputs stay as they were made when DVC records them: Snakemake goes by their times."""
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder of the study.")],
+    preset: Annotated[str, typer.Option(help="params.yaml to start from.")] = "embedded",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key; repeat.")
+    ] = None,
+) -> None:
+    """Make the folder of a new study; local paths in its params.yaml are relative to that folder."""
+    from rankwise.validation import load_params
+    from rankwise.workflow import PROFILE, SNAKEFILE
+
+    presets = {path.stem: path for path in PRESETS.glob("*.yaml")}
+    if preset not in presets:
+        raise RankwiseError(f"--preset: there is no preset '{preset}'; {nearest(preset, presets)}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RankwiseError(f"{folder} is not an empty folder; name a new one")
+    params = folder / "params.yaml"
+    write_text(params, with_settings(presets[preset].read_text(encoding="utf-8"), settings or []))
+    try:
+        load_params(params)
+    except RankwiseError:
+        params.unlink()
+        raise
+    write_text(folder / "Snakefile", SNAKEFILE.read_text(encoding="utf-8"))
+    write_text(folder / "profiles/default/config.yaml", PROFILE.read_text(encoding="utf-8"))
+    write_text(folder / ".gitignore", IGNORED)
+    write_text(folder / ".dvcignore", DVC_IGNORED)
+    _init_dvc(folder)
+    printed = engines.call(sys.executable, "-m", "rankwise", *CUT, folder=folder)
+    typer.echo(f"Made {folder} from preset {preset}.")
+    if printed.returncode:
+        typer.echo(f"{printed.stderr.strip()}\nEdit {params} first.")
+    typer.echo(f"Next: cd {shlex.quote(str(folder))} && rankwise run")
+
+
+def run(
+    cores: Annotated[
+        int | None, typer.Option(min=1, help="Cores to use; default: those of the profile.")
+    ] = None,
+    engine: Annotated[
+        Literal["snakemake", "dvc"], typer.Option(help="Who runs the jobs.")
+    ] = "snakemake",
+    force: Annotated[bool, typer.Option(help="Run every job, due or not.")] = False,
+) -> None:
+    """Run what the study lacks, record it with DVC, print the table."""
+    for needed in ("params.yaml", "Snakefile"):
+        if not Path(needed).is_file():
+            raise RankwiseError(
+                f"there is no {needed} in {Path.cwd()}; make a study with: rankwise init DIR"
+            )
+    params = Path("params.yaml").read_bytes()
+    due, recorded = engines.ask_both()
+    if due and recorded and not force:  # every byte is as after a complete run, only times differ
+        engines.settle_times()
+    elif due or force:
+        _run_all(engine, cores, force)
+    if not force and (recorded or not due):
+        typer.echo(
+            "Nothing to be done: every result is up to date with parameters, inputs and code."
+        )
+    if not recorded or force:
+        _record(params)
+    print_table()
+
+
+def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
+    """Bring MLflow up to date with the files and open it on 127.0.0.1."""
+    from ruamel.yaml import YAML
+
+    if not SUMMARY.is_file():
+        raise RankwiseError(
+            f"there is no {SUMMARY} in {Path.cwd()}; run the study first: rankwise run"
+        )
+    stages = YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    filled = engines.call(sys.executable, *shlex.split(stages["track"]["cmd"])[1:])
+    if filled.returncode:
+        raise RankwiseError(f"MLflow could not be filled: {filled.stderr.strip()}")
+    if "MLFLOW_TRACKING_URI" in os.environ:
+        typer.echo(f"MLflow is filled; it is served at {os.environ['MLFLOW_TRACKING_URI']}")
+        return
+    typer.echo(f"MLflow: http://127.0.0.1:{port} (stop it with Ctrl-C)")
+    options = [
+        "--backend-store-uri",
+        f"sqlite:///{STORE}",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    server = [sys.executable, "-m", "mlflow", "ui", *options, "--workers", "1"]
+    raise typer.Exit(subprocess.call(server, env=engines.environment() | quiet))
+
+
+def with_settings(text: str, settings: list[str]) -> str:
+    """Return a params.yaml with some keys changed and its comments kept."""
+    import io
+
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    yaml = YAML()
+    yaml.width = 2**16
+    params = yaml.load(text)
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        keys = path.split(".")
+        if not equals or not all(keys):
+            raise RankwiseError(
+                f"--set: '{setting}' is not KEY=VALUE, such as runs.svd-80.keep=0.7"
+            )
+        node = params
+        for key in keys[:-1]:
+            if node.get(key) is None:
+                node[key] = {}
+            node = node[key]
+            if not isinstance(node, dict):
+                raise RankwiseError(f"--set: {path}: '{key}' is a value, not a section")
+        try:
+            node[keys[-1]] = YAML(typ="safe").load(value)
+        except YAMLError as error:
+            raise RankwiseError(f"--set: '{value}' is not a YAML value") from error
+    if not settings:
+        return text
+    stream = io.StringIO()
+    yaml.dump(params, stream)
+    return stream.getvalue()
+
+
+def print_table() -> None:
+    """Print the rows of the summary, and where the page is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    titles = ("keep asked", "keep reached", "perplexity", "zero-shot average", "parameters")
+    table = Table("run", box=None, header_style="bold")
+    for title in (*titles, "checkpoint MB", "tokens/s"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in read_json(SUMMARY)["rows"]:
+        table.add_row(
+            row["run"],
+            _number(row["keep_asked"], ".2f"),
+            _number(row["keep_reached"], ".4f"),
+            _number(row["perplexity"], ".2f"),
+            _number(row["zero_shot_average"], ".1%"),
+            _number(row["parameters"], ",d"),
+            _number(row["checkpoint_bytes"] / 1e6, ".2f"),
+            _number(row["tokens_per_second"], ",.0f"),
+        )
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120
+    console.print(table)
+    console.print(f"Report: {PAGE}", highlight=False)
+
+
+def _run_all(engine: str, cores: int | None, force: bool) -> None:
+    if engine == "snakemake":
+        return engines.run_snakemake(cores, force)
+    _cut()
+    engines.run_dvc(force)
+    return engines.settle_times()
+
+
+def _record(params: bytes) -> None:
+    """Let DVC record what Snakemake made, unless params.yaml was edited while it ran."""
+    if Path("params.yaml").read_bytes() != params:
+        raise RankwiseError("params.yaml changed while the study ran; run it again")
+    _cut()
+    done = engines.call(*engines.DVC, "commit", "--force", "--quiet")
+    if done.returncode:
+        raise RankwiseError(f"DVC could not record the results: {done.stderr.strip()}")
+
+
+def _cut() -> None:
+    from rankwise.stages import params
+
+    params.command(Path("params.yaml"), Path("data/params"), Path("dvc.yaml"))
+
+
+def _init_dvc(folder: Path) -> None:
+    """Make the folder a DVC project, inside a git repository or without one."""
+    in_git = (
+        engines.call("git", "rev-parse", "--is-inside-work-tree", folder=folder).returncode == 0
+    )
+    how = "--subdir" if in_git else "--no-scm"
+    steps = [("init", "--quiet", how)]
+    steps += [("config", key, value) for key, value in DVC_SETTINGS.items()]
+    for step in steps:
+        done = engines.call(*engines.DVC, *step, folder=folder)
+        if done.returncode:
+            raise RankwiseError(f"dvc {' '.join(step)} failed: {done.stderr.strip()}")
+
+
+def _number(value: Any, form: str) -> str:
+    return "-" if value is None else format(value, form)

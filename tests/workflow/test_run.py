@@ -1,0 +1,86 @@
+"""`rankwise run` on a real tiny study: same bytes from both engines, nothing twice, clear refusals."""
+
+import json
+
+import pytest
+
+from tests.workflow.studies import Study
+
+BAD = {
+    "no such key": ("evaluate.bach=4", "evaluate.bach: no such key"),
+    "keep 0": ("runs.plain.keep=0", "runs.plain.keep: 0 given"),
+    "keep above 1": ("runs.plain.keep=1.5", "runs.plain.keep: 1.5 given"),
+    "unknown method": ("runs.plain.decompose=sdv", "did you mean 'svd'?"),
+    "no such model": ("prepare.model.source=nowhere", "folder 'nowhere' does not exist"),
+}
+COLUMNS = {
+    "run", "keep_asked", "keep_reached", "perplexity", "zero_shot_average", "parameters",
+    "checkpoint_bytes", "tokens_per_second",
+}  # fmt: skip
+
+
+def test_both_engines_write_the_same_bytes(both: tuple[Study, Study]) -> None:
+    by_snakemake, by_dvc = both
+    hashes = by_snakemake.hashes()
+    folders = {name.partition("/")[0] for name in hashes}
+    assert folders == {
+        "prepare", "sample", "covariance", "decompose", "allocate", "checkpoints", "scores"
+    }  # fmt: skip
+    assert hashes == by_dvc.hashes()
+
+
+def test_each_engine_leaves_the_other_nothing_to_do(both: tuple[Study, Study]) -> None:
+    for study in both:
+        assert study.snakemake_would_run() == set()
+        assert study.dvc_would_run() == set()
+    assert "Running stage" not in both[0].do("dvc", "repro")
+
+
+def test_second_run_does_nothing_and_says_so(both: tuple[Study, Study]) -> None:
+    study = both[0]
+    times = {path: path.stat().st_mtime_ns for path in (study.folder / "data").rglob("*")}
+    said = study.do("python", "-m", "rankwise", "run")
+    assert "Nothing to be done" in said
+    assert "data/report/index.html" in said
+    assert {path: path.stat().st_mtime_ns for path in (study.folder / "data").rglob("*")} == times
+
+
+def test_summary_has_the_rows_of_the_table(both: tuple[Study, Study]) -> None:
+    rows = json.loads((both[0].folder / "data/report/summary.json").read_text())["rows"]
+    assert [row["run"] for row in rows] == ["dense", "plain", "searched"]
+    assert all(set(row) >= COLUMNS for row in rows)
+    assert all(row["keep_reached"] <= row["keep_asked"] for row in rows)
+
+
+@pytest.mark.parametrize(("setting", "sentence"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_sentence(study: Study, setting: str, sentence: str) -> None:
+    refused(study, "snakemake", setting, sentence)
+
+
+def test_bad_input_to_run_is_the_same_sentence(study: Study) -> None:
+    refused(study, "python -m rankwise run", *BAD["keep above 1"])
+
+
+def refused(study: Study, command: str, setting: str, sentence: str) -> None:
+    """Check that a command with one key changed says so, exits with 2 and runs nothing."""
+    before = study.hashes()
+    study.change(setting)
+    done = study.call(*command.split())
+    said = done.stdout + done.stderr
+    assert done.returncode == 2
+    assert sentence in said
+    assert "Traceback" not in said
+    assert study.hashes() == before
+
+
+def test_a_failing_job_is_named_with_its_log(study: Study) -> None:
+    stages = study.folder / "package/rankwise/__main__.py"
+    failure = (
+        'if "evaluate" in sys.argv and "plain" in sys.argv: sys.exit("rankwise: no such luck")\n'
+    )
+    stages.write_text(stages.read_text().replace("import sys\n", f"import sys\n{failure}", 1))
+    study.change("evaluate.batch=4")
+    done = study.call("python", "-m", "rankwise", "run")
+    assert done.returncode == 1
+    assert "evaluate/plain failed; its log is logs/evaluate/plain.log" in done.stderr
+    assert study.dvc_would_run() != set()

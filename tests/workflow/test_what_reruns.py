@@ -1,0 +1,120 @@
+"""Changing one thing re-runs the jobs that depend on it, no more and no less, in both engines."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.studies import Study, named
+
+END = "report track"
+AFTER_STATISTICS = f"decompose-* allocate-* build-* evaluate-[!d]* speed-[!d]* {END}"
+PLAIN = f"allocate-plain build-plain evaluate-plain speed-plain {END}"
+SEARCHED = f"allocate-searched build-searched evaluate-searched speed-searched {END}"
+
+SECTIONS = {
+    "prepare.model.dtype=bfloat16": "prepare_model sample-* covariance decompose-* allocate-* build-* "
+    f"evaluate-* speed-* {END}",
+    "prepare.corpora.train.characters=5000": "prepare_corpora sample-* covariance evaluate-* "
+    f"{AFTER_STATISTICS}",
+    "prepare.tasks.source=null": f"prepare_tasks evaluate-* {END}",
+    "sample.calibration.seed=1": f"sample-calibration sample-search covariance {AFTER_STATISTICS}",
+    "sample.search.seed=1": f"sample-search {SEARCHED}",
+    "sample.test.sequences=4": f"sample-test evaluate-* {END}",
+    "covariance.batch=2": f"covariance {AFTER_STATISTICS}",
+    "decompose.svd.dense=[o]": f"decompose-svd-* {PLAIN}",
+    "decompose.pooled_pca.dense=[o]": f"decompose-pooled_pca-* {SEARCHED}",
+    "allocate.uniform.floor=0.2": PLAIN,
+    "allocate.hyperopt.trials=3": SEARCHED,
+    "runs.plain.keep=0.5": PLAIN,
+    "runs.searched.keep=0.5": SEARCHED,
+    "build.dtype=float16": f"build-* evaluate-[!d]* speed-[!d]* {END}",
+    "evaluate.batch=4": f"evaluate-* {END}",
+    "speed.repeats=4": f"speed-* {END}",
+    "report.title=other": END,
+    "track.experiment=other": "track",
+    "compute.threads=2": f"covariance evaluate-* speed-* {AFTER_STATISTICS}",
+}
+CODE = {
+    "decompose/svd.py": f"decompose-svd-* {PLAIN}",
+    "decompose/pooled_pca.py": f"decompose-pooled_pca-* {SEARCHED}",
+    "allocate/uniform.py": PLAIN,
+    "allocate/hyperopt.py": SEARCHED,
+    "stages/report.py": END,
+    "_workflow/rules/speed.smk": f"speed-* {END}",
+}
+INPUTS = {
+    "train.txt": f"prepare_corpora sample-* covariance evaluate-* {AFTER_STATISTICS}",
+    "tasks/tiny.jsonl": f"prepare_tasks evaluate-* {END}",
+    "tasks/one_more.yaml": f"prepare_tasks evaluate-* {END}",
+}
+
+
+def check(study: Study, expected: str, *, cut: bool) -> None:
+    """Compare both engines with the table; ``cut`` says whether DVC cuts the sections anew as well."""
+    jobs = named(expected, set(study.stages()))
+    with ThreadPoolExecutor() as pool:
+        by_dvc = pool.submit(study.dvc_would_run)
+        by_snakemake = pool.submit(study.snakemake_would_run)
+    assert by_snakemake.result() == jobs
+    assert by_dvc.result() == (jobs | {"params"} if cut else jobs)
+
+
+def edit(path: Path) -> None:
+    """Add a comment, now: later than every artifact."""
+    with path.open("a") as stream:
+        stream.write("\n# edited\n")
+    now = time.time()
+    assert path.stat().st_mtime <= now
+
+
+def test_finished_study_has_nothing_to_do(study: Study) -> None:
+    assert study.snakemake_would_run() == set()
+    assert study.dvc_would_run() == set()
+
+
+@pytest.mark.parametrize(("setting", "expected"), SECTIONS.items(), ids=SECTIONS)
+def test_section(study: Study, setting: str, expected: str) -> None:
+    section = setting.split(".", maxsplit=1)[0]
+    if section in ("build",):  # all defaults so far: written out, it becomes a parameter in DVC
+        study.change(setting.replace("float16", "null"))
+        study.print_dvc()
+        study.do("dvc", "commit", "--force", "--quiet")
+    study.change(setting)
+    check(study, expected, cut=True)
+
+
+def test_every_section_is_in_the_table(study: Study) -> None:
+    named_sections = {setting.split(".", maxsplit=1)[0] for setting in SECTIONS}
+    from rankwise.params import Params
+
+    assert named_sections == set(Params.model_fields)
+
+
+@pytest.mark.parametrize(("file", "expected"), CODE.items(), ids=CODE)
+def test_code(study: Study, file: str, expected: str) -> None:
+    edit(study.folder / "package/rankwise" / file)
+    check(study, expected, cut=file.startswith(("decompose/", "allocate/", "_workflow/")))
+
+
+@pytest.mark.parametrize(("file", "expected"), INPUTS.items(), ids=INPUTS)
+def test_input(study: Study, file: str, expected: str) -> None:
+    edit(study.folder / "inputs" / file)
+    check(study, expected, cut=False)
+
+
+def test_a_run_added(study: Study) -> None:
+    study.change("runs.third={decompose: svd, allocate: uniform, keep: 0.4}")
+    assert study.dvc_would_run() == {
+        "params",
+        "report",
+        "track",
+    }  # the first prints the graph, and stops
+    study.print_dvc()
+    check(study, f"*-third {END}", cut=True)
+
+
+def test_a_comment_in_params_runs_nothing(study: Study) -> None:
+    edit(study.folder / "params.yaml")
+    check(study, "", cut=True)

@@ -1,0 +1,49 @@
+"""Allocate: how many components every linear keeps, within the run's budget.
+
+in   data/prepare/model.json, data/decompose/<method>/block_<block>.safetensors,
+     data/sample/search.safetensors for allocators that score candidates
+out  data/allocate/<run>.json, <run>.trials.jsonl
+     data/work/allocate/<run>.jsonl, undeclared: lets a search that was stopped go on
+"""
+
+
+rule allocate:
+    """Choose the ranks of one run; a search leaves its trials beside them."""
+    input:
+        params=lambda wildcards: section(f"allocate.{RUNS[wildcards.run].allocate}"),
+        run=section("runs.{run}"),
+        compute=section("compute"),
+        model="data/prepare/model.json",
+        factors=lambda wildcards: factors(wildcards.run),
+        search=lambda wildcards: search_text(wildcards.run),
+        code=lambda wildcards: code(
+            "stages.allocate", f"allocate.{RUNS[wildcards.run].allocate}"
+        ),
+        rules=smk("allocate"),
+    output:
+        trials="data/allocate/{run}.trials.jsonl",
+        allocation="data/allocate/{run}.json",
+    log:
+        "logs/allocate/{run}.log",
+    conda:
+        "../envs/rankwise.yaml"
+    threads: THREADS
+    resources:
+        gpu=GPU,
+    params:
+        factors=lambda wildcards, input: many("--factors", input.factors),
+        search=lambda wildcards, input: many("--search", input.search),
+        work="data/work/allocate/{run}.jsonl",
+    shell:
+        """
+        python -m rankwise --log {log:q} allocate \
+            --params {input.params:q} \
+            --run {input.run:q} \
+            --compute {input.compute:q} \
+            --model {input.model:q} \
+            {params.factors} \
+            {params.search} \
+            --work {params.work:q} \
+            --trials {output.trials:q} \
+            --out {output.allocation:q}
+        """

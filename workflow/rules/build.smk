@@ -1,0 +1,36 @@
+"""Build: the compressed checkpoint of one run.
+
+in   data/prepare/model.json, the run's factors, data/allocate/<run>.json
+out  data/checkpoints/<run>/ and its manifest data/checkpoints/<run>.json, written last
+"""
+
+
+rule build:
+    """Slice the factors to the allocated ranks and save the model; later stages read the manifest."""
+    input:
+        params=section("build"),
+        model="data/prepare/model.json",
+        factors=lambda wildcards: factors(wildcards.run),
+        allocation="data/allocate/{run}.json",
+        code=code("stages.build"),
+        rules=smk("build"),
+    output:
+        checkpoint=directory("data/checkpoints/{run}"),
+        manifest="data/checkpoints/{run}.json",
+    log:
+        "logs/build/{run}.log",
+    conda:
+        "../envs/rankwise.yaml"
+    threads: THREADS
+    params:
+        factors=lambda wildcards, input: many("--factors", input.factors),
+    shell:
+        """
+        python -m rankwise --log {log:q} build \
+            --params {input.params:q} \
+            --model {input.model:q} \
+            {params.factors} \
+            --allocation {input.allocation:q} \
+            --checkpoint {output.checkpoint:q} \
+            --out {output.manifest:q}
+        """

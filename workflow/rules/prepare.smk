@@ -1,0 +1,71 @@
+"""Prepare: what goes in, at pinned revisions, with hashes.
+
+in   local files or the Hub, as params.yaml says
+out  data/prepare/model.json, corpora.json, tasks.json: manifests
+"""
+
+
+rule prepare_model:
+    """Find (or fetch) the dense model, check it against params.yaml, hash its files."""
+    input:
+        params=section("prepare.model"),
+        local=model_inputs(STUDY),
+        code=code("stages.prepare"),
+        rules=smk("prepare"),
+    output:
+        model="data/prepare/model.json",
+    log:
+        "logs/prepare/model.log",
+    conda:
+        "../envs/rankwise.yaml"
+    threads: THREADS
+    shell:
+        """
+        python -m rankwise --log {log:q} prepare model \
+            --params {input.params:q} \
+            --out {output.model:q}
+        """
+
+
+rule prepare_corpora:
+    """Find (or fetch) every text and hash it."""
+    input:
+        params=section("prepare.corpora"),
+        local=corpora_inputs(STUDY),
+        code=code("stages.prepare"),
+        rules=smk("prepare"),
+    output:
+        corpora="data/prepare/corpora.json",
+    log:
+        "logs/prepare/corpora.log",
+    conda:
+        "../envs/rankwise.yaml"
+    threads: THREADS
+    shell:
+        """
+        python -m rankwise --log {log:q} prepare corpora \
+            --params {input.params:q} \
+            --out {output.corpora:q}
+        """
+
+
+rule prepare_tasks:
+    """Hash the folder of zero-shot tasks."""
+    input:
+        params=section("prepare.tasks"),
+        local=tasks_inputs(STUDY),
+        code=code("stages.prepare"),
+        rules=smk("prepare"),
+    output:
+        tasks="data/prepare/tasks.json",
+    log:
+        "logs/prepare/tasks.log",
+    conda:
+        "../envs/rankwise.yaml"
+    threads: THREADS
+    shell:
+        """
+        python -m rankwise --log {log:q} prepare tasks \
+            --params {input.params:q} \
+            --out {output.tasks:q}
+        """

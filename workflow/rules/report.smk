@@ -1,0 +1,42 @@
+"""Report: one page and one summary of the whole study.
+
+in   data/scores, data/speed (runs and the dense model), data/allocate (runs)
+out  data/report/index.html, summary.json
+"""
+
+
+rule report:
+    """Put every run beside the dense model: table, figures, ranks, search trials."""
+    input:
+        params=section("report"),
+        runs=section("runs"),
+        scores=expand("data/scores/{run}.json", run=[DENSE, *RUNS]),
+        speed=expand("data/speed/{run}.json", run=[DENSE, *RUNS]),
+        allocation=expand("data/allocate/{run}.json", run=RUNS),
+        trials=expand("data/allocate/{run}.trials.jsonl", run=RUNS),
+        code=code("stages.report"),
+        rules=smk("report"),
+    output:
+        page="data/report/index.html",
+        summary="data/report/summary.json",
+    log:
+        "logs/report.log",
+    conda:
+        "../envs/rankwise.yaml"
+    threads: THREADS
+    params:
+        scores=lambda wildcards, input: many("--scores", input.scores),
+        speed=lambda wildcards, input: many("--speed", input.speed),
+        allocation=lambda wildcards, input: many("--allocation", input.allocation),
+        trials=lambda wildcards, input: many("--trials", input.trials),
+    shell:
+        """
+        python -m rankwise --log {log:q} report \
+            --params {input.params:q} \
+            {params.scores} \
+            {params.speed} \
+            {params.allocation} \
+            {params.trials} \
+            --out {output.page:q} \
+            --summary {output.summary:q}
+        """

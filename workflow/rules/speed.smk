@@ -1,0 +1,35 @@
+"""Speed: tokens per second beside the dense model; measured, so never compared byte by byte.
+
+in   a checkpoint's manifest, data/prepare/model.json
+out  data/speed/<run>.json
+"""
+
+
+rule speed:
+    """Time one run against the dense model, with the machine to itself."""
+    input:
+        params=section("speed"),
+        compute=section("compute"),
+        checkpoint=lambda wildcards: manifest(wildcards.run),
+        against="data/prepare/model.json",
+        code=code("stages.speed"),
+        rules=smk("speed"),
+    output:
+        speed="data/speed/{run}.json",
+    log:
+        "logs/speed/{run}.log",
+    conda:
+        "../envs/rankwise.yaml"
+    threads: lambda wildcards: workflow.cores  # every core there is, so that nothing runs beside it
+    resources:
+        gpu=GPU,
+    shell:
+        """
+        python -m rankwise --log {log:q} speed \
+            --params {input.params:q} \
+            --compute {input.compute:q} \
+            --run {wildcards.run:q} \
+            --checkpoint {input.checkpoint:q} \
+            --against {input.against:q} \
+            --out {output.speed:q}
+        """

@@ -1,0 +1,47 @@
+"""Track: MLflow, filled from the files, which stay the record.
+
+in   the report, data/scores, data/allocate, data/checkpoints/<run>.json
+out  data/track/tracked.json
+     data/mlflow/mlflow.db, undeclared: can be thrown away and is filled again
+"""
+
+
+rule track:
+    """Bring MLflow up to date with the study; doing it twice changes nothing."""
+    input:
+        params=section("track"),
+        runs=section("runs"),
+        summary="data/report/summary.json",
+        report="data/report/index.html",
+        scores=expand("data/scores/{run}.json", run=[DENSE, *RUNS]),
+        allocation=expand("data/allocate/{run}.json", run=RUNS),
+        trials=expand("data/allocate/{run}.trials.jsonl", run=RUNS),
+        checkpoint=expand("data/checkpoints/{run}.json", run=RUNS),
+        code=code("stages.track"),
+        rules=smk("track"),
+    output:
+        tracked="data/track/tracked.json",
+    log:
+        "logs/track.log",
+    conda:
+        "../envs/rankwise.yaml"
+    threads: THREADS
+    params:
+        scores=lambda wildcards, input: many("--scores", input.scores),
+        allocation=lambda wildcards, input: many("--allocation", input.allocation),
+        trials=lambda wildcards, input: many("--trials", input.trials),
+        checkpoint=lambda wildcards, input: many("--checkpoint", input.checkpoint),
+        store="data/mlflow/mlflow.db",
+    shell:
+        """
+        python -m rankwise --log {log:q} track \
+            --params {input.params:q} \
+            --summary {input.summary:q} \
+            --report {input.report:q} \
+            {params.scores} \
+            {params.allocation} \
+            {params.trials} \
+            {params.checkpoint} \
+            --store {params.store:q} \
+            --out {output.tracked:q}
+        """
