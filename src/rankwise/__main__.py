@@ -4,6 +4,7 @@ Exit codes: 0 done, 2 bad input (one sentence, no traceback), 130 interrupted.
 """
 
 import logging
+import os
 import resource
 import sys
 import time
@@ -11,6 +12,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+# Before numpy is loaded: BLAS threads beside those of PyTorch make both slower, and other bytes.
+# PyTorch's own number is compute.threads.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from rankwise.errors import RankwiseError
 from rankwise.stages import (

@@ -101,7 +101,10 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
             f"there is no {SUMMARY} in {Path.cwd()}; run the study first: rankwise run"
         )
     stages = YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    filled = engines.call(sys.executable, *shlex.split(stages["track"]["cmd"])[1:])
+    command = shlex.split(stages["track"]["cmd"])[1:]
+    aside = STORE.with_name("tracked.json")  # the artifact itself stays as the engines know it
+    command[command.index("--out") + 1] = str(aside)
+    filled = engines.call(sys.executable, *command)
     if filled.returncode:
         raise RankwiseError(f"MLflow could not be filled: {filled.stderr.strip()}")
     if "MLFLOW_TRACKING_URI" in os.environ:

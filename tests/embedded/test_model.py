@@ -10,9 +10,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rankwise.embedded import MODEL, TEST_TEXT
 from rankwise.embedded.describe import training_log
 from rankwise.embedded.grammar import SEPARATOR
+from rankwise.embedded.optimizer import Muon, orthogonalise
 from rankwise.embedded.overlap import overlap
 from rankwise.embedded.stream import answer_weights, encode
-from rankwise.embedded.train import STAGES, learning_rate
+from rankwise.embedded.train import STAGES, pace
 
 
 def test_weights_are_small_and_attention_is_grouped() -> None:
@@ -55,11 +56,36 @@ def test_log_records_the_committed_settings() -> None:
         assert records[-1]["loss"] < records[0]["loss"]
 
 
-def test_learning_rate_rises_holds_and_falls() -> None:
+def test_pace_rises_holds_and_falls() -> None:
     stage = STAGES[-1]
-    rates = [learning_rate(stage, step) for step in range(stage.steps)]
-    assert rates[0] < rates[stage.warmup] == stage.learning_rate == max(rates)
-    assert 0 < rates[-1] < 0.01 * stage.learning_rate
+    rates = [pace(stage, step) for step in range(stage.steps)]
+    assert rates[0] < rates[stage.warmup] == 1.0 == max(rates)
+    assert 0 < rates[-1] < 0.01
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 16, 5), (2, 5, 16)])
+def test_orthogonalised_matrices_keep_their_directions_at_equal_size(
+    shape: tuple[int, ...],
+) -> None:
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    u, _, vh = torch.linalg.svd(matrices, full_matrices=False)
+    found = u.mT @ orthogonalise(matrices) @ vh.mT
+    sizes = found.diagonal(dim1=1, dim2=2)
+    assert 0.6 < sizes.min() < sizes.max() < 1.3
+    torch.testing.assert_close(found, torch.diag_embed(sizes), rtol=0, atol=1e-4)
+
+
+def test_muon_lowers_a_loss_and_leaves_no_small_direction() -> None:
+    weight = torch.nn.Parameter(torch.zeros(6, 6))
+    target = torch.diag(torch.tensor([9.0, 4, 1, 0.5, 0.2, 0.1]))
+    optimizer = Muon([weight], lr=0.02, momentum=0.9, weight_decay=0.0)
+    for _ in range(4):
+        optimizer.zero_grad()
+        (weight - target).square().sum().backward()
+        optimizer.step()
+    values = torch.linalg.svdvals(weight.detach())
+    assert (weight - target).norm() < target.norm()
+    assert values.min() > 0.5 * values.max()
 
 
 def test_answers_weigh_more_and_windows_hold_whole_documents() -> None:

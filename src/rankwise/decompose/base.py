@@ -29,5 +29,6 @@ class Decomposer(BaseModel, ABC):
         """Factor ``weight`` [out, in] given its input's statistics, up to ``rank`` components.
 
         Components are sorted so that the first r of them are the factors of rank r (truncation is
-        slicing). Returns float64 factors; the caller chooses the stored precision.
+        slicing). Returns float64 factors; the caller chooses the stored precision. Import torch in
+        here, not above: params.yaml is read with every method, and that should be quick.
         """

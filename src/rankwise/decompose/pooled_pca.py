@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from rankwise import linalg
-from rankwise.artifacts import Factors
 from rankwise.decompose.base import Decomposer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rankwise.artifacts import InputStatistics
+    from rankwise.artifacts import Factors, InputStatistics
 
 
 class PooledPCA(Decomposer):
@@ -37,6 +35,9 @@ class PooledPCA(Decomposer):
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in] by the pooled covariance of its inputs."""
+        from rankwise import linalg
+        from rankwise.artifacts import Factors
+
         covariance = linalg.damped(inputs.covariance, self.damping)
         directions, spectrum = linalg.left_vectors(weight, covariance)
         left = directions[:, :rank]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rankwise import linalg
-from rankwise.artifacts import Factors
 from rankwise.decompose.base import Decomposer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rankwise.artifacts import InputStatistics
+    from rankwise.artifacts import Factors, InputStatistics
 
 
 class SVD(Decomposer):
@@ -23,6 +21,9 @@ class SVD(Decomposer):
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in]; ``inputs`` is not used."""
+        from rankwise import linalg
+        from rankwise.artifacts import Factors
+
         u, s, vh = linalg.svd(weight)
         root = s[:rank].sqrt()
         return Factors(u[:, :rank] * root, vh[:rank] * root[:, None], s)
