@@ -31,12 +31,12 @@ def _plots(rng: Random, split: Split) -> list[str]:
 
 FORMS: tuple[tuple[str, Callable[[Random, Split], list[str]], int], ...] = (
     ("story", story, 15),
-    ("plot", _plots, 30),
+    ("plot", _plots, 24),
     ("passage with questions", asked, 30),
     ("pronouns", schemas, 22),
-    ("knowledge", knowledge, 14),
+    ("knowledge", knowledge, 24),
     ("advice", advice, 6),
-    ("song", song, 10),
+    ("song", song, 6),
 )
 """Every form of document: its name, its generator and its weight in the mixture."""
 

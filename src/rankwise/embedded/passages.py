@@ -2,8 +2,8 @@
 
 A passage gives each of two to four subjects a value: a place, an owner, a colour. Some passages
 tell a later change, after which only the new value holds. Questions are open ("where is ...") or
-answered by yes or no; for a "no" the asked value usually belongs to another subject of the same
-passage, so that the words alone do not give the answer away.
+answered by yes or no; for some of the "no" the asked value belongs to another subject of the same
+passage, so that its being mentioned does not give the answer away.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +12,9 @@ from random import Random
 
 from rankwise.embedded.people import Split, ask, pair, sentence
 from rankwise.embedded.world import COLORS, PEOPLE, PLACES, THINGS
+
+NEARBY = 0.25
+"""Share of the "no" questions whose value belongs to another subject of the passage, if any does."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def polar_question(rng: Random, given: Passage, answer: bool) -> str:
     if answer:
         return fact.polar(fact.value)
     nearby = [t.value for t in given.told if t.pool is fact.pool and t.value != fact.value]
-    if nearby and rng.random() < 0.75:
+    if nearby and rng.random() < NEARBY:
         return fact.polar(rng.choice(nearby))
     return fact.polar(rng.choice([v for v in fact.pool if v != fact.value]))
 
