@@ -9,4 +9,10 @@ ParamsFile = Annotated[Path, typer.Option("--params", help="Section file cut fro
 ComputeFile = Annotated[Path, typer.Option("--compute", help="Section file 'compute'.")]
 ModelFile = Annotated[Path, typer.Option("--model", help="Manifest of the dense model.")]
 FactorFiles = Annotated[list[Path], typer.Option("--factors", help="Factors of a block; repeat.")]
+RunName = Annotated[
+    str, typer.Option("--run", help="Name of the run; 'dense' for the model itself.")
+]
+CheckpointFile = Annotated[
+    Path, typer.Option("--checkpoint", help="Manifest of its checkpoint, or of the dense model.")
+]
 OutFile = Annotated[Path, typer.Option("--out", help="File to write.")]

@@ -16,7 +16,7 @@ rule track:
         scores=expand("data/scores/{run}.json", run=[DENSE, *RUNS]),
         allocation=expand("data/allocate/{run}.json", run=RUNS),
         trials=expand("data/allocate/{run}.trials.jsonl", run=RUNS),
-        checkpoint=expand("data/checkpoints/{run}.json", run=RUNS),
+        checkpoint=[manifest(run) for run in [DENSE, *RUNS]],
         code=code("stages.track"),
         rules=smk("track"),
     output:

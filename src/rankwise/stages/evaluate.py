@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rankwise.options import ComputeFile, OutFile, ParamsFile
+from rankwise.options import CheckpointFile, ComputeFile, OutFile, ParamsFile, RunName
 
 if TYPE_CHECKING:
     from rankwise.artifacts import Tokens
@@ -54,10 +54,8 @@ def versions() -> dict[str, str]:
 def command(
     params: ParamsFile,
     compute: ComputeFile,
-    run: Annotated[str, typer.Option(help="Name of the run; 'dense' for the model itself.")],
-    checkpoint: Annotated[
-        Path, typer.Option(help="Manifest of its checkpoint, or of the dense model.")
-    ],
+    run: RunName,
+    checkpoint: CheckpointFile,
     tokens: Annotated[Path, typer.Option(help="Windows of test text.")],
     tasks: Annotated[Path, typer.Option(help="Manifest of the zero-shot tasks.")],
     out: OutFile,

@@ -5,16 +5,14 @@ from typing import Annotated
 
 import typer
 
-from rankwise.options import ComputeFile, OutFile, ParamsFile
+from rankwise.options import CheckpointFile, ComputeFile, OutFile, ParamsFile, RunName
 
 
 def command(
     params: ParamsFile,
     compute: ComputeFile,
-    run: Annotated[str, typer.Option(help="Name of the run; 'dense' for the model itself.")],
-    checkpoint: Annotated[
-        Path, typer.Option(help="Manifest of its checkpoint, or of the dense model.")
-    ],
+    run: RunName,
+    checkpoint: CheckpointFile,
     against: Annotated[Path, typer.Option(help="Manifest of the dense model.")],
     out: OutFile,
 ) -> None:
