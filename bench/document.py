@@ -39,8 +39,8 @@ def table(rows: list[SummaryRow]) -> str:
 def fill(page: Path, name: str, text: str) -> None:
     """Put ``text`` between ``<!-- begin name -->`` and ``<!-- end name -->``."""
     before = page.read_text(encoding="utf-8")
-    block = rf"(<!-- begin {name} -->\n).*?(\n<!-- end {name} -->)"
-    after, count = re.subn(block, lambda m: m[1] + text + m[2], before, flags=re.DOTALL)
+    block = rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)"
+    after, count = re.subn(block, lambda m: f"{m[1]}{text}\n{m[2]}", before, flags=re.DOTALL)
     if count != 1:
         raise SystemExit(f"{page}: expected one block '{name}', found {count}")
     page.write_text(after, encoding="utf-8")
