@@ -200,9 +200,9 @@ def test_checkpoint_loads_in_a_fresh_process(compressed, tmp_path):
     with torch.no_grad():
         expected = model.eval()(ids).logits
     code = (
-        "import sys, torch; from pathlib import Path; from rankwise import checkpoint\n"
+        "import json, sys, torch; from pathlib import Path; from rankwise import checkpoint\n"
         "loaded = checkpoint.load(Path(sys.argv[1]))\n"
-        "ids = torch.tensor(eval(sys.stdin.read()))\n"
+        "ids = torch.tensor(json.load(sys.stdin))\n"
         "torch.set_num_threads(1)\n"
         "print(loaded.parameters, loaded.run, loaded.checkpoint_bytes)\n"
         "print(loaded.model(ids).logits.flatten()[:200].tolist())\n"
