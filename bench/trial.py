@@ -3,7 +3,7 @@
     python bench/trial.py          after `make run`
 
 Times, in turn, (a) a forward pass of the dense model over the search text with its loss, (b) the same
-of a checkpoint built at the ranks, (c) a whole trial at these ranks: setting ranks, slicing, forward
+of a checkpoint built at the choices, (c) a whole trial at these: setting ranks, slicing, forward
 pass, perplexity and KL. (c) / (b) is what the search adds.
 """
 
@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 
 from rankwise import checkpoint
+from rankwise.allocation import choices_of
 from rankwise.artifacts import BlockFactors, Tokens
 from rankwise.evaluate.perplexity import window_losses
 from rankwise.records import AllocationRecord
@@ -27,7 +28,7 @@ RUN, BATCH, REPEATS = "bolaco-80", 16, 7
 def main() -> None:
     torch.set_num_threads(1)
     record = AllocationRecord.load(DATA / f"allocate/{RUN}.json")
-    ranks = {name: linear.rank for name, linear in record.linears.items()}
+    choices = choices_of(record)
     folder = DATA / "decompose" / record.decompose
     factors = {
         name: f
@@ -41,7 +42,7 @@ def main() -> None:
     jobs = {
         "dense forward pass": lambda: window_losses(dense, ids, BATCH),
         "built forward pass": lambda: window_losses(built, ids, BATCH),
-        "trial": lambda: search.score(ranks),
+        "trial": lambda: search.score(choices),
     }
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(REPEATS):

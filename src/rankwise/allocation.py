@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from rankwise.allocate import Allocator
-from rankwise.allocate.problem import Candidate, Problem, Ranks, Trials, TrialScore
+from rankwise.allocate.problem import Candidate, Choices, Problem, Trials, TrialScore
 from rankwise.artifacts import Factors
-from rankwise.budget import Matrix, keep_reached
+from rankwise.budget import Choice, Kept, Matrix, keep_reached
 from rankwise.factoring import Weights
 from rankwise.models import family_of
 from rankwise.params import Run
@@ -16,7 +16,7 @@ from rankwise.sources import model_folder
 def problem_of(
     manifest: ModelManifest,
     factors: dict[str, Factors],
-    score: Callable[[Ranks], TrialScore] | None,
+    score: Callable[[Choices], TrialScore] | None,
     trials: Trials,
 ) -> Problem:
     """Return the problem: every linear of the decoder blocks, those with factors as candidates."""
@@ -32,22 +32,26 @@ def problem_of(
             factored_bias=found is not None and found.offset is not None,
         )
         if found is not None:
-            candidates[linear.name] = Candidate(linear.layer, linear.kind, found.spectrum)
+            candidates[linear.name] = Candidate(
+                linear.layer, linear.kind, found.spectrum, weight_errors=found.weight_errors
+            )
     return Problem(matrices, candidates, manifest.layers, score, trials)
 
 
 def record_of(
-    name: str, run: Run, allocator: Allocator, problem: Problem, ranks: Ranks
+    name: str, run: Run, allocator: Allocator, problem: Problem, choices: Choices
 ) -> AllocationRecord:
-    """Return the record of one run's ranks: what was asked, what was reached, what it should cost."""
+    """Return the record of one run's choices: what was asked, what was reached, what it should cost."""
     linears = {
         linear: LinearRank(
-            rank=ranks[linear],
+            rank=None if choice is None else choice.rank,
+            entries=0 if choice is None else choice.entries,
             shape=matrix.shape,
-            parameters=matrix.parameters(ranks[linear]),
-            relative_error=_relative_error(problem, linear, ranks[linear]),
+            parameters=matrix.parameters(choice),
+            relative_error=_relative_error(problem, linear, choice),
         )
         for linear, matrix in problem.matrices.items()
+        for choice in [choices[linear]]
     }
     return AllocationRecord(
         run=name,
@@ -55,15 +59,20 @@ def record_of(
         allocate=run.allocate,
         parameters=allocator.model_dump(mode="json"),
         keep_asked=run.keep,
-        keep_reached=keep_reached(problem.matrices, ranks),
+        keep_reached=keep_reached(problem.matrices, choices),
         linears=linears,
         search=problem.trials.summary() if problem.trials is not None else {},
     )
 
 
-def _relative_error(problem: Problem, linear: str, rank: int | None) -> float:
-    """Return the squared spectrum's tail beyond ``rank`` as a share of the whole [-]."""
-    if rank is None:
-        return 0.0
-    energy = problem.candidates[linear].spectrum.square()
-    return float(energy[rank:].sum() / energy.sum()) if float(energy.sum()) else 0.0
+def choices_of(record: AllocationRecord) -> Choices:
+    """Return what a record says that every linear keeps."""
+    return {
+        name: None if linear.rank is None else Kept(linear.rank, linear.entries)
+        for name, linear in record.linears.items()
+    }
+
+
+def _relative_error(problem: Problem, linear: str, choice: Choice) -> float:
+    """Return the share of the method's measure that is lost [-]."""
+    return 0.0 if choice is None else 1.0 - problem.candidates[linear].energy(choice)

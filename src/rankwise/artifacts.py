@@ -142,6 +142,8 @@ class Factors:
     """[out]: mean output, the old bias included."""
     codes: Tensor | None = None
     """[R]: right @ mean input."""
+    weight_errors: Tensor | None = None
+    """[R + 1] float64: ‖W − left[:, :r] @ right[:r]‖_F² at every rank r."""
     notes: dict[str, Any] = field(default_factory=dict)
     """Damping used, what was out of the ordinary."""
 
@@ -182,6 +184,8 @@ class BlockFactors:
                 tensors[f"{name}.offset"] = factors.offset.to(dtype)
             if factors.codes is not None:
                 tensors[f"{name}.codes"] = factors.codes.to(dtype)
+            if factors.weight_errors is not None:
+                tensors[f"{name}.weight_errors"] = factors.weight_errors
         notes = {name: factors.notes for name, factors in self.linears.items()}
         _save(
             path,
@@ -201,6 +205,7 @@ class BlockFactors:
                 tensors[f"{name}.spectrum"],
                 tensors.get(f"{name}.offset"),
                 tensors.get(f"{name}.codes"),
+                tensors.get(f"{name}.weight_errors"),
                 notes,
             )
             for name, notes in head["notes"].items()

@@ -15,7 +15,7 @@ from torch import nn
 
 from rankwise import __version__
 from rankwise.artifacts import Factors
-from rankwise.budget import Ranks
+from rankwise.budget import Choices, Kept
 from rankwise.compute import DTYPES
 from rankwise.errors import RankwiseError
 from rankwise.files import read_json, write_json
@@ -78,7 +78,7 @@ def load_dense(manifest: ModelManifest) -> tuple[Any, Any]:
 
 
 def save(
-    model: Any, tokenizer: Any, folder: Path, ranks: Ranks, run: str, dtype: torch.dtype
+    model: Any, tokenizer: Any, folder: Path, choices: Choices, run: str, dtype: torch.dtype
 ) -> None:
     """Write a model whose linears were replaced (`replace`) as a checkpoint folder."""
     _quiet_unless_watched()
@@ -87,7 +87,9 @@ def save(
     tokenizer.save_pretrained(folder)
     value = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     biased = [
-        name for name in ranks if ranks[name] and model.get_submodule(name).left.bias is not None
+        name
+        for name, kept in choices.items()
+        if kept and model.get_submodule(name).left.bias is not None
     ]
     value["rankwise"] = {
         "schema": SCHEMA,
@@ -95,15 +97,18 @@ def save(
         "run": run,
         "model_type": config.model_type,
         "architectures": value["architectures"],
-        "linears": {n: {"rank": r, "bias": n in biased} for n, r in ranks.items() if r is not None},
+        "linears": {
+            n: {"rank": kept.rank, "bias": n in biased} for n, kept in choices.items() if kept
+        },
     }
     value["model_type"] = MODEL_TYPE
     value["architectures"] = ["RankwiseForCausalLM"]
     write_json(folder / "config.json", value)
 
 
-def replace(model: Any, name: str, factors: Factors, rank: int) -> None:
-    """Put a `LowRankLinear` of ``rank`` holding a copy of the factors' first components at ``name``."""
+def replace(model: Any, name: str, factors: Factors, kept: Kept) -> None:
+    """Put a `LowRankLinear` holding a copy of the factors' first components at ``name``."""
+    rank = kept.rank
     old = model.get_submodule(name)
     bias = factors.bias(rank)
     new = LowRankLinear(

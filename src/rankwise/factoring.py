@@ -59,6 +59,7 @@ def factor_block(
                 f"{linear.name} (layer {linear.layer}, site {linear.site}): {decomposer.__class__.__name__} gave NaN or "
                 "infinite factors; look at the statistics, or raise its damping"
             )
+        factors = replace(factors, weight_errors=weight_errors(weight, factors))
         bias = weights.find(f"{linear.name}.bias")
         if bias is not None:
             before = (
@@ -67,6 +68,20 @@ def factor_block(
             factors = replace(factors, offset=before + bias.to(device, FACTORISE))
         found[linear.name] = factors.to(torch.device("cpu"))
     return found
+
+
+def weight_errors(weight: Tensor, factors: Factors) -> Tensor:
+    """Return ‖W − left[:, :r] @ right[:r]‖_F² for r = 0 … R, [R + 1], from two Gram matrices [R, R].
+
+    ``‖W‖² − 2 Σᵢ lᵢᵀ W rᵢ + Σᵢⱼ (lᵢ·lⱼ)(rᵢ·rⱼ)``: the double sum grows by one row and column a rank.
+    """
+    left, right = factors.left, factors.right
+    pairs = (left.T @ left) * (right @ right.T)
+    grown = 2 * pairs.tril(-1).sum(1) + pairs.diagonal()
+    shared = ((left.T @ weight) * right).sum(1)
+    steps = (grown - 2 * shared).cumsum(0)
+    whole = weight.square().sum()
+    return torch.cat([whole[None], whole + steps]).clamp_min(0)
 
 
 class Weights:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rankwise.artifacts import Factors
+from rankwise.budget import Choice
 
 
 class LowRankLinear(nn.Module):
@@ -51,10 +52,10 @@ class SlicedLinear(nn.Module):
         self.rank: int | None = None
         self._bias: Tensor | None = None
 
-    def set_rank(self, rank: int | None) -> None:
-        """Choose the first ``rank`` components, or the dense weight."""
-        self.rank = rank
-        self._bias = None if rank is None else self.factors.bias(rank)
+    def choose(self, choice: Choice) -> None:
+        """Choose the first components, or the dense weight."""
+        self.rank = None if choice is None else choice.rank
+        self._bias = None if choice is None else self.factors.bias(choice.rank)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [..., out] for x [..., in]."""

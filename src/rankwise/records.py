@@ -95,6 +95,8 @@ class LinearRank(BaseModel):
 
     rank: int | None
     """None: left dense."""
+    entries: int = 0
+    """Entries of the sparse part [-]."""
     shape: tuple[int, int]
     """[out, in]."""
     parameters: int
@@ -106,7 +108,7 @@ class LinearRank(BaseModel):
 class AllocationRecord(Record):
     """Ranks of one run."""
 
-    schema_name: ClassVar[str] = "rankwise/allocation@1"
+    schema_name: ClassVar[str] = "rankwise/allocation@2"
     run: str
     decompose: str
     allocate: str

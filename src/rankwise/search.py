@@ -13,7 +13,7 @@ from torch.nn import functional
 from rankwise.allocate.base import ScoringAllocator
 from rankwise.allocate.problem import TrialScore
 from rankwise.artifacts import Factors
-from rankwise.budget import Ranks
+from rankwise.budget import Choices
 from rankwise.files import sha256, to_json
 from rankwise.layers import SlicedLinear
 
@@ -26,7 +26,7 @@ def fingerprint(allocator: ScoringAllocator, keep: float, inputs: list[Path]) ->
 
 
 class SearchModel:
-    """A dense model whose factored linears can be set to any ranks, and the search text.
+    """A dense model whose factored linears can be set to any choices, and the search text.
 
     The dense model's log-probabilities are computed once and kept in a memory-mapped temporary file
     of 4·sequences·length·vocabulary bytes, so that a trial costs one forward pass of the sliced model.
@@ -42,13 +42,13 @@ class SearchModel:
         self._dense = self._dense_log_probabilities()
 
     @torch.no_grad()
-    def score(self, ranks: Ranks) -> TrialScore:
-        """Return perplexity and KL(compressed ‖ dense) per token under these ranks.
+    def score(self, choices: Choices) -> TrialScore:
+        """Return perplexity and KL(compressed ‖ dense) per token under these choices.
 
         Counts the last length−1 tokens of every window. Cost: one forward pass over the search text.
         """
         for name, linear in self.sliced.items():
-            linear.set_rank(ranks[name])
+            linear.choose(choices[name])
         nll = torch.zeros((), dtype=torch.float64, device=self.ids.device)
         kl = torch.zeros_like(nll)
         for begin in range(0, len(self.ids), self.batch):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rankwise.allocate import allocators
 from rankwise.allocate.base import ScoringAllocator
 from rankwise.allocate.problem import Candidate, Problem, Trials, TrialScore
-from rankwise.budget import Matrix, keep_reached
+from rankwise.budget import Kept, Matrix, keep_reached
 from rankwise.errors import RankwiseError
 
 METHODS = sorted(allocators)
@@ -38,12 +38,8 @@ def problem(
                 spectrum = torch.rand(min(shape), generator=generator, dtype=torch.float64)
                 candidates[name] = Candidate(layer, kind, spectrum.sort(descending=True).values)
 
-    def score(ranks):
-        loss = sum(
-            (1 + c.layer) * float(c.spectrum[ranks[name] :].square().sum())
-            for name, c in candidates.items()
-            if ranks[name] is not None
-        )
+    def score(choices):
+        loss = sum((1 + c.layer) * c.loss(choices[name]) for name, c in candidates.items())
         return TrialScore(10 + loss, loss / 100)
 
     return Problem(matrices, candidates, layers, scorer or score, trials or Trials())
@@ -60,21 +56,21 @@ def make(name: str, **settings):
 @pytest.mark.parametrize("dense", [(), ("v",)])
 @given(keep=st.floats(0.3, 0.95), multiple=st.integers(1, 3))
 @settings(max_examples=15, deadline=None)
-def test_meets_the_budget_with_valid_ranks(name, dense, keep, multiple):
+def test_meets_the_budget_with_valid_choices(name, dense, keep, multiple):
     case = problem(dense=dense)
-    ranks = make(name, multiple=multiple)(case, keep)
-    assert set(ranks) == set(case.matrices)
-    reached = keep_reached(case.matrices, ranks)
-    step = max(m.parameters(multiple) for m in case.matrices.values()) / sum(
+    choices = make(name, multiple=multiple)(case, keep)
+    assert set(choices) == set(case.matrices)
+    reached = keep_reached(case.matrices, choices)
+    step = max(m.parameters(Kept(multiple)) for m in case.matrices.values()) / sum(
         m.parameters(None) for m in case.matrices.values()
     )
     assert keep - step <= reached <= keep
-    for linear, rank in ranks.items():
-        if rank is not None:
-            assert 1 <= rank <= case.matrices[linear].max_rank
-            assert rank % multiple == 0
+    for linear, kept in choices.items():
+        if kept is not None:
+            assert 1 <= kept.rank <= case.matrices[linear].max_rank
+            assert kept.rank % multiple == 0
         if linear.split(".")[1] in dense:
-            assert rank is None
+            assert kept is None
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -90,9 +86,9 @@ def test_keep_one_leaves_everything_dense(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_the_floor_holds_or_is_refused(name):
     case = problem()
-    ranks = make(name, floor=0.3)(case, 0.5)
-    for linear, rank in ranks.items():
-        assert rank is None or rank >= 0.3 * case.matrices[linear].break_even
+    choices = make(name, floor=0.3)(case, 0.5)
+    for linear, kept in choices.items():
+        assert kept is None or kept.rank >= 0.3 * case.matrices[linear].break_even
     with pytest.raises(RankwiseError, match="floor"):
         make(name, floor=0.9)(case, 0.5)
 
@@ -106,9 +102,9 @@ def test_search_is_never_worse_than_uniform_and_scores_once_a_trial(name):
     reference = problem()
     uniform = reference.score(make("uniform")(reference, 0.6))
 
-    def counted(ranks):
-        calls.append(ranks)
-        return reference.score(ranks)
+    def counted(choices):
+        calls.append(choices)
+        return reference.score(choices)
 
     case = problem(scorer=counted)
     make(name, trials=9)(case, 0.6)
@@ -120,12 +116,12 @@ def test_search_is_never_worse_than_uniform_and_scores_once_a_trial(name):
 @pytest.mark.parametrize("name", SCORING)
 def test_five_trials_and_five_more_are_ten(name, tmp_path):
     whole = problem(trials=Trials(tmp_path / "whole.jsonl", "f", 10))
-    ranks = make(name, trials=10, startup=4)(whole, 0.6)
+    choices = make(name, trials=10, startup=4)(whole, 0.6)
     first = problem(trials=Trials(tmp_path / "parts.jsonl", "f", 5))
     make(name, trials=5, startup=4)(first, 0.6)
     second = problem(trials=Trials(tmp_path / "parts.jsonl", "f", 10))
     assert len(second.trials.rows) == 5
-    assert make(name, trials=10, startup=4)(second, 0.6) == ranks
+    assert make(name, trials=10, startup=4)(second, 0.6) == choices
     assert (tmp_path / "parts.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert Trials(tmp_path / "parts.jsonl", "another", 10).rows == []
 
@@ -143,8 +139,8 @@ def test_failing_trials_are_recorded_and_do_not_end_the_search(name):
     good = problem()
     count = iter(range(100))
 
-    def sometimes(ranks):
-        return TrialScore(float("nan"), 0.0) if next(count) % 3 == 0 else good.score(ranks)
+    def sometimes(choices):
+        return TrialScore(float("nan"), 0.0) if next(count) % 3 == 0 else good.score(choices)
 
     case = problem(scorer=sometimes)
     make(name, trials=8)(case, 0.6)

@@ -22,7 +22,7 @@ def factors():
         spectrum,
         torch.randn(6, generator=g),
         torch.randn(3, generator=g),
-        {"damping": 1e-6},
+        notes={"damping": 1e-6},
     )
     return BlockFactors(
         "svd", [0], {"a.b": biased, "a.c": Factors(left.clone(), right.clone(), spectrum.clone())}

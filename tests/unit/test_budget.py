@@ -1,13 +1,25 @@
 """The budget: costs, mapping of shares, monotony."""
 
+from functools import partial
+from itertools import product
+
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rankwise.budget import Matrix, keep_reached, spend, total
+from rankwise.budget import Kept, Matrix, by_loss, by_share, hull_slopes, keep_reached, spend, total
 from rankwise.errors import RankwiseError
 
 shapes = st.tuples(st.integers(4, 60), st.integers(4, 60))
+
+
+def rank(choice):
+    return 10**9 if choice is None else choice.rank
+
+
+def moments(shares):
+    return {name: by_share(share) for name, share in shares.items()}
 
 
 @st.composite
@@ -22,13 +34,13 @@ def models(draw):
 def test_parameters_count_factors_and_biases():
     matrix = Matrix((6, 4), 2, bias=True, factored_bias=True)
     assert matrix.parameters(None) == 24 + 6
-    assert matrix.parameters(2) == 2 * 10 + 6
+    assert matrix.parameters(Kept(2)) == 2 * 10 + 6
     assert matrix.break_even == 2.4
 
 
 @given(models(), st.floats(0.3, 1), st.floats(0.3, 1), st.data())
 def test_more_budget_never_lowers_a_rank(matrices, one, other, data):
-    shares = {name: data.draw(st.floats(0.2, 1)) for name in matrices}
+    shares = {name: by_share(data.draw(st.floats(0.2, 1))) for name in matrices}
     low, high = sorted((one, other))
     try:
         less = spend(matrices, low, shares, 1, 0.0)
@@ -36,7 +48,7 @@ def test_more_budget_never_lowers_a_rank(matrices, one, other, data):
         return
     more = spend(matrices, high, shares, 1, 0.0)
     for name in matrices:
-        assert (more[name] or 10**9) >= (less[name] or 10**9)
+        assert rank(more[name]) >= rank(less[name])
     assert keep_reached(matrices, less) <= low
 
 
@@ -45,18 +57,66 @@ def test_only_ratios_of_shares_matter(matrices, keep, factor, data):
     shares = {name: data.draw(st.sampled_from([0.25, 0.5, 1.0])) for name in matrices}
     scaled = {name: share * factor for name, share in shares.items()}
     try:
-        first = spend(matrices, keep, shares, 1, 0.0)
+        first = spend(matrices, keep, moments(shares), 1, 0.0)
     except RankwiseError:
         return
     # Ties may fall either way after rounding; what is spent may differ by one step at most.
-    second = spend(matrices, keep, scaled, 1, 0.0)
+    second = spend(matrices, keep, moments(scaled), 1, 0.0)
     step = max(sum(matrix.shape) + matrix.shape[0] for matrix in matrices.values())
     assert abs(total(matrices, first) - total(matrices, second)) <= step
 
 
 def test_matrices_without_a_share_stay_dense_and_the_others_pay():
     matrices = {"a": Matrix((20, 20), 10), "b": Matrix((20, 20), 0)}
-    ranks = spend(matrices, 0.75, {"a": 1.0}, 1, 0.0)
-    assert ranks == {"a": 5, "b": None}
+    choices = spend(matrices, 0.75, {"a": by_share(1.0)}, 1, 0.0)
+    assert choices == {"a": Kept(5), "b": None}
     with pytest.raises(RankwiseError, match=r"keep 0.4 asked.*raise keep"):
-        spend(matrices, 0.4, {"a": 1.0}, 1, 0.0)
+        spend(matrices, 0.4, {"a": by_share(1.0)}, 1, 0.0)
+
+
+def test_sparse_entries_cost_their_values_and_the_smaller_of_two_indices():
+    matrix = Matrix((10, 64), 8)
+    assert matrix.parameters(Kept(0, 1)) == 1 + 12  # CSR: 16 bits + 11 rows of 32 bits
+    assert matrix.parameters(Kept(0, 400)) == 400 + 20  # a bit an entry: 640 bits
+    assert Matrix((10, 64), 8, value_bits=16).parameters(Kept(0, 400)) == 400 + 40
+
+
+@given(st.lists(st.floats(0.01, 100), min_size=2, max_size=12), st.data())
+def test_hull_slopes_rise_and_lie_below_every_point(steps, data):
+    x = np.cumsum(steps)
+    y = np.array([data.draw(st.floats(0, 100)) for _ in steps])
+    slopes = hull_slopes(x, y)
+    assert (np.diff(slopes) >= -1e-9).all()
+    hull = y[0] + np.concatenate([[0], np.cumsum(slopes * np.diff(x))])
+    assert (hull <= y + 1e-6).all()
+    assert hull[-1] == pytest.approx(y[-1])
+
+
+@given(st.integers(0, 10_000))
+@settings(deadline=None)
+def test_least_loss_is_that_of_enumeration_where_the_budget_is_met(seed):
+    """At the budgets that its own answers cost, no other choice of ranks (or dense) loses less."""
+    rng = np.random.default_rng(seed)
+    matrices = {name: Matrix((6, 5), 2) for name in "abc"}
+    tails = {name: np.sort(rng.exponential(size=3))[::-1] for name in matrices}
+
+    def loss(name, choice):
+        return 0.0 if choice is None else tails[name][choice.rank]
+
+    losses = {name: by_loss(partial(loss, name)) for name in matrices}
+    ladder = [Kept(1), Kept(2), None]
+    every = [dict(zip(matrices, some, strict=True)) for some in product(ladder, repeat=3)]
+    for keep in np.linspace(0.4, 1, 30):
+        found = spend(matrices, keep, losses, 1, 0.0)
+        # A corner: nothing of a hull's segment is left half taken.
+        slopes = {n: losses[n](matrices[n], ladder) for n in matrices}
+        if any(found[n] == Kept(2) and slopes[n][0] == slopes[n][1] for n in matrices):
+            continue
+        lost = sum(loss(name, choice) for name, choice in found.items())
+        spent = total(matrices, found)
+        best = min(
+            sum(loss(n, c) for n, c in other.items())
+            for other in every
+            if total(matrices, other) <= spent
+        )
+        assert lost <= best + 1e-12

@@ -14,6 +14,7 @@ from rankwise.allocate.problem import Trials
 from rankwise.allocate.uniform import Uniform
 from rankwise.allocation import problem_of, record_of
 from rankwise.artifacts import BlockFactors, BlockStatistics
+from rankwise.budget import Kept
 from rankwise.covariance import gather
 from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError
@@ -48,7 +49,7 @@ def save_model(model, folder):
 
 @pytest.fixture(params=sorted(decomposers))
 def compressed(request, tmp_path):
-    """Manifest, factors and ranks of a tiny model with attention biases, by every decomposer."""
+    """Manifest, factors and choices of a tiny model with attention biases, by every decomposer."""
     model = tiny_llama(attention_bias=True)
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
@@ -63,17 +64,17 @@ def compressed(request, tmp_path):
     factors = BlockFactors.load(tmp_path / "factors").linears
     problem = problem_of(manifest, factors, None, Trials())
     allocator = Uniform(multiple=1, floor=0.05)
-    ranks = allocator(problem, 0.7)
+    choices = allocator(problem, 0.7)
     run = Run(decompose=request.param, allocate="uniform", keep=0.7)
-    return manifest, factors, ranks, record_of("it", run, allocator, problem, ranks)
+    return manifest, factors, choices, record_of("it", run, allocator, problem, choices)
 
 
-def build(manifest, factors, ranks, folder):
+def build(manifest, factors, choices, folder):
     dense, tokenizer = checkpoint.load_dense(manifest)
-    for name, rank in ranks.items():
-        if rank is not None:
-            checkpoint.replace(dense, name, factors[name], rank)
-    checkpoint.save(dense, tokenizer, folder, ranks, "it", torch.float32)
+    for name, kept in choices.items():
+        if kept is not None:
+            checkpoint.replace(dense, name, factors[name], kept)
+    checkpoint.save(dense, tokenizer, folder, choices, "it", torch.float32)
     return dense
 
 
@@ -118,13 +119,13 @@ def test_nan_in_a_weight_names_the_linear(tmp_path, tiny_statistics):
 
 
 def test_sliced_search_model_equals_the_built_one(compressed, tmp_path):
-    manifest, factors, ranks, _ = compressed
-    built = build(manifest, factors, ranks, tmp_path / "c")
+    manifest, factors, choices, _ = compressed
+    built = build(manifest, factors, choices, tmp_path / "c")
     dense, _ = checkpoint.load_dense(manifest)
     reference, _ = checkpoint.load_dense(manifest)
     ids = random_ids(6, 12, seed=9)
     search = SearchModel(dense, factors, ids, batch=4)
-    score = search.score(ranks)
+    score = search.score(choices)
     with torch.no_grad():
         ours = built(ids).logits[:, :-1].double().log_softmax(-1)
         theirs = reference(ids).logits[:, :-1].double().log_softmax(-1)
@@ -132,25 +133,25 @@ def test_sliced_search_model_equals_the_built_one(compressed, tmp_path):
     kl = (ours.exp() * (ours - theirs)).sum(-1).mean()
     assert score.perplexity == pytest.approx(float(loss.exp()), rel=1e-4)
     assert score.kl == pytest.approx(float(kl), rel=1e-3, abs=1e-6)
-    untouched = search.score(dict.fromkeys(ranks))
+    untouched = search.score(dict.fromkeys(choices))
     assert untouched.kl == pytest.approx(0, abs=1e-6)
 
 
 def test_a_trial_copies_no_weight_and_factors_nothing(compressed, monkeypatch):
-    manifest, factors, ranks, _ = compressed
+    manifest, factors, choices, _ = compressed
     dense, _ = checkpoint.load_dense(manifest)
     search = SearchModel(dense, factors, random_ids(4, 8), batch=4)
     for name in ("svd", "eigh", "qr", "cholesky"):
         monkeypatch.setattr(torch.linalg, name, lambda *_: pytest.fail("factored in a trial"))
     monkeypatch.setattr(torch.Tensor, "clone", lambda *_: pytest.fail("copied in a trial"))
-    search.score(ranks)
+    search.score(choices)
     for name, sliced in search.sliced.items():
         assert sliced.factors.right.data_ptr() == factors[name].right.data_ptr()
 
 
 def test_budget_counts_what_the_checkpoint_holds(compressed, tmp_path):
-    manifest, factors, ranks, record = compressed
-    model = build(manifest, factors, ranks, tmp_path / "c")
+    manifest, factors, choices, record = compressed
+    model = build(manifest, factors, choices, tmp_path / "c")
     names = family_of(ARCHITECTURE).linears([0, 1])
     counted = sum(
         p.numel() for linear in names for p in model.get_submodule(linear.name).parameters()
@@ -182,13 +183,13 @@ def test_full_rank_leaves_logits_unchanged(compressed, tmp_path):
             whole = type(whole)(
                 whole.left, whole.right, whole.spectrum, offset=getattr(module, "bias", None)
             )
-            checkpoint.replace(model, name, whole, min(module.weight.shape))
+            checkpoint.replace(model, name, whole, Kept(min(module.weight.shape)))
         torch.testing.assert_close(model(ids).logits, before, rtol=1e-4, atol=1e-4)
 
 
 def test_checkpoint_loads_in_a_fresh_process(compressed, tmp_path):
-    manifest, factors, ranks, record = compressed
-    model = build(manifest, factors, ranks, tmp_path / "it")
+    manifest, factors, choices, record = compressed
+    model = build(manifest, factors, choices, tmp_path / "it")
     CheckpointManifest(
         run="it",
         keep_asked=0.7,
@@ -225,15 +226,15 @@ def test_checkpoint_loads_in_a_fresh_process(compressed, tmp_path):
 def test_plain_transformers_refuses_the_checkpoint(compressed, tmp_path):
     from transformers import AutoModelForCausalLM
 
-    manifest, factors, ranks, _ = compressed
-    build(manifest, factors, ranks, tmp_path / "c")
+    manifest, factors, choices, _ = compressed
+    build(manifest, factors, choices, tmp_path / "c")
     with pytest.raises(ValueError, match="rankwise"):
         AutoModelForCausalLM.from_pretrained(tmp_path / "c")
 
 
 def test_broken_checkpoints_are_refused(compressed, tmp_path):
-    manifest, factors, ranks, _ = compressed
-    build(manifest, factors, ranks, tmp_path / "c")
+    manifest, factors, choices, _ = compressed
+    build(manifest, factors, choices, tmp_path / "c")
     config = tmp_path / "c" / "config.json"
     value = json.loads(config.read_text())
     name = next(iter(value["rankwise"]["linears"]))

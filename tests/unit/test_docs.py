@@ -34,8 +34,8 @@ def test_the_example_decomposer_works(tmp_path):
 
 def test_the_example_allocator_works(tmp_path):
     case = problem(layers=4)
-    ranks = load("late", tmp_path).Late(multiple=1)(case, 0.6)
-    assert ranks["3.q"] > ranks["0.q"]
+    choices = load("late", tmp_path).Late(multiple=1)(case, 0.6)
+    assert choices["3.q"].rank > choices["0.q"].rank
 
 
 def test_extending_needs_no_edit_elsewhere():

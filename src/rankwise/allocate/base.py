@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
-    from rankwise.allocate.problem import Problem, Ranks
+    from rankwise.allocate.problem import Choices, Problem
 
 
 class Allocator(BaseModel, ABC):
@@ -25,8 +25,8 @@ class Allocator(BaseModel, ABC):
     """Least share of a matrix's break-even rank that it keeps, whatever the method says [-]."""
 
     @abstractmethod
-    def __call__(self, problem: Problem, keep: float) -> Ranks:
-        """Return a rank for every linear of the problem, ``None`` for those left dense."""
+    def __call__(self, problem: Problem, keep: float) -> Choices:
+        """Return what every linear of the problem keeps, ``None`` for those left dense."""
 
 
 class ScoringAllocator(Allocator):

@@ -11,7 +11,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from rankwise.allocate.base import ScoringAllocator
-from rankwise.allocate.problem import Problem, Ranks, Trials, finite
+from rankwise.allocate.problem import Choices, Problem, Trials, finite
 from rankwise.budget import keep_reached
 from rankwise.errors import RankwiseError
 
@@ -50,7 +50,7 @@ class Hyperopt(ScoringAllocator):
     kl_weight: Annotated[float, Field(ge=0)] = 4.1
     """Weight of the KL per token; Bolaco's 1e-3 on the sum over 4096 tokens."""
 
-    def __call__(self, problem: Problem, keep: float) -> Ranks:
+    def __call__(self, problem: Problem, keep: float) -> Choices:
         """Return the ranks of the best trial; the trace stays in ``problem.trials``."""
         trials = problem.trials if problem.trials is not None else Trials()
         groups = {name: self._group(problem, name) for name in problem.names}
@@ -62,30 +62,30 @@ class Hyperopt(ScoringAllocator):
             range(done, self.trials), "trials", initial=done, total=self.trials, disable=None
         ):
             shares = self._suggest(index, labels, trials.rows)
-            ranks = self._ranks(problem, keep, groups, shares)
-            trials.add(self._row(problem, index, shares, ranks))
+            choices = self._choices(problem, keep, groups, shares)
+            trials.add(self._row(problem, index, shares, choices))
         best = trials.best()
         if best is None:
             raise RankwiseError(
                 f"all {self.trials} trials gave a perplexity that is not finite; keep {keep} breaks this model, raise it"
             )
-        return self._ranks(problem, keep, groups, best["shares"])
+        return self._choices(problem, keep, groups, best["shares"])
 
     def _group(self, problem: Problem, name: str) -> str:
         candidate = problem.candidates[name]
         depth = candidate.layer * self.depth_groups // problem.layers
         return f"{TIED.get(candidate.kind, candidate.kind)}.{depth}"
 
-    def _ranks(
+    def _choices(
         self, problem: Problem, keep: float, groups: dict[str, str], shares: dict[str, float]
-    ) -> Ranks:
+    ) -> Choices:
         by_name = {name: shares[group] for name, group in groups.items()}
-        return problem.spend(keep, by_name, self.multiple, self.floor)
+        return problem.by_shares(keep, by_name, self)
 
     def _row(
-        self, problem: Problem, index: int, shares: dict[str, float], ranks: Ranks
+        self, problem: Problem, index: int, shares: dict[str, float], choices: Choices
     ) -> dict[str, Any]:
-        score = problem.scored(ranks)
+        score = problem.scored(choices)
         objective = finite(score.perplexity + self.kl_weight * score.kl)
         log.info("trial %d: perplexity %.4f, KL %.4f", index, score.perplexity, score.kl)
         return {
@@ -94,7 +94,7 @@ class Hyperopt(ScoringAllocator):
             "objective": objective,
             "perplexity": finite(score.perplexity),
             "kl": finite(score.kl),
-            "keep_reached": keep_reached(problem.matrices, ranks),
+            "keep_reached": keep_reached(problem.matrices, choices),
             "shares": shares,
         }
 

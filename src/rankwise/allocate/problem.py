@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rankwise import budget
-from rankwise.budget import Matrix, Ranks
+from rankwise.budget import Choice, Choices, Kept, Matrix, Moments
 from rankwise.errors import RankwiseError
 from rankwise.files import write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import ArrayLike, NDArray
     from torch import Tensor
 
-__all__ = ["Candidate", "Problem", "Ranks", "TrialScore", "Trials"]
+    from rankwise.allocate.base import Allocator
+
+__all__ = ["Candidate", "Choices", "Problem", "TrialScore", "Trials"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,33 @@ class Candidate:
     """q, k, v, o, gate, up, down."""
     spectrum: Tensor
     """[min(out, in)] descending; its squared tail is the decomposer's measure of loss."""
+    magnitudes: Tensor | None = None
+    """[entries] descending, of the sparse part: their squared tail is lost besides, in the same measure."""
+    weight_errors: Tensor | None = None
+    """[max_rank + 1]: ‖W − W_r‖_F² of the weights themselves, whatever the method measures."""
+
+    @cached_property
+    def _tails(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        entries = self.magnitudes if self.magnitudes is not None else np.zeros(0)
+        return _tail_sums(self.spectrum), _tail_sums(entries)
+
+    def loss(self, choice: Choice) -> float:
+        """Return what a choice loses in the method's own measure; dense loses nothing."""
+        if choice is None:
+            return 0.0
+        ranks, entries = self._tails
+        return float(ranks[choice.rank] + entries[choice.entries])
+
+    def energy(self, choice: Choice) -> float:
+        """Return the share of the whole measure that a choice keeps [-]."""
+        whole = self.loss(Kept(0))
+        return 1.0 - self.loss(choice) / whole if whole else 1.0
+
+    def weight_error(self, choice: Choice) -> float:
+        """Return ‖W − W_r‖_F² / ‖W‖_F² [-]."""
+        if choice is None or self.weight_errors is None:
+            return 0.0
+        return float(self.weight_errors[choice.rank] / self.weight_errors[0])
 
 
 @dataclass(frozen=True)
@@ -97,7 +130,7 @@ class Problem:
     candidates: dict[str, Candidate]
     """The linears that have factors."""
     layers: int
-    score: Callable[[Ranks], TrialScore] | None = None
+    score: Callable[[Choices], TrialScore] | None = None
     """Costs one forward pass over the search text; given to allocators that ask for it."""
     trials: Trials | None = None
 
@@ -106,17 +139,45 @@ class Problem:
         """Linears that may be truncated."""
         return list(self.candidates)
 
-    def spend(self, keep: float, shares: dict[str, float], multiple: int, floor: float) -> Ranks:
-        """Map relative shares onto the budget; see `rankwise.budget.spend`."""
-        return budget.spend(self.matrices, keep, shares, multiple, floor)
+    similarity: dict[tuple[int, str], float] = field(default_factory=dict)
+    """(layer, sublayer) → mean cosine between the hidden state before it and behind it [-]."""
 
-    def scored(self, ranks: Ranks) -> TrialScore:
-        """Score ranks on the search text."""
+    def spend(self, keep: float, moments: dict[str, Moments], limits: Allocator) -> Choices:
+        """Meet the budget within the allocator's multiple and floor; see `rankwise.budget.spend`."""
+        return budget.spend(self.matrices, keep, moments, limits.multiple, limits.floor)
+
+    def by_shares(self, keep: float, shares: dict[str, float], limits: Allocator) -> Choices:
+        """Map relative shares of the break-even ranks onto the budget."""
+        moments = {name: budget.by_share(share) for name, share in shares.items()}
+        return self.spend(keep, moments, limits)
+
+    def minimise(
+        self, keep: float, losses: dict[str, Callable[[Choice], float]], limits: Allocator
+    ) -> Choices:
+        """Return the choices of least total loss, exact on the convex hull (methods.md §7)."""
+        moments = {name: budget.by_loss(loss) for name, loss in losses.items()}
+        return self.spend(keep, moments, limits)
+
+    def at_one_level(
+        self, keep: float, measures: dict[str, Callable[[Choice], float]], limits: Allocator
+    ) -> Choices:
+        """Bring every linear to one level of a measure that rises with rank."""
+        moments = {name: budget.by_measure(measure) for name, measure in measures.items()}
+        return self.spend(keep, moments, limits)
+
+    def scored(self, choices: Choices) -> TrialScore:
+        """Score choices on the search text."""
         if self.score is None:
             raise RankwiseError(
                 "this allocator scores candidates, but the problem has no search text"
             )
-        return self.score(ranks)
+        return self.score(choices)
+
+
+def _tail_sums(values: ArrayLike) -> NDArray[np.float64]:
+    """Return Σ of squares from each place on, [n + 1]."""
+    squares = np.square(np.asarray(values, dtype=np.float64))
+    return np.append(np.cumsum(squares[::-1])[::-1], 0.0)
 
 
 def finite(value: float) -> float | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rankwise.allocate.base import Allocator
 
 if TYPE_CHECKING:
-    from rankwise.allocate.problem import Problem, Ranks
+    from rankwise.allocate.problem import Choices, Problem
 
 
 class Uniform(Allocator):
@@ -16,6 +16,6 @@ class Uniform(Allocator):
     Matrices that the decomposer leaves dense still count: the others then keep less.
     """
 
-    def __call__(self, problem: Problem, keep: float) -> Ranks:
+    def __call__(self, problem: Problem, keep: float) -> Choices:
         """Return equal shares; more budget never lowers a rank. Cost: one sort of all rank steps."""
-        return problem.spend(keep, dict.fromkeys(problem.names, 1.0), self.multiple, self.floor)
+        return problem.by_shares(keep, dict.fromkeys(problem.names, 1.0), self)

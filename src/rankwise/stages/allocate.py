@@ -51,8 +51,8 @@ def command(
         ids = Tokens.load(search).ids
         score = SearchModel(dense.to(device), stored, ids, allocator.batch).score
     problem = problem_of(manifest, stored, score, rows)
-    ranks = allocator(problem, asked.keep)
+    choices = allocator(problem, asked.keep)
     write_text(trials, rows.text())
-    record = record_of(run.stem.removeprefix("runs."), asked, allocator, problem, ranks)
+    record = record_of(run.stem.removeprefix("runs."), asked, allocator, problem, choices)
     record.save(out)
     log.info("%s: keep %.4f asked, %.4f reached", record.run, asked.keep, record.keep_reached)

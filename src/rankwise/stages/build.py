@@ -20,6 +20,7 @@ def command(
     out: OutFile,
 ) -> None:
     """Write the checkpoint of one run, then its manifest."""
+    from rankwise.allocation import choices_of
     from rankwise.artifacts import BlockFactors
     from rankwise.checkpoint import load_dense, replace, save
     from rankwise.compute import DTYPES
@@ -31,15 +32,15 @@ def command(
     asked = read_section(params, Build)
     manifest = ModelManifest.load(model)
     record = AllocationRecord.load(allocation)
-    ranks = {name: linear.rank for name, linear in record.linears.items()}
+    choices = choices_of(record)
     dense, tokenizer = load_dense(manifest)
     for path in factors:
         for name, stored in BlockFactors.load(path).linears.items():
-            rank = ranks[name]
-            if rank is not None:
-                replace(dense, name, stored, rank)
+            kept = choices[name]
+            if kept is not None:
+                replace(dense, name, stored, kept)
     with replacing(checkpoint) as folder:
-        save(dense, tokenizer, folder, ranks, record.run, DTYPES[asked.dtype or manifest.dtype])
+        save(dense, tokenizer, folder, choices, record.run, DTYPES[asked.dtype or manifest.dtype])
     out.unlink(missing_ok=True)
     CheckpointManifest(
         run=record.run,
