@@ -9,6 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from rankwise.covariance import gather
+from rankwise.curvature import gather as gather_gradients
 from rankwise.models import family_of
 
 SHARED = Path(os.environ.get("RANKWISE_DATA", "../shared/data")).resolve()
@@ -67,3 +68,17 @@ def tiny_statistics():
     family = family_of("LlamaForCausalLM")
     blocks = gather(model, family, random_ids(), pools=4, batch=2, blocks=[[0], [1]])
     return {key: value for block in blocks for key, value in block.sites.items()}
+
+
+@pytest.fixture(scope="session")
+def tiny_gradients():
+    """Gradients at the outputs of the tiny model in float64: {linear: OutputGradient}."""
+    model = tiny_llama().double()
+    weights = {
+        name: module.weight.detach()
+        for name, module in model.named_modules()
+        if hasattr(module, "weight")
+    }
+    family = family_of("LlamaForCausalLM")
+    [block] = gather_gradients(model, family, weights.__getitem__, random_ids(), 4, [[0, 1]])
+    return block.linears

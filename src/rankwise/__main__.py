@@ -23,6 +23,7 @@ from rankwise.stages import (
     allocate,
     build,
     covariance,
+    curvature,
     decompose,
     evaluate,
     params,
@@ -62,6 +63,7 @@ app.add_typer(prepare.app, name="prepare", rich_help_panel="Stages, as the rules
 for stage in (
     sample,
     covariance,
+    curvature,
     decompose,
     allocate,
     build,

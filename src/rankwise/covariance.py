@@ -94,8 +94,8 @@ def _recording(
         if key in sums:
             continue
         module = model.get_submodule(linear.name)
-        weight: Tensor = module.weight  # type: ignore[assignment]
-        sums[key] = SiteSums(*key, weight.shape[1], pools, weight.device)
+        width, device = module.in_features, next(module.parameters()).device
+        sums[key] = SiteSums(*key, width, pools, device)  # type: ignore[arg-type]
         hooks.append(module.register_forward_pre_hook(_adder(sums[key])))
     try:
         yield sums

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from torch import Tensor
 from tqdm import tqdm
 
-from rankwise.artifacts import BlockStatistics, Factors
+from rankwise.artifacts import BlockCurvature, BlockStatistics, Factors
 from rankwise.decompose import Decomposer
 from rankwise.errors import RankwiseError
 from rankwise.models import family_of
@@ -29,6 +29,7 @@ def factor_block(
     block: BlockStatistics,
     decomposer: Decomposer,
     device: torch.device,
+    curvature: BlockCurvature | None = None,
 ) -> dict[str, Factors]:
     """Return the factors of every linear of the block that the method does not leave dense.
 
@@ -51,6 +52,10 @@ def factor_block(
         inputs = replace(
             inputs, second=inputs.second.to(device), pool_means=inputs.pool_means.to(device)
         )
+        if curvature is not None:
+            gradient = curvature.linears[linear.name]
+            gradient = replace(gradient, second=gradient.second.to(device))
+            inputs = replace(inputs, gradient=gradient)
         factors = decomposer(weight, inputs, largest_rank(weight.shape))
         if not all(
             bool(t.isfinite().all()) for t in (factors.left, factors.right, factors.spectrum)

@@ -22,6 +22,13 @@ def square_root(matrix: Tensor) -> Tensor:
     return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
 
 
+def roots(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the symmetric square root of a positive definite ``matrix`` [d, d], and its inverse."""
+    values, vectors = torch.linalg.eigh(matrix)
+    root = values.clamp_min(values[-1] * torch.finfo(values.dtype).eps).sqrt()
+    return (vectors * root) @ vectors.T, (vectors / root) @ vectors.T
+
+
 def svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return U [m, k], s [k] descending, Vᵀ [k, n] of ``matrix`` [m, n], with fixed signs."""
     u, s, vh = torch.linalg.svd(matrix, full_matrices=False)

@@ -8,14 +8,23 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+)
 
 from rankwise.errors import RankwiseError, nearest
 from rankwise.files import read_json
 
 DENSE = "dense"
 ROLES = ("calibration", "search", "test")
-RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+RUN_NAME = re.compile(r"[A-Za-z0-9](-?[A-Za-z0-9_])*")
+"""No two hyphens in a row: they set off the steps on the way to a run (`Params.built`)."""
 S = TypeVar("S", bound=BaseModel)
 
 
@@ -107,17 +116,66 @@ class CovarianceParams(Section):
     """Groups of calibration sequences (Bolaco: 32 groups of 32); divides their number."""
     batch: Count = 16
     """Sequences in one forward pass."""
-    layers_per_job: Count = 2
-    """Decoder blocks in one file of statistics, and in one decomposition job."""
+
+
+class CurvatureParams(Section):
+    """Section ``curvature``: the backward pass, for decomposers that ask for it."""
+
+    batch: Count = 16
+    """Sequences in one forward and backward pass."""
+    labels: Literal["text", "model"] = "text"
+    """Whose next tokens the loss is taken of: the text's, or drawn from the model's own prediction."""
+    seed: Seed = 0
+    """For labels drawn from the model."""
 
 
 class Run(Section):
-    """One named run: which decomposer, which allocator, which budget."""
+    """One compression as the stages see it: from which statistics, how, to which budget."""
 
     decompose: str
     allocate: str
     keep: Annotated[float, Field(gt=0, le=1)]
     """Parameters that remain / parameters before, over the decoder blocks' linears, biases counted [-]."""
+    origin: str = DENSE
+    """The model whose statistics are used: the dense one, or the step before."""
+
+
+class Compression(Section):
+    """One named run: which decomposer, which allocator, which budget, in how many steps."""
+
+    decompose: str
+    allocate: str
+    keep: Annotated[float, Field(gt=0, le=1)]
+    """Parameters that remain / parameters before, over the decoder blocks' linears, biases counted [-]."""
+    steps: Count = 1
+    """Statistics are gathered again on the compressed model at each step, keep falling evenly to its end [-]."""
+    steps_allocate: str | None = None
+    """Allocator of all steps but the last; null = that of the last."""
+
+    def keep_at(self, step: int) -> float:
+        """Return the budget of step 1 … ``steps``."""
+        return round(1 - (1 - self.keep) * step / self.steps, 12)
+
+
+class Refinement(Section):
+    """One named run: another run, refined."""
+
+    refine: str
+    of: str
+    """Name of the run that it starts from."""
+
+
+def _kind_of_run(given: Any) -> str:
+    if isinstance(given, dict):
+        return "refinement" if "refine" in given or "of" in given else "compression"
+    return "refinement" if isinstance(given, Refinement) else "compression"
+
+
+KINDS_OF_RUN: dict[str, type[Section]] = {"compression": Compression, "refinement": Refinement}
+AnyRun = Annotated[
+    Annotated[Compression, Tag("compression")] | Annotated[Refinement, Tag("refinement")],
+    Discriminator(_kind_of_run),
+]
 
 
 class Build(Section):
@@ -166,6 +224,13 @@ class Compute(Section):
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
     threads: Count = 1
     """Threads of one job on the CPU; the engine runs several jobs beside each other."""
+    layers_per_job: Count = 2
+    """Decoder blocks in one file of statistics, and in one decomposition job."""
+
+    def blocks(self, layers: int) -> list[list[int]]:
+        """Return the layers of each job, consecutive ones."""
+        step = self.layers_per_job
+        return [list(range(layers))[i : i + step] for i in range(0, layers, step)]
 
 
 class Params(Section):
@@ -174,9 +239,11 @@ class Params(Section):
     prepare: Prepare
     sample: SampleRoles
     covariance: CovarianceParams = CovarianceParams()
+    curvature: CurvatureParams = CurvatureParams()
     decompose: Annotated[dict[str, dict[str, Any] | None], Field(min_length=1)]
     allocate: Annotated[dict[str, dict[str, Any] | None], Field(min_length=1)]
-    runs: Annotated[dict[str, Run], Field(min_length=1)]
+    refine: dict[str, dict[str, Any] | None] = {}
+    runs: Annotated[dict[str, AnyRun], Field(min_length=1)]
     build: Build = Build()
     evaluate: Evaluate = Evaluate()
     speed: Speed = Speed()
@@ -184,15 +251,44 @@ class Params(Section):
     track: Track = Track()
     compute: Compute = Compute()
 
-    def blocks(self) -> list[list[int]]:
-        """Return the layers of each job of consecutive layers."""
-        layers = list(range(self.prepare.model.layers))
-        step = self.covariance.layers_per_job
-        return [layers[i : i + step] for i in range(0, len(layers), step)]
+    def compressions(self) -> dict[str, Compression]:
+        """Return the runs that factor the dense model."""
+        return {name: run for name, run in self.runs.items() if isinstance(run, Compression)}
 
-    def decomposers_used(self) -> list[str]:
-        """Return the decomposers that some run needs, in the order of the runs."""
-        return list(dict.fromkeys(run.decompose for run in self.runs.values()))
+    def refinements(self) -> dict[str, Refinement]:
+        """Return the runs that refine another run."""
+        return {name: run for name, run in self.runs.items() if isinstance(run, Refinement)}
+
+    def built(self) -> dict[str, Run]:
+        """Return every compression to be made, the steps on the way included, each before its next.
+
+        Runs that differ only in their last step share those before; they bear the first one's name.
+        """
+        found: dict[str, Run] = {}
+        owners: dict[Any, str] = {}
+        for name, run in self.compressions().items():
+            between = run.steps_allocate or run.allocate
+            owner = owners.setdefault((run.decompose, between, run.keep, run.steps), name)
+            origin = DENSE
+            for step in range(1, run.steps):
+                this = f"{owner}--step{step}"
+                keep = run.keep_at(step)
+                found[this] = Run(
+                    decompose=run.decompose, allocate=between, keep=keep, origin=origin
+                )
+                origin = this
+            found[name] = Run(
+                decompose=run.decompose,
+                allocate=run.allocate,
+                keep=run.keep_at(run.steps),
+                origin=origin,
+            )
+        return found
+
+    def compressed(self, name: str) -> str:
+        """Return the compression that a run is or that it refines, through refinements of refinements."""
+        run = self.runs[name]
+        return self.compressed(run.of) if isinstance(run, Refinement) else name
 
 
 def read_section(path: Path, cls: type[S]) -> S:
@@ -212,7 +308,7 @@ def validate(cls: type[S], given: Any, where: str, at: tuple[str, ...]) -> S:
 def _sentence(cls: type[BaseModel], problem: Any, at: tuple[str, ...]) -> str:
     """Say one mistake: key path, given, allowed, nearest valid name."""
     location = [str(part) for part in problem["loc"]]
-    key = ".".join([*at, *location])
+    key = ".".join([*at, *(part for part in location if part not in KINDS_OF_RUN)])
     given = problem["input"]
     shown = "a section" if isinstance(given, dict | list) and given else repr(given)
     if problem["type"] == "extra_forbidden":
@@ -225,7 +321,9 @@ def _sentence(cls: type[BaseModel], problem: Any, at: tuple[str, ...]) -> str:
 def _fields(cls: Any, location: list[str]) -> list[str]:
     """Return the keys allowed at ``location`` under ``cls``."""
     for part in location:
-        if hasattr(cls, "model_fields"):
+        if part in KINDS_OF_RUN:
+            cls = KINDS_OF_RUN[part]
+        elif hasattr(cls, "model_fields"):
             cls = cls.model_fields[part].annotation
         else:  # dict[str, Something]: any name, then the value's type
             cls = cls.__args__[1]

@@ -10,7 +10,23 @@ from rankwise.allocate import allocators
 from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError, nearest
 from rankwise.files import to_json, write_if_changed
-from rankwise.params import DENSE, ROLES, RUN_NAME, Params, Sample, validate
+from rankwise.params import DENSE, ROLES, RUN_NAME, Params, Refinement, Sample, validate
+from rankwise.refine import refiners
+from rankwise.registry import Registry
+
+METHODS: dict[str, Registry[Any]] = {
+    "decompose": decomposers,
+    "allocate": allocators,
+    "refine": refiners,
+}
+"""Sections that hold a section a method."""
+NAMED_BY = {
+    "decompose": "decompose",
+    "allocate": "allocate",
+    "steps_allocate": "allocate",
+    "refine": "refine",
+}
+"""Key of a run → section of the method that it names."""
 
 
 def load_params(path: Path) -> Params:
@@ -52,10 +68,21 @@ def sections(params: Params) -> dict[str, Any]:
         found[f"decompose.{name}"] = decomposers[name](**(given or {})).model_dump()
     for name, given in params.allocate.items():
         found[f"allocate.{name}"] = allocators[name](**(given or {})).model_dump()
-    for name, run in params.runs.items():
+    for name, given in params.refine.items():
+        found[f"refine.{name}"] = refiners[name](**(given or {})).model_dump()
+    for name, run in {**params.built(), **params.refinements()}.items():
         found[f"runs.{name}"] = run.model_dump()
     found["runs"] = [{"name": name, **run.model_dump()} for name, run in params.runs.items()]
-    for name in ("covariance", "build", "evaluate", "speed", "report", "track", "compute"):
+    for name in (
+        "covariance",
+        "curvature",
+        "build",
+        "evaluate",
+        "speed",
+        "report",
+        "track",
+        "compute",
+    ):
         found[name] = getattr(params, name).model_dump()
     return found
 
@@ -72,7 +99,7 @@ def cut_sections(params: Params, folder: Path) -> None:
 
 def _cross_checks(params: Params) -> list[str]:
     problems: list[str] = []
-    for section, registry in (("decompose", decomposers), ("allocate", allocators)):
+    for section, registry in METHODS.items():
         for name, given in getattr(params, section).items():
             if name not in registry:
                 problems.append(f"{section}.{name}: no such method; {nearest(name, registry)}")
@@ -84,16 +111,28 @@ def _cross_checks(params: Params) -> list[str]:
     for name, run in params.runs.items():
         if name == DENSE or not RUN_NAME.fullmatch(name):
             problems.append(
-                f"runs.{name}: a run is named by letters, digits, '_' and '-', and not '{DENSE}' (the model itself)"
+                f"runs.{name}: a run is named by letters, digits, '_' and single '-', and not '{DENSE}' (the model itself)"
             )
-        for section in ("decompose", "allocate"):
-            method, listed = getattr(run, section), getattr(params, section)
-            if method not in listed:
+        for key, section in NAMED_BY.items():
+            method = getattr(run, key, None)
+            listed = getattr(params, section)
+            if method is not None and method not in listed:
                 problems.append(
-                    f"runs.{name}.{section}: '{method}' has no section {section}.{method}; {nearest(method, listed)}"
+                    f"runs.{name}.{key}: '{method}' has no section {section}.{method}; {nearest(method, listed)}"
                 )
+        if isinstance(run, Refinement):
+            problems += _refinement_checks(params, name, run)
     problems += _sample_checks(params)
     return problems
+
+
+def _refinement_checks(params: Params, name: str, run: Refinement) -> list[str]:
+    if run.of not in params.runs:
+        return [f"runs.{name}.of: there is no run '{run.of}'; {nearest(run.of, params.runs)}"]
+    names = list(params.runs)
+    if names.index(run.of) >= names.index(name):
+        return [f"runs.{name}.of: '{run.of}' must stand above the run that refines it"]
+    return []
 
 
 def _sample_checks(params: Params) -> list[str]:

@@ -1,5 +1,7 @@
 """What every decomposer promises; a new file in the folder is tested by existing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -17,7 +19,7 @@ def decomposer(request):
 
 
 @pytest.fixture(params=["self_attn.q_proj", "self_attn.k_proj", "mlp.up_proj", "mlp.down_proj"])
-def case(request, tiny_statistics):
+def case(request, tiny_statistics, tiny_gradients):
     """Weight and statistics of one linear of the tiny model: square, wide and tall ones."""
     [linear] = [
         linear
@@ -25,7 +27,8 @@ def case(request, tiny_statistics):
         if linear.name.endswith(request.param)
     ]
     weight = tiny_llama().double().get_submodule(linear.name).weight.detach()
-    return weight, tiny_statistics[1, linear.site]
+    inputs = replace(tiny_statistics[1, linear.site], gradient=tiny_gradients[linear.name])
+    return weight, inputs
 
 
 def test_full_rank_reproduces_the_weight(decomposer, case):
@@ -78,7 +81,7 @@ def test_rank_deficient_statistics_give_finite_factors(decomposer, case):
     width = weight.shape[1]
     x = torch.randn(5, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     x[:, 2] = 0
-    few = type(inputs)(x.T @ x, x.mean(0, keepdim=True), 5)
+    few = type(inputs)(x.T @ x, x.mean(0, keepdim=True), 5, inputs.gradient)
     factors = decomposer(weight, few, largest_rank(weight.shape))
     for tensor in (factors.left, factors.right, factors.spectrum):
         assert bool(tensor.isfinite().all())

@@ -103,7 +103,7 @@ def test_nan_in_statistics_names_layer_and_site(tmp_path):
     prepare_model(tmp_path)
     ids = random_ids(4, 8).int()
     Tokens(ids, torch.arange(4), "calibration", "c", "h", 0).save(tmp_path / "tokens")
-    (tmp_path / "covariance.json").write_text('{"pools": 2, "batch": 2, "layers_per_job": 2}')
+    (tmp_path / "covariance.json").write_text('{"pools": 2, "batch": 2}')
     (tmp_path / "compute.json").write_text('{"device": "cpu", "threads": 1}')
     result = rankwise(
         *("covariance", "--params", tmp_path / "covariance.json"),
@@ -117,7 +117,7 @@ def test_nan_in_statistics_names_layer_and_site(tmp_path):
 def test_an_artifact_of_another_kind(tmp_path, model):
     prepare_model(tmp_path)
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign")
-    (tmp_path / "covariance.json").write_text('{"pools": 2, "batch": 2, "layers_per_job": 2}')
+    (tmp_path / "covariance.json").write_text('{"pools": 2, "batch": 2}')
     (tmp_path / "compute.json").write_text('{"device": "cpu", "threads": 1}')
     result = rankwise(
         *("covariance", "--params", tmp_path / "covariance.json"),

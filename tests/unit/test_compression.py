@@ -16,6 +16,7 @@ from rankwise.allocation import problem_of, record_of
 from rankwise.artifacts import BlockFactors, BlockStatistics
 from rankwise.budget import Kept
 from rankwise.covariance import gather
+from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block
@@ -59,7 +60,9 @@ def compressed(request, tmp_path):
     blocks = gather(model, family, random_ids(), pools=4, batch=2, blocks=[[0, 1]])
     method = decomposers[request.param]()
     cpu = torch.device("cpu")
-    factors = factor_block(tmp_path / "dense", ARCHITECTURE, blocks[0], method, cpu)
+    weights = {name: m.weight.detach() for name, m in model.named_modules() if hasattr(m, "weight")}
+    [bent] = gather_gradients(model, family, weights.__getitem__, random_ids(), 2, [[0, 1]])
+    factors = factor_block(tmp_path / "dense", ARCHITECTURE, blocks[0], method, cpu, bent)
     BlockFactors(request.param, [0, 1], factors).save(tmp_path / "factors", torch.float32)
     factors = BlockFactors.load(tmp_path / "factors").linears
     problem = problem_of(manifest, factors, None, Trials())

@@ -31,7 +31,7 @@ sample:
   calibration: {corpus: train, sequences: 8, length: 16, seed: 0}
   search: {corpus: train, sequences: 4, length: 16, seed: 0}
   test: {corpus: test, sequences: 8, length: 16}
-covariance: {pools: 2, batch: 4, layers_per_job: 1}
+covariance: {pools: 2, batch: 4}
 decompose:
   svd: {}
   pooled_pca: {dense: [v]}
@@ -45,7 +45,7 @@ evaluate: {batch: 8}
 speed: {batch: 1, length: 8, repeats: 3}
 report: {title: tiny}
 track: {experiment: tiny}
-compute: {device: cpu, threads: 1}
+compute: {device: cpu, threads: 1, layers_per_job: 1}
 """
 
 

@@ -1,6 +1,6 @@
 """Allocate: how many components every linear keeps, within the run's budget.
 
-in   data/prepare/model.json, data/decompose/<method>/block_<block>.safetensors,
+in   data/prepare/model.json, data/decompose/<origin>/<method>/block_<block>.safetensors,
      data/sample/search.safetensors for allocators that score candidates
 out  data/allocate/<run>.json, <run>.trials.jsonl
      data/work/allocate/<run>.jsonl, undeclared: lets a search that was stopped go on
@@ -8,16 +8,15 @@ out  data/allocate/<run>.json, <run>.trials.jsonl
 
 
 rule allocate:
-    """Choose the ranks of one run; a search leaves its trials beside them."""
     input:
-        params=lambda wildcards: section(f"allocate.{RUNS[wildcards.run].allocate}"),
+        params=lambda wildcards: section(f"allocate.{BUILT[wildcards.run].allocate}"),
         run=section("runs.{run}"),
         compute=section("compute"),
         model="data/prepare/model.json",
         factors=lambda wildcards: factors(wildcards.run),
         search=lambda wildcards: search_text(wildcards.run),
         code=lambda wildcards: code(
-            "stages.allocate", f"allocate.{RUNS[wildcards.run].allocate}"
+            "stages.allocate", f"allocate.{BUILT[wildcards.run].allocate}"
         ),
         rules=smk("allocate"),
     output:
@@ -25,6 +24,9 @@ rule allocate:
         allocation="data/allocate/{run}.json",
     log:
         "logs/allocate/{run}.log",
+    """Choose the ranks of one run; a search leaves its trials beside them."""
+    wildcard_constraints:
+        run="|".join(BUILT),
     conda:
         "../envs/rankwise.yaml"
     threads: THREADS

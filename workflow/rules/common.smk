@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from rankwise.allocate import allocators
+from rankwise.decompose import decomposers
 from rankwise.engines import search_path
 from rankwise.params import DENSE, ROLES
 from rankwise.workflow import (
@@ -24,11 +25,14 @@ from rankwise.workflow import (
 STUDY = read_study(
     Path("params.yaml")
 )  # refuses a bad params.yaml before anything runs
-RUNS = STUDY.runs  # name: what to do
-METHODS = STUDY.decomposers_used()
-BLOCKS = range(
-    len(STUDY.blocks())
-)  # a block is some consecutive layers, the unit of scatter
+RUNS = list(STUDY.runs)  # the rows of the report
+BUILT = STUDY.built()  # name: what to do, the steps on the way to a run included
+REFINED = STUDY.refinements()  # name: which run to refine, and how
+COMPRESSED = list(STUDY.compressions())
+METHODS = sorted({run.decompose for run in BUILT.values()})
+ORIGINS = sorted({run.origin for run in BUILT.values()})  # models that are looked at
+# A block is some consecutive layers, the unit of scatter.
+BLOCKS = range(len(STUDY.compute.blocks(STUDY.prepare.model.layers)))
 THREADS = STUDY.compute.threads
 GPU = int(STUDY.compute.device.startswith("cuda"))
 
@@ -40,20 +44,27 @@ wildcard_constraints:
     role="|".join(ROLES),
     method="|".join(METHODS),
     block=r"\d+",
-    run="|".join([DENSE, *RUNS]),
+    origin="|".join(ORIGINS),
+    run="|".join([DENSE, *BUILT, *REFINED]),
 
 
 def factors(run):
     """Return the factors that one run is made of, all blocks."""
     return [
-        f"data/decompose/{RUNS[run].decompose}/block_{block}.safetensors"
+        f"data/decompose/{BUILT[run].origin}/{BUILT[run].decompose}/block_{block}.safetensors"
         for block in BLOCKS
     ]
 
 
+def gradients(method, origin, block):
+    """Return the output gradients for a decomposer that asks for them, else nothing."""
+    wanted = decomposers[method].gradient
+    return [f"data/curvature/{origin}/block_{block}.safetensors"] if wanted else []
+
+
 def search_text(run):
     """Return the search tokens for an allocator that scores candidates, else nothing."""
-    scores = allocators[RUNS[run].allocate].scores
+    scores = allocators[BUILT[run].allocate].scores
     return ["data/sample/search.safetensors"] if scores else []
 
 

@@ -1,7 +1,8 @@
 """Covariance: statistics of every linear's input, in one pass over the calibration text.
 
-in   data/prepare/model.json, data/sample/calibration.safetensors
-out  data/covariance/block_<block>.safetensors
+in   data/prepare/model.json, data/sample/calibration.safetensors, the manifest of the model looked at:
+     <origin> is 'dense' or a step on the way to a run
+out  data/covariance/<origin>/block_<block>.safetensors
 """
 
 
@@ -11,13 +12,16 @@ rule covariance:
         params=section("covariance"),
         compute=section("compute"),
         model="data/prepare/model.json",
+        checkpoint=lambda wildcards: manifest(wildcards.origin),
         tokens="data/sample/calibration.safetensors",
         code=code("stages.covariance"),
         rules=smk("covariance"),
     output:
-        blocks=expand("data/covariance/block_{block}.safetensors", block=BLOCKS),
+        blocks=expand(
+            "data/covariance/{{origin}}/block_{block}.safetensors", block=BLOCKS
+        ),
     log:
-        "logs/covariance.log",
+        "logs/covariance/{origin}.log",
     conda:
         "../envs/rankwise.yaml"
     threads: THREADS
@@ -31,6 +35,7 @@ rule covariance:
             --params {input.params:q} \
             --compute {input.compute:q} \
             --model {input.model:q} \
+            --checkpoint {input.checkpoint:q} \
             --tokens {input.tokens:q} \
             {params.out}
         """

@@ -1,7 +1,8 @@
 """Decompose: factors of every linear, stored once at the largest rank, shared by all runs.
 
-in   data/prepare/model.json, data/covariance/block_<block>.safetensors
-out  data/decompose/<method>/block_<block>.safetensors
+in   data/prepare/model.json, data/covariance/<origin>/block_<block>.safetensors,
+     data/curvature/<origin>/block_<block>.safetensors for methods that ask for it
+out  data/decompose/<origin>/<method>/block_<block>.safetensors
 """
 
 
@@ -11,18 +12,21 @@ rule decompose:
         params=section("decompose.{method}"),
         compute=section("compute"),
         model="data/prepare/model.json",
-        covariance="data/covariance/block_{block}.safetensors",
+        covariance="data/covariance/{origin}/block_{block}.safetensors",
+        curvature=lambda wildcards: gradients(**wildcards),
         code=lambda wildcards: code("stages.decompose", f"decompose.{wildcards.method}"),
         rules=smk("decompose"),
     output:
-        factors="data/decompose/{method}/block_{block}.safetensors",
+        factors="data/decompose/{origin}/{method}/block_{block}.safetensors",
     log:
-        "logs/decompose/{method}/block_{block}.log",
+        "logs/decompose/{origin}/{method}/block_{block}.log",
     conda:
         "../envs/rankwise.yaml"
     threads: THREADS
     resources:
         gpu=GPU,
+    params:
+        curvature=lambda wildcards, input: many("--curvature", input.curvature),
     shell:
         """
         python -m rankwise --log {log:q} decompose \
@@ -31,5 +35,6 @@ rule decompose:
             --method {wildcards.method:q} \
             --model {input.model:q} \
             --covariance {input.covariance:q} \
+            {params.curvature} \
             --out {output.factors:q}
         """

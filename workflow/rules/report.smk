@@ -12,8 +12,8 @@ rule report:
         runs=section("runs"),
         scores=expand("data/scores/{run}.json", run=[DENSE, *RUNS]),
         speed=expand("data/speed/{run}.json", run=[DENSE, *RUNS]),
-        allocation=expand("data/allocate/{run}.json", run=RUNS),
-        trials=expand("data/allocate/{run}.trials.jsonl", run=RUNS),
+        allocation=expand("data/allocate/{run}.json", run=COMPRESSED),
+        trials=expand("data/allocate/{run}.trials.jsonl", run=COMPRESSED),
         code=code("stages.report"),
         rules=smk("report"),
     output:

@@ -21,6 +21,9 @@ class Decomposer(BaseModel, ABC):
     bias: ClassVar[bool] = False
     """Whether the factors carry a bias [out], which then counts against ``keep``."""
 
+    gradient: ClassVar[bool] = False
+    """Whether the method needs the gradients at the outputs (the stage curvature is then run)."""
+
     dense: tuple[str, ...] = ()
     """Types of linear (q, k, v, o, gate, up, down, …) that this method leaves as they are."""
 

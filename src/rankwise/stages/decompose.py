@@ -18,9 +18,12 @@ def command(
     model: ModelFile,
     covariance: Annotated[Path, typer.Option(help="Statistics of the block.")],
     out: OutFile,
+    curvature: Annotated[
+        Path | None, typer.Option(help="Gradients of the block, for methods that ask for them.")
+    ] = None,
 ) -> None:
     """Factor the linears of one block of layers with one method."""
-    from rankwise.artifacts import BlockFactors, BlockStatistics
+    from rankwise.artifacts import BlockCurvature, BlockFactors, BlockStatistics
     from rankwise.compute import DTYPES, set_up
     from rankwise.decompose import decomposers
     from rankwise.factoring import factor_block
@@ -34,6 +37,7 @@ def command(
     folder = model_folder(manifest.source, manifest.revision)
     check(folder, manifest.files, "prepare.model")
     block = BlockStatistics.load(covariance)
-    linears = factor_block(folder, manifest.architecture, block, decomposer, device)
+    gradients = None if curvature is None else BlockCurvature.load(curvature)
+    linears = factor_block(folder, manifest.architecture, block, decomposer, device, gradients)
     BlockFactors(method, block.layers, linears).save(out, DTYPES[manifest.dtype])
     log.info("%s: %d linears of layers %s", method, len(linears), block.layers)

@@ -1,0 +1,140 @@
+"""How the loss bends at the outputs of every linear: second moments of its gradient, in one pass.
+
+Precision: gradients in the model's own, products of one batch in at least float32, sums in float64.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from rankwise.artifacts import BlockCurvature, OutputGradient
+from rankwise.covariance import ACCUMULATE
+from rankwise.errors import RankwiseError
+from rankwise.models import Family, Linear
+
+
+class GradientSums:
+    """Running sums of one linear: Σ g gᵀ on the smaller side of its weight, and Σ ‖g‖².
+
+    ``g`` [out] is the gradient of the loss at the output y = W x. Where out > in the sums are those
+    of Wᵀ g [in], so that no matrix is larger than [min(out, in)]² (methods.md §6.3); W is then needed,
+    that of the dense model, whose factors are sought.
+    """
+
+    def __init__(self, linear: Linear, shape: tuple[int, int], weight: Tensor | None) -> None:
+        self.linear = linear
+        self.weight = weight
+        self.second: Tensor | None = None
+        self.size, self.outputs = min(shape), shape[0]
+        self.energy = 0.0
+
+    def add(self, gradient: Tensor) -> None:
+        """Add gradients [..., out] of some tokens."""
+        rows = gradient.detach().reshape(-1, gradient.shape[-1])
+        if rows.dtype in (torch.bfloat16, torch.float16):
+            rows = rows.float()
+        energy = float(rows.square().sum(dtype=ACCUMULATE))
+        if not energy < float("inf"):
+            raise RankwiseError(
+                f"curvature of layer {self.linear.layer}, {self.linear.name}: gradients are NaN or infinite; "
+                "check the model's weights, or load it in float32 (prepare.model.dtype)"
+            )
+        self.energy += energy
+        if self.weight is not None:
+            rows = rows @ self.weight.to(rows)
+        product = (rows.T @ rows).to(ACCUMULATE)
+        self.second = product if self.second is None else self.second.add_(product)
+
+    def gradient(self, tokens: int) -> OutputGradient:
+        """Return the finished sums."""
+        if self.second is None:  # no gradient reaches this linear: the loss does not depend on it
+            self.second = torch.zeros(self.size, self.size, dtype=ACCUMULATE)
+        side = "out" if self.weight is None else "in"
+        return OutputGradient(self.second.cpu(), side, self.energy, tokens, self.outputs)
+
+
+def gather(
+    model: Any,
+    family: Family,
+    weight_of: Callable[[str], Tensor],
+    ids: Tensor,
+    batch: int,
+    blocks: list[list[int]],
+    labels: Literal["text", "model"] = "text",
+    seed: int = 0,
+) -> list[BlockCurvature]:
+    """Return the gradients' second moments of every linear, one `BlockCurvature` per block of layers.
+
+    The loss of a token is its negative log-likelihood [nats]; the gradient at one position is that of
+    the sum over its sequence. With labels of the text this is the empirical Fisher information, with
+    labels drawn from the model's own prediction the Fisher information itself (Gauss–Newton).
+    ``weight_of`` gives the dense model's weights by name; the model may be a compressed one. ``ids``
+    [sequences, length]. Cost: a forward and a backward pass to the activations (no weight gradients),
+    and min(out, in)² multiplications a token and linear.
+    """
+    layers = [layer for block in blocks for layer in block]
+    generator = torch.Generator().manual_seed(seed)
+    with _recording(model, family, layers, weight_of) as sums:
+        for part in tqdm(ids.split(batch), "curvature", disable=None):
+            part = part.to(model.device)
+            logits = model(part, use_cache=False).logits[:, :-1]
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            wanted = part[:, 1:] if labels == "text" else _drawn(logits, generator)
+            functional.cross_entropy(
+                logits.flatten(0, 1), wanted.flatten(), reduction="sum"
+            ).backward()
+    tokens = ids[:, 1:].numel()
+    return [
+        BlockCurvature(
+            block,
+            {name: s.gradient(tokens) for name, s in sums.items() if s.linear.layer in block},
+        )
+        for block in blocks
+    ]
+
+
+def _drawn(logits: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw a next token [sequences, length] from every prediction; on the CPU, so for every device alike."""
+    shares = logits.detach().softmax(-1).cpu()
+    drawn = torch.multinomial(shares.flatten(0, 1), 1, generator=generator)
+    return drawn.view(logits.shape[:2]).to(logits.device)
+
+
+@contextmanager
+def _recording(
+    model: nn.Module, family: Family, layers: list[int], weight_of: Callable[[str], Tensor]
+) -> Iterator[dict[str, GradientSums]]:
+    """Hook the outputs of all linears; only activations get gradients, from the embeddings on."""
+    sums: dict[str, GradientSums] = {}
+    required = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    for parameter, _ in required:
+        parameter.requires_grad_(requires_grad=False)
+    embeddings: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
+    hooks = [embeddings.register_forward_hook(lambda *io: io[-1].detach().requires_grad_())]
+    for linear in family.linears(layers):
+        weight = weight_of(linear.name)
+        out, columns = weight.shape
+        device = embeddings.weight.device
+        kept = weight.to(device) if out > columns else None
+        sums[linear.name] = GradientSums(linear, (out, columns), kept)  # type: ignore[arg-type]
+        module = model.get_submodule(linear.name)
+        hooks.append(module.register_forward_hook(_listener(sums[linear.name])))
+    try:
+        yield sums
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for parameter, before in required:
+            parameter.requires_grad_(before)
+
+
+def _listener(sums: GradientSums) -> Any:
+    def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        output.register_hook(sums.add)
+
+    return hook

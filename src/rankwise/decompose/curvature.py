@@ -1,0 +1,84 @@
+"""Ours: directions by what dropping them costs the loss, not the layer's output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
+
+from rankwise.decompose.base import Decomposer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rankwise.artifacts import Factors, InputStatistics, OutputGradient
+
+
+class Curvature(Decomposer):
+    """The affine rank-r approximation of y = W x of least predicted loss, at every rank at once.
+
+    With C the covariance of x [in, in] and G = E[g gᵀ] [out, out], g the gradient of the loss at y, a
+    change to Ŵ (with the bias that keeps the mean output) costs about ``½ tr(G (W − Ŵ) C (W − Ŵ)ᵀ)``
+    nats a token, G and C taken as independent (Kronecker). The SVD ``G^½ W C^½ = U S Vᵀ`` minimises
+    that: ``left = G^-½ U_r``, ``right = U_rᵀ G^½ W``. Where out > in the same from the smaller side:
+    V are eigenvectors of ``C^½ H C^½`` [in, in], H = Wᵀ G W, ``left = W C^½ V_r``,
+    ``right = V_rᵀ C^-½``. Source: ours; G as in K-FAC's gradient factor.
+
+    The spectrum is ``S / √2``: its squared tail is the predicted loss [nats/token], one currency for
+    all matrices of the model, which the allocator `curvature` spends. G and C are damped relative to
+    their mean diagonal, recorded. Cost: eigenproblems of size [in] and min(out, in) in float64, beside
+    the backward pass of stage curvature.
+    """
+
+    bias: ClassVar[bool] = True
+    gradient: ClassVar[bool] = True
+
+    damping: Annotated[float, Field(gt=0, lt=1)] = 1e-6
+    """Added to the covariance's diagonal, relative to its mean [-]."""
+    gradient_damping: Annotated[float, Field(gt=0)] = 1e-2
+    """The same for the gradient's second moment: a small part of the plain output error [-]."""
+
+    def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
+        """Factor ``weight`` [out, in]; ``inputs`` carries the gradient at the output."""
+        from rankwise import linalg
+        from rankwise.artifacts import Factors
+        from rankwise.errors import RankwiseError
+
+        if inputs.gradient is None:
+            raise RankwiseError("decomposer curvature needs the gradients of stage curvature")
+        covariance = linalg.damped(inputs.covariance, self.damping)
+        if inputs.gradient.side == "out":
+            left, right, spectrum = self._by_outputs(weight, covariance, inputs.gradient, rank)
+        else:
+            left, right, spectrum = self._by_inputs(weight, covariance, inputs.gradient, rank)
+        return Factors(
+            left,
+            right,
+            spectrum / 2**0.5,
+            offset=weight @ inputs.mean,
+            codes=right @ inputs.mean,
+            notes={"damping": self.damping, "gradient_damping": self.gradient_damping},
+        )
+
+    def _by_outputs(
+        self, weight: Tensor, covariance: Tensor, gradient: OutputGradient, rank: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        from rankwise import linalg
+
+        root, inverse = linalg.roots(linalg.damped(gradient.second_moment, self.gradient_damping))
+        scaled = root @ weight
+        directions, spectrum = linalg.left_vectors(scaled, covariance)
+        directions = directions[:, :rank]
+        return inverse @ directions, directions.T @ scaled, spectrum
+
+    def _by_inputs(
+        self, weight: Tensor, covariance: Tensor, gradient: OutputGradient, rank: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        from rankwise import linalg
+
+        root, inverse = linalg.roots(covariance)
+        # Damping G by δ adds δ WᵀW to Wᵀ G W: the same damping on either side.
+        added = self.gradient_damping * gradient.mean_square * weight.T @ weight
+        directions, spectrum = linalg.left_vectors(root, gradient.second_moment + added)
+        directions = directions[:, :rank]
+        return weight @ root @ directions, directions.T @ inverse, spectrum

@@ -1,0 +1,135 @@
+"""Gradients at outputs against autograd, and the decomposition that spends them against its definition."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional
+
+from rankwise.artifacts import BlockCurvature, InputStatistics, OutputGradient
+from rankwise.curvature import gather
+from rankwise.decompose.curvature import Curvature
+from rankwise.errors import RankwiseError
+from rankwise.linalg import damped
+from rankwise.models import family_of
+from tests.conftest import random_ids, tiny_llama
+
+FAMILY = family_of("LlamaForCausalLM")
+
+
+def weight_of(model):
+    return lambda name: model.get_submodule(name).weight.detach()
+
+
+def test_sums_are_those_of_autograd():
+    model, ids = tiny_llama().double(), random_ids(6)
+    found = gather(model, FAMILY, weight_of(model), ids, 4, [[0], [1]])
+    outputs = {}
+    for linear in FAMILY.linears([0, 1]):
+        module = model.get_submodule(linear.name)
+        module.register_forward_hook(lambda *io, name=linear.name: outputs.update({name: io[-1]}))
+    logits = model(ids).logits[:, :-1]
+    loss = functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum")
+    gradients = dict(zip(outputs, torch.autograd.grad(loss, list(outputs.values())), strict=True))
+    for block in found:
+        for name, sums in block.linears.items():
+            g = gradients[name].flatten(0, 1)
+            assert sums.energy == pytest.approx(float(g.square().sum()))
+            if sums.side == "in":
+                g = g @ model.get_submodule(name).weight
+            torch.testing.assert_close(sums.second, g.T @ g)
+            assert len(sums.second) == min(model.get_submodule(name).weight.shape)
+    assert [block.layers for block in found] == [[0], [1]]
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_labels_drawn_from_the_model_follow_the_seed():
+    model, ids = tiny_llama(), random_ids(4)
+
+    def sums(labels, seed):
+        [block] = gather(model, FAMILY, weight_of(model), ids, 4, [[0, 1]], labels, seed)
+        return next(iter(block.linears.values())).second
+
+    assert torch.equal(sums("model", 1), sums("model", 1))
+    assert not torch.equal(sums("model", 1), sums("model", 2))
+    assert not torch.equal(sums("model", 1), sums("text", 1))
+
+
+def test_gradients_that_are_not_finite_are_named():
+    model = tiny_llama()
+    model.model.layers[1].mlp.up_proj.weight.data[0, 0] = float("nan")
+    with pytest.raises(RankwiseError, match=r"curvature of layer 1.*NaN or infinite"):
+        gather(model, FAMILY, weight_of(model), random_ids(2), 2, [[0, 1]])
+
+
+def test_round_trip(tmp_path):
+    model = tiny_llama()
+    [block] = gather(model, FAMILY, weight_of(model), random_ids(2), 2, [[0, 1]])
+    block.save(tmp_path / "b")
+    found = BlockCurvature.load(tmp_path / "b")
+    for name, gradient in block.linears.items():
+        assert torch.equal(found.linears[name].second, gradient.second)
+        assert replace(found.linears[name], second=gradient.second) == gradient
+
+
+def random_case(out, columns, seed):
+    """A weight, correlated inputs, and the gradients at its outputs, also seen from the input side."""
+    rng = torch.Generator().manual_seed(seed)
+    weight, mix, bend = (
+        torch.randn(*shape, generator=rng, dtype=torch.float64)
+        for shape in ((out, columns), (columns, columns), (out, out))
+    )
+    x = torch.randn(200, columns, generator=rng, dtype=torch.float64) @ mix + 1
+    g = torch.randn(200, out, generator=rng, dtype=torch.float64) @ bend
+    inputs = InputStatistics(x.T @ x, x.mean(0, keepdim=True), len(x))
+    energy, tokens = float(g.square().sum()), len(g)
+    by_output = OutputGradient(g.T @ g, "out", energy, tokens, out)
+    by_input = OutputGradient((g @ weight).T @ (g @ weight), "in", energy, tokens, out)
+    return weight, inputs, by_output, by_input
+
+
+@pytest.mark.parametrize(("out", "columns"), [(6, 9), (9, 6), (7, 7)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_tail_is_the_predicted_loss_and_least(out, columns, seed):
+    weight, inputs, gradient, _ = random_case(out, columns, seed)
+    method = Curvature()
+    full = min(out, columns)
+    factors = method(weight, replace(inputs, gradient=gradient), full)
+    metric = damped(gradient.second_moment, method.gradient_damping)
+    covariance = damped(inputs.covariance, method.damping)
+
+    def predicted(approximation):
+        rest = weight - approximation
+        return float(torch.trace(metric @ rest @ covariance @ rest.T)) / 2
+
+    rng = torch.Generator().manual_seed(seed)
+    for rank in range(full + 1):
+        ours = factors.left[:, :rank] @ factors.right[:rank]
+        tail = float(factors.spectrum[rank:].square().sum())
+        assert predicted(ours) == pytest.approx(tail, rel=1e-8, abs=1e-8)
+        for _ in range(5 if rank else 0):
+            noise = [
+                torch.randn(t.shape, generator=rng, dtype=t.dtype)
+                for t in (factors.left, factors.right)
+            ]
+            left, right = factors.left + 1e-2 * noise[0], factors.right + 1e-2 * noise[1]
+            assert predicted(left[:, :rank] @ right[:rank]) >= tail * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_either_side_gives_the_same_approximation(seed):
+    weight, inputs, by_output, by_input = random_case(9, 6, seed)
+    method = Curvature()
+    one, other = (method(weight, replace(inputs, gradient=g), 6) for g in (by_output, by_input))
+    torch.testing.assert_close(one.spectrum, other.spectrum, rtol=1e-7, atol=1e-9)
+    for rank in (1, 3, 6):
+        torch.testing.assert_close(
+            one.left[:, :rank] @ one.right[:rank], other.left[:, :rank] @ other.right[:rank]
+        )
+        torch.testing.assert_close(one.bias(rank), other.bias(rank))
+
+
+def test_without_gradients_it_says_what_is_missing():
+    weight, inputs, _, _ = random_case(4, 4, 0)
+    with pytest.raises(RankwiseError, match="stage curvature"):
+        Curvature()(weight, inputs, 2)
