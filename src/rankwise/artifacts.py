@@ -104,6 +104,33 @@ class BlockCurvature:
 
 
 @dataclass(frozen=True)
+class RefinedBlock:
+    """The trained tensors of one decoder block, kept so that a refinement goes on where it stopped."""
+
+    fingerprint: str
+    """Hash of everything that they depend on."""
+    curve: dict[str, Any]
+    """Its loss curve, a `records.Curve` as JSON."""
+    tensors: dict[str, Tensor]
+    """Name inside the block → float32."""
+
+    def save(self, path: Path) -> None:
+        """Write the tensors; the rest is metadata."""
+        _save(
+            path,
+            "refined@1",
+            self.tensors,
+            {"fingerprint": self.fingerprint, "curve": self.curve},
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> "RefinedBlock":
+        """Read one block."""
+        tensors, head = _load(path, "refined@1")
+        return cls(head["fingerprint"], head["curve"], tensors)
+
+
+@dataclass(frozen=True)
 class InputStatistics:
     """Moments of the inputs x [d] of one site, as sums, so that parts merge exactly by addition."""
 

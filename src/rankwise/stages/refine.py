@@ -1,0 +1,115 @@
+"""Stage refine: a run's checkpoint trained on calibration text, within the same budget."""
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rankwise.errors import RankwiseError
+from rankwise.options import ComputeFile, ModelFile, OutFile, ParamsFile
+
+log = logging.getLogger("rankwise.refine")
+
+
+def command(
+    params: ParamsFile,
+    method: Annotated[str, typer.Option(help="Name of the refiner.")],
+    compute: ComputeFile,
+    model: ModelFile,
+    tokens: Annotated[Path, typer.Option(help="Calibration windows.")],
+    start: Annotated[Path, typer.Option(help="Manifest of the checkpoint to start from.")],
+    checkpoint: Annotated[Path, typer.Option(help="Folder to write.")],
+    out: OutFile,
+    record: Annotated[Path, typer.Option(help="Record of the refinement to write.")],
+    work: Annotated[Path, typer.Option(help="Folder of finished parts, taken up again.")],
+) -> None:
+    """Refine one run's checkpoint; where that does not help, write the checkpoint it was."""
+    from rankwise.checkpoint import load, load_dense
+    from rankwise.compute import set_up
+    from rankwise.models import family_of
+    from rankwise.params import Compute, read_section
+    from rankwise.records import CheckpointManifest, ModelManifest, RefineRecord
+    from rankwise.refine import refiners
+    from rankwise.refine._fit import finite, text_loss
+    from rankwise.refine.base import Refinement
+
+    refiner = read_section(params, refiners[method])
+    device = set_up(read_section(compute, Compute))
+    manifest, before = ModelManifest.load(model), CheckpointManifest.load(start)
+    ids = calibration_text(tokens)
+    training = refiner.split(len(ids))
+    dense, loaded = load_dense(manifest)[0].to(device), load(start, device)
+    dense.requires_grad_(requires_grad=False)
+    key = fingerprint(method, refiner.model_dump(mode="json"), [model, start, tokens])
+    family = family_of(manifest.architecture)
+
+    def loss(measured: Any) -> float:
+        return text_loss(measured, ids[training:], refiner.batch)
+
+    losses = [loss(dense), loss(loaded.model)]
+    problem = Refinement(dense, loaded.model, family, ids, training, work, key)
+    curves = refiner(problem)
+    losses.append(loss(loaded.model))
+    returned_input = not losses[2] < losses[1]  # also where it is not finite
+    if returned_input:
+        loaded = load(start)
+    write(loaded, before, start.with_suffix(""), checkpoint, out)
+    dense_loss, loss_before, loss_after = finite(losses)
+    RefineRecord(
+        run=out.stem,
+        of=before.run,
+        method=method,
+        parameters=refiner.model_dump(mode="json"),
+        training_sequences=training,
+        held_out_sequences=len(ids) - training,
+        sequence_length=ids.shape[1],
+        dense_loss=dense_loss,
+        loss_before=loss_before,
+        loss_after=loss_after,
+        returned_input=returned_input,
+        curves=curves,
+    ).save(record)
+    said = "no better than its input, which is returned" if returned_input else "better"
+    log.info("%s: held-out loss %.4f, was %.4f: %s", out.stem, losses[2], losses[1], said)
+
+
+def calibration_text(path: Path) -> Any:
+    """Return the ids [sequences, length] of calibration text; refuses text of another role."""
+    from rankwise.artifacts import Tokens
+
+    tokens = Tokens.load(path)
+    if tokens.role != "calibration":
+        raise RankwiseError(
+            f"{path}: text of role '{tokens.role}' given, a refinement trains on calibration text only; "
+            "give data/sample/calibration.safetensors"
+        )
+    return tokens.ids
+
+
+def fingerprint(method: str, settings: dict[str, Any], inputs: list[Path]) -> str:
+    """Return the hash of all that a refined block depends on; manifests hold the hashes of files."""
+    from rankwise.files import sha256, to_json
+
+    value = [method, settings, [sha256(path) for path in inputs]]
+    return hashlib.sha256(to_json(value).encode()).hexdigest()
+
+
+def write(loaded: Any, before: Any, start: Path, checkpoint: Path, out: Path) -> None:
+    """Write a model that keeps what the checkpoint in folder ``start`` keeps, then its manifest."""
+    from rankwise.budget import Choices, Kept
+    from rankwise.checkpoint import save
+    from rankwise.files import read_json, replacing
+    from rankwise.sources import hashes
+
+    linears = read_json(start / "config.json")["rankwise"]["linears"]
+    choices: Choices = {
+        name: Kept(kept["rank"], kept.get("entries", 0)) for name, kept in linears.items()
+    }
+    model = loaded.model.to("cpu")
+    with replacing(checkpoint) as folder:
+        save(model, loaded.tokenizer, folder, choices, out.stem, model.dtype)
+    out.unlink(missing_ok=True)
+    manifest = before.model_copy(update={"run": out.stem, "files": hashes(checkpoint, ("*",))})
+    manifest.save(out)

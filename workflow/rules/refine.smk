@@ -1,0 +1,51 @@
+"""Refine: a run that starts from another run's checkpoint and trains it on calibration text.
+
+in   data/prepare/model.json, data/sample/calibration.safetensors, the other run's checkpoint
+out  data/checkpoints/<run>/ and its manifest data/checkpoints/<run>.json, written last
+     data/refine/<run>.json: loss curves, and whether it helped
+     data/work/refine/<run>/, undeclared: finished blocks, so that one that was stopped goes on
+"""
+
+
+rule refine:
+    """Train one run's factors within its budget; where that does not help, keep them as they were."""
+    input:
+        params=lambda wildcards: section(f"refine.{REFINED[wildcards.run].refine}"),
+        compute=section("compute"),
+        model="data/prepare/model.json",
+        tokens="data/sample/calibration.safetensors",
+        start=lambda wildcards: manifest(REFINED[wildcards.run].of),
+        code=lambda wildcards: code(
+            "stages.refine", f"refine.{REFINED[wildcards.run].refine}"
+        ),
+        rules=smk("refine"),
+    output:
+        record="data/refine/{run}.json",
+        checkpoint=directory("data/checkpoints/{run}"),
+        manifest="data/checkpoints/{run}.json",
+    log:
+        "logs/refine/{run}.log",
+    wildcard_constraints:
+        run="|".join(REFINED),
+    conda:
+        "../envs/rankwise.yaml"
+    threads: THREADS
+    resources:
+        gpu=GPU,
+    params:
+        method=lambda wildcards: REFINED[wildcards.run].refine,
+        work="data/work/refine/{run}",
+    shell:
+        """
+        python -m rankwise --log {log:q} refine \
+            --params {input.params:q} \
+            --method {params.method:q} \
+            --compute {input.compute:q} \
+            --model {input.model:q} \
+            --tokens {input.tokens:q} \
+            --start {input.start:q} \
+            --checkpoint {output.checkpoint:q} \
+            --work {params.work:q} \
+            --record {output.record:q} \
+            --out {output.manifest:q}
+        """
