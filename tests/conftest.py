@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.models import family_of
+from rankwise.params import CurvatureParams
 
 SHARED = Path(os.environ.get("RANKWISE_DATA", "../shared/data")).resolve()
 
@@ -80,5 +81,7 @@ def tiny_gradients():
         if hasattr(module, "weight")
     }
     family = family_of("LlamaForCausalLM")
-    [block] = gather_gradients(model, family, weights.__getitem__, random_ids(), 4, [[0, 1]])
+    [block] = gather_gradients(
+        model, family, weights.__getitem__, random_ids(), [[0, 1]], CurvatureParams()
+    )
     return block.linears

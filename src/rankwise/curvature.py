@@ -5,7 +5,7 @@ Precision: gradients in the model's own, products of one batch in at least float
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from rankwise.artifacts import BlockCurvature, OutputGradient
 from rankwise.covariance import ACCUMULATE
 from rankwise.errors import RankwiseError
 from rankwise.models import Family, Linear
+from rankwise.params import CurvatureParams
 
 
 class GradientSums:
@@ -63,10 +64,8 @@ def gather(
     family: Family,
     weight_of: Callable[[str], Tensor],
     ids: Tensor,
-    batch: int,
     blocks: list[list[int]],
-    labels: Literal["text", "model"] = "text",
-    seed: int = 0,
+    asked: CurvatureParams,
 ) -> list[BlockCurvature]:
     """Return the gradients' second moments of every linear, one `BlockCurvature` per block of layers.
 
@@ -78,13 +77,13 @@ def gather(
     and min(out, in)² multiplications a token and linear.
     """
     layers = [layer for block in blocks for layer in block]
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(asked.seed)
     with _recording(model, family, layers, weight_of) as sums:
-        for part in tqdm(ids.split(batch), "curvature", disable=None):
-            part = part.to(model.device)
+        for some in tqdm(ids.split(asked.batch), "curvature", disable=None):
+            part = some.to(model.device)
             logits = model(part, use_cache=False).logits[:, :-1]
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            wanted = part[:, 1:] if labels == "text" else _drawn(logits, generator)
+            wanted = part[:, 1:] if asked.labels == "text" else _drawn(logits, generator)
             functional.cross_entropy(
                 logits.flatten(0, 1), wanted.flatten(), reduction="sum"
             ).backward()
@@ -112,16 +111,15 @@ def _recording(
     """Hook the outputs of all linears; only activations get gradients, from the embeddings on."""
     sums: dict[str, GradientSums] = {}
     required = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    for parameter, _ in required:
-        parameter.requires_grad_(requires_grad=False)
+    model.requires_grad_(requires_grad=False)
     embeddings: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
-    hooks = [embeddings.register_forward_hook(lambda *io: io[-1].detach().requires_grad_())]
+    hooks = [embeddings.register_forward_hook(lambda *io: io[-1].detach().requires_grad_(True))]
     for linear in family.linears(layers):
         weight = weight_of(linear.name)
         out, columns = weight.shape
-        device = embeddings.weight.device
+        device: torch.device = model.device  # type: ignore[assignment]
         kept = weight.to(device) if out > columns else None
-        sums[linear.name] = GradientSums(linear, (out, columns), kept)  # type: ignore[arg-type]
+        sums[linear.name] = GradientSums(linear, (out, columns), kept)
         module = model.get_submodule(linear.name)
         hooks.append(module.register_forward_hook(_listener(sums[linear.name])))
     try:

@@ -23,6 +23,8 @@ from rankwise.files import read_json
 
 DENSE = "dense"
 ROLES = ("calibration", "search", "test")
+FURTHER = "test-"
+"""What the roles of further test texts begin with."""
 RUN_NAME = re.compile(r"[A-Za-z0-9](-?[A-Za-z0-9_])*")
 """No two hyphens in a row: they set off the steps on the way to a run (`Params.built`)."""
 S = TypeVar("S", bound=BaseModel)
@@ -102,11 +104,18 @@ class Sample(Section):
 
 
 class SampleRoles(Section):
-    """Section ``sample``: the three roles."""
+    """Section ``sample``: the three roles, and further texts to test on."""
 
     calibration: Sample
     search: Sample
     test: Sample
+    further: dict[str, Sample] = {}
+    """Name → windows of another test text; measured beside the first, steering nothing."""
+
+    def by_role(self) -> dict[str, Sample]:
+        """Return every set of windows by its role; further texts have the roles ``test-<name>``."""
+        further = {f"{FURTHER}{name}": sample for name, sample in self.further.items()}
+        return {role: getattr(self, role) for role in ROLES} | further
 
 
 class CovarianceParams(Section):
@@ -140,7 +149,7 @@ class Run(Section):
     """The model whose statistics are used: the dense one, or the step before."""
 
 
-class Compression(Section):
+class CompressedRun(Section):
     """One named run: which decomposer, which allocator, which budget, in how many steps."""
 
     decompose: str
@@ -157,7 +166,7 @@ class Compression(Section):
         return round(1 - (1 - self.keep) * step / self.steps, 12)
 
 
-class Refinement(Section):
+class RefinedRun(Section):
     """One named run: another run, refined."""
 
     refine: str
@@ -168,12 +177,12 @@ class Refinement(Section):
 def _kind_of_run(given: Any) -> str:
     if isinstance(given, dict):
         return "refinement" if "refine" in given or "of" in given else "compression"
-    return "refinement" if isinstance(given, Refinement) else "compression"
+    return "refinement" if isinstance(given, RefinedRun) else "compression"
 
 
-KINDS_OF_RUN: dict[str, type[Section]] = {"compression": Compression, "refinement": Refinement}
+KINDS_OF_RUN: dict[str, type[Section]] = {"compression": CompressedRun, "refinement": RefinedRun}
 AnyRun = Annotated[
-    Annotated[Compression, Tag("compression")] | Annotated[Refinement, Tag("refinement")],
+    Annotated[CompressedRun, Tag("compression")] | Annotated[RefinedRun, Tag("refinement")],
     Discriminator(_kind_of_run),
 ]
 
@@ -251,13 +260,13 @@ class Params(Section):
     track: Track = Track()
     compute: Compute = Compute()
 
-    def compressions(self) -> dict[str, Compression]:
+    def compressions(self) -> dict[str, CompressedRun]:
         """Return the runs that factor the dense model."""
-        return {name: run for name, run in self.runs.items() if isinstance(run, Compression)}
+        return {name: run for name, run in self.runs.items() if isinstance(run, CompressedRun)}
 
-    def refinements(self) -> dict[str, Refinement]:
+    def refinements(self) -> dict[str, RefinedRun]:
         """Return the runs that refine another run."""
-        return {name: run for name, run in self.runs.items() if isinstance(run, Refinement)}
+        return {name: run for name, run in self.runs.items() if isinstance(run, RefinedRun)}
 
     def built(self) -> dict[str, Run]:
         """Return every compression to be made, the steps on the way included, each before its next.
@@ -288,7 +297,7 @@ class Params(Section):
     def compressed(self, name: str) -> str:
         """Return the compression that a run is or that it refines, through refinements of refinements."""
         run = self.runs[name]
-        return self.compressed(run.of) if isinstance(run, Refinement) else name
+        return self.compressed(run.of) if isinstance(run, RefinedRun) else name
 
 
 def read_section(path: Path, cls: type[S]) -> S:

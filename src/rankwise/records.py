@@ -171,6 +171,18 @@ class RefineRecord(Record):
     curves: list[Curve]
 
 
+class TextScore(BaseModel):
+    """One text beside the test text."""
+
+    perplexity: float
+    """Token-level, over the windows of the text [-]."""
+    loss: float
+    """Mean negative log-likelihood [nats/token]."""
+    tokens: int
+    windows: int
+    window_length: int
+
+
 class TaskScore(BaseModel):
     """One zero-shot task."""
 
@@ -198,6 +210,8 @@ class Scores(Record):
     """Predicted tokens counted in ``perplexity`` [tokens]."""
     windows: int
     window_length: int
+    further: dict[str, TextScore] = {}
+    """The same of further texts, by name."""
     zero_shot: dict[str, TaskScore]
     zero_shot_average: float | None
     """Mean over tasks of acc [-]; null without tasks."""

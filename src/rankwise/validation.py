@@ -10,7 +10,7 @@ from rankwise.allocate import allocators
 from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError, nearest
 from rankwise.files import to_json, write_if_changed
-from rankwise.params import DENSE, ROLES, RUN_NAME, Params, Refinement, Sample, validate
+from rankwise.params import DENSE, FURTHER, RUN_NAME, Params, RefinedRun, validate
 from rankwise.refine import refiners
 from rankwise.registry import Registry
 
@@ -62,8 +62,8 @@ def sections(params: Params) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for part in ("model", "corpora", "tasks"):
         found[f"prepare.{part}"] = params.model_dump()["prepare"][part]
-    for role in ROLES:
-        found[f"sample.{role}"] = getattr(params.sample, role).model_dump()
+    for role, sample in params.sample.by_role().items():
+        found[f"sample.{role}"] = sample.model_dump()
     for name, given in params.decompose.items():
         found[f"decompose.{name}"] = decomposers[name](**(given or {})).model_dump()
     for name, given in params.allocate.items():
@@ -120,13 +120,13 @@ def _cross_checks(params: Params) -> list[str]:
                 problems.append(
                     f"runs.{name}.{key}: '{method}' has no section {section}.{method}; {nearest(method, listed)}"
                 )
-        if isinstance(run, Refinement):
+        if isinstance(run, RefinedRun):
             problems += _refinement_checks(params, name, run)
     problems += _sample_checks(params)
     return problems
 
 
-def _refinement_checks(params: Params, name: str, run: Refinement) -> list[str]:
+def _refinement_checks(params: Params, name: str, run: RefinedRun) -> list[str]:
     if run.of not in params.runs:
         return [f"runs.{name}.of: there is no run '{run.of}'; {nearest(run.of, params.runs)}"]
     names = list(params.runs)
@@ -137,21 +137,22 @@ def _refinement_checks(params: Params, name: str, run: Refinement) -> list[str]:
 
 def _sample_checks(params: Params) -> list[str]:
     problems = []
-    for role in ROLES:
-        sample: Sample = getattr(params.sample, role)
+    roles = params.sample
+    for role, sample in roles.by_role().items():
+        tested = role.startswith("test")
+        where = f"sample.{role}".replace(FURTHER, "further.")
+        if role.startswith(FURTHER) and not RUN_NAME.fullmatch(role):
+            problems.append(f"{where}: a text is named by letters, digits, '_' and single '-'")
+        if tested and sample.corpus in (roles.calibration.corpus, roles.search.corpus):
+            problems.append(
+                f"{where}.corpus: '{sample.corpus}' is also calibrated or searched on; "
+                "test text may never steer a choice, give it a corpus of its own"
+            )
         if sample.corpus not in params.prepare.corpora:
             hint = nearest(sample.corpus, params.prepare.corpora)
-            problems.append(
-                f"sample.{role}.corpus: '{sample.corpus}' is not in prepare.corpora; {hint}"
-            )
-        if role != "test" and sample.sequences is None:
-            problems.append(f"sample.{role}.sequences: null is for test text only; give a number")
-    roles = params.sample
-    if roles.test.corpus in (roles.calibration.corpus, roles.search.corpus):
-        problems.append(
-            f"sample.test.corpus: '{roles.test.corpus}' is also calibrated or searched on; "
-            "test text may never steer a choice, give it a corpus of its own"
-        )
+            problems.append(f"{where}.corpus: '{sample.corpus}' is not in prepare.corpora; {hint}")
+        if not tested and sample.sequences is None:
+            problems.append(f"{where}.sequences: null is for test text only; give a number")
     pools, sequences = params.covariance.pools, roles.calibration.sequences
     if sequences is not None and sequences % pools:
         below = sequences // pools * pools

@@ -89,7 +89,7 @@ def code(*modules: str) -> list[str]:
 
 
 def methods(kind: str) -> list[str]:
-    """Return the modules found by listing a folder: ``decompose``, ``allocate`` or ``models``."""
+    """Return the modules found by listing a folder: ``decompose``, ``allocate``, ``refine`` or ``models``."""
     names = sorted(path.stem for path in (PACKAGE / kind).glob("[!_]*.py"))
     return [f"{kind}.{name}" for name in names if name not in NOT_METHODS]
 

@@ -106,11 +106,11 @@ def test_gaps_are_named(study: Path, arguments: list[str]) -> None:
     scores = [Scores.load(path) for path in sorted((study / "scores").glob("*.json"))]
     speeds = [SpeedRecord.load(path) for path in sorted((study / "speed").glob("*.json"))]
     with pytest.raises(RankwiseError, match="run 'svd-80' has scores but no speed record"):
-        gather(scores[-1:], speeds[:-1], [], {})
+        gather(scores[-1:], speeds[:-1], [], [], {})
     with pytest.raises(RankwiseError, match="run 'bolaco-50' has scores but no allocation record"):
-        gather(scores, speeds, [], {})
+        gather(scores, speeds, [], [], {})
     with pytest.raises(RankwiseError, match="no scores of the dense model"):
-        gather([], speeds, [], {})
+        gather([], speeds, [], [], {})
     with pytest.raises(RankwiseError, match="one --trials for every --allocation"):
         report(arguments[:-2])
     (study / "broken.jsonl").write_text("{")
@@ -126,6 +126,7 @@ def results_of(study: Path) -> list:
         [Scores.load(study / f"scores/{name}.json") for name in names],
         [SpeedRecord.load(study / f"speed/{name}.json") for name in names],
         [AllocationRecord.load(study / f"allocate/{name}.json") for name in RUNS],
+        [],
         {name: read_trials(study / f"allocate/{name}.trials.jsonl") for name in RUNS},
     )
 

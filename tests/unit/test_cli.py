@@ -108,6 +108,7 @@ def test_nan_in_statistics_names_layer_and_site(tmp_path):
     result = rankwise(
         *("covariance", "--params", tmp_path / "covariance.json"),
         *("--compute", tmp_path / "compute.json", "--model", tmp_path / "model.json"),
+        *("--checkpoint", tmp_path / "model.json"),
         *("--tokens", tmp_path / "tokens", "--out", tmp_path / "block_0"),
     )
     refused(result, "layer 1, site mlp_in: inputs are NaN")
@@ -122,6 +123,7 @@ def test_an_artifact_of_another_kind(tmp_path, model):
     result = rankwise(
         *("covariance", "--params", tmp_path / "covariance.json"),
         *("--compute", tmp_path / "compute.json", "--model", tmp_path / "model.json"),
+        *("--checkpoint", tmp_path / "model.json"),
         *("--tokens", tmp_path / "foreign", "--out", tmp_path / "block_0"),
     )
     refused(result, "expected schema rankwise/tokens@1, found None")

@@ -22,7 +22,7 @@ from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block
 from rankwise.files import sha256
 from rankwise.models import family_of
-from rankwise.params import Run
+from rankwise.params import CurvatureParams, Run
 from rankwise.records import CheckpointManifest, FileHash, ModelManifest
 from rankwise.search import SearchModel
 from rankwise.sources import MODEL_FILES, hashes
@@ -61,7 +61,9 @@ def compressed(request, tmp_path):
     method = decomposers[request.param]()
     cpu = torch.device("cpu")
     weights = {name: m.weight.detach() for name, m in model.named_modules() if hasattr(m, "weight")}
-    [bent] = gather_gradients(model, family, weights.__getitem__, random_ids(), 2, [[0, 1]])
+    [bent] = gather_gradients(
+        model, family, weights.__getitem__, random_ids(), [[0, 1]], CurvatureParams()
+    )
     factors = factor_block(tmp_path / "dense", ARCHITECTURE, blocks[0], method, cpu, bent)
     BlockFactors(request.param, [0, 1], factors).save(tmp_path / "factors", torch.float32)
     factors = BlockFactors.load(tmp_path / "factors").linears

@@ -12,6 +12,7 @@ from rankwise.decompose.curvature import Curvature
 from rankwise.errors import RankwiseError
 from rankwise.linalg import damped
 from rankwise.models import family_of
+from rankwise.params import CurvatureParams
 from tests.conftest import random_ids, tiny_llama
 
 FAMILY = family_of("LlamaForCausalLM")
@@ -23,7 +24,7 @@ def weight_of(model):
 
 def test_sums_are_those_of_autograd():
     model, ids = tiny_llama().double(), random_ids(6)
-    found = gather(model, FAMILY, weight_of(model), ids, 4, [[0], [1]])
+    found = gather(model, FAMILY, weight_of(model), ids, [[0], [1]], CurvatureParams(batch=4))
     outputs = {}
     for linear in FAMILY.linears([0, 1]):
         module = model.get_submodule(linear.name)
@@ -47,7 +48,14 @@ def test_labels_drawn_from_the_model_follow_the_seed():
     model, ids = tiny_llama(), random_ids(4)
 
     def sums(labels, seed):
-        [block] = gather(model, FAMILY, weight_of(model), ids, 4, [[0, 1]], labels, seed)
+        [block] = gather(
+            model,
+            FAMILY,
+            weight_of(model),
+            ids,
+            [[0, 1]],
+            CurvatureParams(labels=labels, seed=seed),
+        )
         return next(iter(block.linears.values())).second
 
     assert torch.equal(sums("model", 1), sums("model", 1))
@@ -59,12 +67,12 @@ def test_gradients_that_are_not_finite_are_named():
     model = tiny_llama()
     model.model.layers[1].mlp.up_proj.weight.data[0, 0] = float("nan")
     with pytest.raises(RankwiseError, match=r"curvature of layer 1.*NaN or infinite"):
-        gather(model, FAMILY, weight_of(model), random_ids(2), 2, [[0, 1]])
+        gather(model, FAMILY, weight_of(model), random_ids(2), [[0, 1]], CurvatureParams())
 
 
 def test_round_trip(tmp_path):
     model = tiny_llama()
-    [block] = gather(model, FAMILY, weight_of(model), random_ids(2), 2, [[0, 1]])
+    [block] = gather(model, FAMILY, weight_of(model), random_ids(2), [[0, 1]], CurvatureParams())
     block.save(tmp_path / "b")
     found = BlockCurvature.load(tmp_path / "b")
     for name, gradient in block.linears.items():

@@ -13,9 +13,11 @@ STAGES = (
     "prepare",
     "sample",
     "covariance",
+    "curvature",
     "decompose",
     "allocate",
     "build",
+    "refine",
     "evaluate",
     "speed",
     "report",
@@ -24,6 +26,7 @@ STAGES = (
 WRITTEN = {
     "allocate": {"--trials", "--out"},
     "build": {"--checkpoint", "--out"},
+    "refine": {"--checkpoint", "--record", "--out"},
     "report": {"--summary", "--out"},
 }
 UNDECLARED = {"--work", "--store"}

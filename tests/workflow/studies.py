@@ -32,15 +32,21 @@ sample:
   search: {corpus: train, sequences: 4, length: 16, seed: 0}
   test: {corpus: test, sequences: 8, length: 16}
 covariance: {pools: 2, batch: 4}
+curvature: {batch: 4}
 decompose:
   svd: {}
   pooled_pca: {dense: [v]}
+  curvature: {}
 allocate:
   uniform: {multiple: 1, floor: 0.1}
   hyperopt: {multiple: 1, floor: 0.1, trials: 2, seed: 0}
+refine:
+  blockwise: {epochs: 1, batch: 2}
 runs:
   plain: {decompose: svd, allocate: uniform, keep: 0.6}
   searched: {decompose: pooled_pca, allocate: hyperopt, keep: 0.6}
+  ours: {decompose: curvature, allocate: uniform, keep: 0.6, steps: 2}
+  trained: {refine: blockwise, of: plain}
 evaluate: {batch: 8}
 speed: {batch: 1, length: 8, repeats: 3}
 report: {title: tiny}

@@ -13,7 +13,7 @@ def test_snakemake_then_dvc_then_back_in_snakemake(study: Study) -> None:
     assert study.hashes() != first
     assert study.snakemake_would_run() == set()
     study.change(BACK)
-    assert "decompose-svd-block_0" in study.snakemake_would_run()
+    assert "decompose-dense-svd-block_0" in study.snakemake_would_run()
     study.do("snakemake")
     assert study.hashes() == first
 
@@ -23,7 +23,7 @@ def test_dvc_then_a_change_is_seen_by_snakemake(study: Study) -> None:
     study.do("dvc", "repro")
     study.change("allocate.uniform.floor=0.3")
     assert "allocate-plain" in study.snakemake_would_run()
-    assert "decompose-svd-block_0" not in study.snakemake_would_run()
+    assert "decompose-dense-svd-block_0" not in study.snakemake_would_run()
 
 
 def test_snakemake_and_commit_then_a_change_is_seen_by_dvc(study: Study) -> None:
@@ -33,7 +33,7 @@ def test_snakemake_and_commit_then_a_change_is_seen_by_dvc(study: Study) -> None
     assert study.dvc_would_run() == set()
     assert study.snakemake_would_run() == set()
     study.change(BACK)
-    assert "decompose-svd-block_0" in study.dvc_would_run()
+    assert "decompose-dense-svd-block_0" in study.dvc_would_run()
 
 
 def test_dvc_takes_results_from_its_cache_but_never_the_sections(study: Study) -> None:
@@ -43,7 +43,7 @@ def test_dvc_takes_results_from_its_cache_but_never_the_sections(study: Study) -
         said = study.do("dvc", "repro")
         state = study.hashes(), (study.folder / "data/params/decompose.svd.json").read_text()
         assert seen.setdefault(setting, state) == state
-    assert "'decompose-svd-block_0' is cached" in said
+    assert "'decompose-dense-svd-block_0' is cached" in said
     assert seen[OTHER] != seen[BACK]
     assert study.snakemake_would_run() == set()
 

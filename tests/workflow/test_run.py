@@ -24,7 +24,8 @@ def test_both_engines_write_the_same_bytes(both: tuple[Study, Study]) -> None:
     hashes = by_snakemake.hashes()
     folders = {name.partition("/")[0] for name in hashes}
     assert folders == {
-        "prepare", "sample", "covariance", "decompose", "allocate", "checkpoints", "scores"
+        "prepare", "sample", "covariance", "curvature", "decompose", "allocate", "checkpoints",
+        "refine", "scores",
     }  # fmt: skip
     assert hashes == by_dvc.hashes()
 
@@ -47,7 +48,7 @@ def test_second_run_does_nothing_and_says_so(both: tuple[Study, Study]) -> None:
 
 def test_summary_has_the_rows_of_the_table(both: tuple[Study, Study]) -> None:
     rows = json.loads((both[0].folder / "data/report/summary.json").read_text())["rows"]
-    assert [row["run"] for row in rows] == ["dense", "plain", "searched"]
+    assert [row["run"] for row in rows] == ["dense", "plain", "searched", "ours", "trained"]
     assert all(set(row) >= COLUMNS for row in rows)
     assert all(row["keep_reached"] <= row["keep_asked"] for row in rows)
 

@@ -9,43 +9,54 @@ import pytest
 from tests.workflow.studies import Study, named
 
 END = "report track"
-AFTER_STATISTICS = f"decompose-* allocate-* build-* evaluate-[!d]* speed-[!d]* {END}"
-PLAIN = f"allocate-plain build-plain evaluate-plain speed-plain {END}"
+MEASURED = f"refine-* evaluate-[!d]* speed-[!d]* {END}"
+AFTER_STATISTICS = f"decompose-* allocate-* build-* {MEASURED}"
+TRAINED = f"refine-trained evaluate-trained speed-trained {END}"
+PLAIN = f"allocate-plain build-plain evaluate-plain speed-plain {TRAINED}"
 SEARCHED = f"allocate-searched build-searched evaluate-searched speed-searched {END}"
+SECOND_STEP = "covariance-ours* curvature-ours* decompose-ours*"
+OURS = f"allocate-ours* build-ours* {SECOND_STEP} evaluate-ours speed-ours {END}"
 
 SECTIONS = {
-    "prepare.model.dtype=bfloat16": "prepare_model sample-* covariance decompose-* allocate-* build-* "
-    f"evaluate-* speed-* {END}",
-    "prepare.corpora.train.characters=5000": "prepare_corpora sample-* covariance evaluate-* "
-    f"{AFTER_STATISTICS}",
+    "prepare.model.dtype=bfloat16": "prepare_model sample-* covariance-* curvature-* "
+    f"evaluate-* speed-* {AFTER_STATISTICS}",
+    "prepare.corpora.train.characters=5000": "prepare_corpora sample-* covariance-* curvature-* "
+    f"evaluate-* {AFTER_STATISTICS}",
     "prepare.tasks.source=null": f"prepare_tasks evaluate-* {END}",
-    "sample.calibration.seed=1": f"sample-calibration sample-search covariance {AFTER_STATISTICS}",
+    "sample.calibration.seed=1": "sample-calibration sample-search covariance-* curvature-* "
+    f"{AFTER_STATISTICS}",
     "sample.search.seed=1": f"sample-search {SEARCHED}",
     "sample.test.sequences=4": f"sample-test evaluate-* {END}",
-    "covariance.batch=2": f"covariance {AFTER_STATISTICS}",
-    "decompose.svd.dense=[o]": f"decompose-svd-* {PLAIN}",
-    "decompose.pooled_pca.dense=[o]": f"decompose-pooled_pca-* {SEARCHED}",
-    "allocate.uniform.floor=0.2": PLAIN,
+    "covariance.batch=2": f"covariance-* curvature-ours* {AFTER_STATISTICS}",
+    "curvature.batch=2": f"curvature-* decompose-dense-curvature-* {OURS}",
+    "decompose.svd.dense=[o]": f"decompose-dense-svd-* {PLAIN}",
+    "decompose.pooled_pca.dense=[o]": f"decompose-dense-pooled_pca-* {SEARCHED}",
+    "decompose.curvature.damping=1e-5": f"decompose-*-curvature-* {OURS}",
+    "allocate.uniform.floor=0.2": f"{PLAIN} {OURS}",
     "allocate.hyperopt.trials=3": SEARCHED,
+    "refine.blockwise.epochs=2": TRAINED,
     "runs.plain.keep=0.5": PLAIN,
     "runs.searched.keep=0.5": SEARCHED,
-    "build.dtype=float16": f"build-* evaluate-[!d]* speed-[!d]* {END}",
+    "runs.ours.keep=0.5": OURS,
+    "build.dtype=float16": f"build-* {SECOND_STEP} allocate-ours {MEASURED}",
     "evaluate.batch=4": f"evaluate-* {END}",
     "speed.repeats=4": f"speed-* {END}",
     "report.title=other": END,
     "track.experiment=other": "track",
-    "compute.threads=2": f"covariance evaluate-* speed-* {AFTER_STATISTICS}",
+    "compute.threads=2": f"covariance-* curvature-* evaluate-* speed-* {AFTER_STATISTICS}",
 }
 CODE = {
-    "decompose/svd.py": f"decompose-svd-* {PLAIN}",
-    "decompose/pooled_pca.py": f"decompose-pooled_pca-* {SEARCHED}",
-    "allocate/uniform.py": PLAIN,
+    "decompose/svd.py": f"decompose-dense-svd-* {PLAIN}",
+    "decompose/pooled_pca.py": f"decompose-dense-pooled_pca-* {SEARCHED}",
+    "decompose/curvature.py": f"decompose-*-curvature-* {OURS}",
+    "allocate/uniform.py": f"{PLAIN} {OURS}",
     "allocate/hyperopt.py": SEARCHED,
+    "refine/blockwise.py": TRAINED,
     "stages/report.py": END,
     "_workflow/rules/speed.smk": f"speed-* {END}",
 }
 INPUTS = {
-    "train.txt": f"prepare_corpora sample-* covariance evaluate-* {AFTER_STATISTICS}",
+    "train.txt": f"prepare_corpora sample-* covariance-* curvature-* evaluate-* {AFTER_STATISTICS}",
     "tasks/tiny.jsonl": f"prepare_tasks evaluate-* {END}",
     "tasks/one_more.yaml": f"prepare_tasks evaluate-* {END}",
 }
@@ -95,7 +106,9 @@ def test_every_section_is_in_the_table(study: Study) -> None:
 @pytest.mark.parametrize(("file", "expected"), CODE.items(), ids=CODE)
 def test_code(study: Study, file: str, expected: str) -> None:
     edit(study.folder / "package/rankwise" / file)
-    check(study, expected, cut=file.startswith(("decompose/", "allocate/", "_workflow/")))
+    check(
+        study, expected, cut=file.startswith(("decompose/", "allocate/", "refine/", "_workflow/"))
+    )
 
 
 @pytest.mark.parametrize(("file", "expected"), INPUTS.items(), ids=INPUTS)

@@ -8,6 +8,7 @@ out  data/allocate/<run>.json, <run>.trials.jsonl
 
 
 rule allocate:
+    """Choose the ranks of one run; a search leaves its trials beside them."""
     input:
         params=lambda wildcards: section(f"allocate.{BUILT[wildcards.run].allocate}"),
         run=section("runs.{run}"),
@@ -24,7 +25,6 @@ rule allocate:
         allocation="data/allocate/{run}.json",
     log:
         "logs/allocate/{run}.log",
-    """Choose the ranks of one run; a search leaves its trials beside them."""
     wildcard_constraints:
         run="|".join(BUILT),
     conda:

@@ -6,6 +6,7 @@ out  data/checkpoints/<run>/ and its manifest data/checkpoints/<run>.json, writt
 
 
 rule build:
+    """Slice the factors to the allocated ranks and save the model; later stages read the manifest."""
     input:
         params=section("build"),
         model="data/prepare/model.json",
@@ -18,7 +19,6 @@ rule build:
         manifest="data/checkpoints/{run}.json",
     log:
         "logs/build/{run}.log",
-    """Slice the factors to the allocated ranks and save the model; later stages read the manifest."""
     wildcard_constraints:
         run="|".join(BUILT),
     conda:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rankwise.allocate import allocators
 from rankwise.decompose import decomposers
 from rankwise.engines import search_path
-from rankwise.params import DENSE, ROLES
+from rankwise.params import DENSE, FURTHER
 from rankwise.workflow import (
     code,
     corpora_inputs,
@@ -25,6 +25,7 @@ from rankwise.workflow import (
 STUDY = read_study(
     Path("params.yaml")
 )  # refuses a bad params.yaml before anything runs
+ROLES = list(STUDY.sample.by_role())
 RUNS = list(STUDY.runs)  # the rows of the report
 BUILT = STUDY.built()  # name: what to do, the steps on the way to a run included
 REFINED = STUDY.refinements()  # name: which run to refine, and how

@@ -1,6 +1,7 @@
 """Evaluate: what is left of the model, runs and the dense model alike.
 
-in   a checkpoint's manifest, data/sample/test.safetensors, data/prepare/tasks.json
+in   a checkpoint's manifest, data/sample/test.safetensors and those of further texts,
+     data/prepare/tasks.json
 out  data/scores/<run>.json
 """
 
@@ -12,6 +13,11 @@ rule evaluate:
         compute=section("compute"),
         checkpoint=lambda wildcards: manifest(wildcards.run),
         tokens="data/sample/test.safetensors",
+        further=[
+            f"data/sample/{role}.safetensors"
+            for role in ROLES
+            if role.startswith(FURTHER)
+        ],
         tasks="data/prepare/tasks.json",
         code=code("stages.evaluate"),
         rules=smk("evaluate"),
@@ -24,6 +30,8 @@ rule evaluate:
     threads: THREADS
     resources:
         gpu=GPU,
+    params:
+        further=lambda wildcards, input: many("--further", input.further),
     shell:
         """
         python -m rankwise --log {log:q} evaluate \
@@ -32,6 +40,7 @@ rule evaluate:
             --run {wildcards.run:q} \
             --checkpoint {input.checkpoint:q} \
             --tokens {input.tokens:q} \
+            {params.further} \
             --tasks {input.tasks:q} \
             --out {output.scores:q}
         """

@@ -1,6 +1,6 @@
 """Report: one page and one summary of the whole study.
 
-in   data/scores, data/speed (runs and the dense model), data/allocate (runs)
+in   data/scores, data/speed (runs and the dense model), data/allocate and data/refine (runs)
 out  data/report/index.html, summary.json
 """
 
@@ -13,6 +13,7 @@ rule report:
         scores=expand("data/scores/{run}.json", run=[DENSE, *RUNS]),
         speed=expand("data/speed/{run}.json", run=[DENSE, *RUNS]),
         allocation=expand("data/allocate/{run}.json", run=COMPRESSED),
+        refinement=expand("data/refine/{run}.json", run=REFINED),
         trials=expand("data/allocate/{run}.trials.jsonl", run=COMPRESSED),
         code=code("stages.report"),
         rules=smk("report"),
@@ -29,6 +30,7 @@ rule report:
         speed=lambda wildcards, input: many("--speed", input.speed),
         allocation=lambda wildcards, input: many("--allocation", input.allocation),
         trials=lambda wildcards, input: many("--trials", input.trials),
+        refinement=lambda wildcards, input: many("--refinement", input.refinement),
     shell:
         """
         python -m rankwise --log {log:q} report \
@@ -37,6 +39,7 @@ rule report:
             {params.speed} \
             {params.allocation} \
             {params.trials} \
+            {params.refinement} \
             --out {output.page:q} \
             --summary {output.summary:q}
         """

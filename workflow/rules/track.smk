@@ -1,6 +1,6 @@
 """Track: MLflow, filled from the files, which stay the record.
 
-in   the report, data/scores, data/allocate, data/checkpoints/<run>.json
+in   the report, data/scores, data/allocate, data/refine, data/checkpoints/<run>.json
 out  data/track/tracked.json
      data/mlflow/mlflow.db, undeclared: can be thrown away and is filled again
 """
@@ -15,6 +15,7 @@ rule track:
         report="data/report/index.html",
         scores=expand("data/scores/{run}.json", run=[DENSE, *RUNS]),
         allocation=expand("data/allocate/{run}.json", run=COMPRESSED),
+        refinement=expand("data/refine/{run}.json", run=REFINED),
         trials=expand("data/allocate/{run}.trials.jsonl", run=COMPRESSED),
         checkpoint=[manifest(run) for run in [DENSE, *RUNS]],
         code=code("stages.track"),
@@ -30,6 +31,7 @@ rule track:
         scores=lambda wildcards, input: many("--scores", input.scores),
         allocation=lambda wildcards, input: many("--allocation", input.allocation),
         trials=lambda wildcards, input: many("--trials", input.trials),
+        refinement=lambda wildcards, input: many("--refinement", input.refinement),
         checkpoint=lambda wildcards, input: many("--checkpoint", input.checkpoint),
         store="data/mlflow/mlflow.db",
     shell:
@@ -41,6 +43,7 @@ rule track:
             {params.scores} \
             {params.allocation} \
             {params.trials} \
+            {params.refinement} \
             {params.checkpoint} \
             --store {params.store:q} \
             --out {output.tracked:q}

@@ -3,7 +3,7 @@
 Names are the same for the same thing in every run, so that runs compare by column.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256 as hash_bytes
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from rankwise.records import (
     CheckpointManifest,
     FileHash,
     ModelManifest,
+    RefineRecord,
     Scores,
     Summary,
 )
-from rankwise.report.study import read_searches
+from rankwise.report.study import allocations_by_run, read_searches
 
 LAYOUT = 1
 """Raised when the same files would be logged otherwise, so that old runs are replaced."""
@@ -36,6 +37,7 @@ class StudyFiles:
     trials: list[Path]
     checkpoints: list[Path]
     """Manifests, that of the dense model included; may be empty."""
+    refinements: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,17 @@ class Entry:
 def entries(study: StudyFiles) -> list[Entry]:
     """Read the study's files; the report belongs to the dense model's run."""
     rows = {row.run: row.model_dump() for row in Summary.load(study.summary).rows}
-    allocations = {(a := AllocationRecord.load(path)).run: a for path in study.allocations}
-    searches = read_searches(list(allocations.values()), study.trials)
-    paths = dict(zip(allocations, zip(study.allocations, study.trials, strict=True), strict=True))
+    made = [AllocationRecord.load(path) for path in study.allocations]
+    searches = read_searches(made, study.trials)
+    paths: dict[str, list[Path]] = {
+        record.run: list(pair)
+        for record, pair in zip(
+            made, zip(study.allocations, study.trials, strict=True), strict=True
+        )
+    }
+    refined = {(r := RefineRecord.load(path)).run: r for path in study.refinements}
+    paths |= {run: [path] for run, path in zip(refined, study.refinements, strict=True)}
+    allocations = allocations_by_run(made, list(refined.values()))
     weights = dict(map(_weights, study.checkpoints))
     found = []
     for path in study.scores:
@@ -80,7 +90,7 @@ def entries(study: StudyFiles) -> list[Entry]:
         found.append(
             Entry(
                 name=name,
-                parameters=_parameters(scores, allocations.get(name)),
+                parameters=_parameters(scores, allocations.get(name), refined.get(name)),
                 metrics=_metrics(rows[name], scores),
                 trials=searches.get(name, []),
                 files=[*map(_file, [path, *own]), *weights.get(name, [])],
@@ -90,7 +100,9 @@ def entries(study: StudyFiles) -> list[Entry]:
     return found
 
 
-def _parameters(scores: Scores, allocation: AllocationRecord | None) -> dict[str, str]:
+def _parameters(
+    scores: Scores, allocation: AllocationRecord | None, refined: RefineRecord | None
+) -> dict[str, str]:
     """Return every parameter of a run by name."""
     values: dict[str, Any] = {"keep": scores.keep_asked}
     if allocation is None:
@@ -98,6 +110,9 @@ def _parameters(scores: Scores, allocation: AllocationRecord | None) -> dict[str
     else:
         values |= {"decompose": allocation.decompose, "allocate": allocation.allocate}
         values |= {f"allocate.{key}": value for key, value in allocation.parameters.items()}
+    if refined is not None:
+        values |= {"refine": refined.method, "refine.of": refined.of}
+        values |= {f"refine.{key}": value for key, value in refined.parameters.items()}
     values |= {f"evaluate.{key}": value for key, value in scores.parameters_section.items()}
     values |= {f"version.{name}": version for name, version in scores.versions.items()}
     return {key: str(value) for key, value in values.items()}
@@ -106,6 +121,7 @@ def _parameters(scores: Scores, allocation: AllocationRecord | None) -> dict[str
 def _metrics(row: dict[str, Any], scores: Scores) -> dict[str, float]:
     """Return the numbers of a run by name: the table's columns, and accuracy by task."""
     metrics = {k: float(value) for k, value in row.items() if k != "run" and value is not None}
+    metrics |= {f"perplexity.{name}": text.perplexity for name, text in scores.further.items()}
     for name, task in scores.zero_shot.items():
         metrics[f"acc.{name}"] = task.acc
         if task.acc_norm is not None:

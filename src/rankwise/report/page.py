@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from rankwise.params import DENSE
+from rankwise.records import RefineRecord
 from rankwise.report import figures
 from rankwise.report.study import RunResult, best
 
@@ -138,6 +139,10 @@ def _facts(result: RunResult) -> dict[str, str]:
         "perplexity": f"{scores.perplexity:.6g}",
         "loss": f"{scores.loss:.6g} nats/token",
         "test text": f"{scores.windows:,} windows of {scores.window_length} tokens",
+        **{
+            f"perplexity, {name}": f"{text.perplexity:.6g} over {text.windows:,} windows of {text.window_length}"
+            for name, text in scores.further.items()
+        },
         "speed": f"{speed.tokens_per_second:,.0f} tokens/s, quartiles {_range(speed.quartiles)}",
         "dense beside it": (
             f"{speed.dense_tokens_per_second:,.0f} tokens/s, quartiles {_range(speed.dense_quartiles)}"
@@ -151,8 +156,21 @@ def _facts(result: RunResult) -> dict[str, str]:
         facts |= {"decomposer": allocation.decompose, "allocator": allocation.allocate}
         facts |= {f"allocator: {key}": _word(value) for key, value in allocation.parameters.items()}
         facts |= {f"search: {key}": _word(value) for key, value in allocation.search.items()}
+    if result.refinement is not None:
+        facts |= _refinement_facts(result.refinement)
     facts |= {f"evaluate: {key}": _word(value) for key, value in scores.parameters_section.items()}
     return facts | {f"version: {name}": version for name, version in scores.versions.items()}
+
+
+def _refinement_facts(record: RefineRecord) -> dict[str, str]:
+    """Return what a refinement did, as words."""
+    outcome = "no better, the input was returned" if record.returned_input else "better"
+    losses = [_word(loss) for loss in (record.loss_before, record.loss_after, record.dense_loss)]
+    return {
+        "refiner": f"{record.method}, from {record.of}",
+        "refiner: loss held out": f"{losses[0]} before, {losses[1]} after, {losses[2]} dense: {outcome}",
+        **{f"refiner: {key}": _word(value) for key, value in record.parameters.items()},
+    }
 
 
 def _number(value: float) -> str:

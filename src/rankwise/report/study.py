@@ -8,7 +8,14 @@ from typing import Any
 
 from rankwise.errors import RankwiseError
 from rankwise.params import DENSE
-from rankwise.records import AllocationRecord, Scores, SpeedRecord, Summary, SummaryRow
+from rankwise.records import (
+    AllocationRecord,
+    RefineRecord,
+    Scores,
+    SpeedRecord,
+    Summary,
+    SummaryRow,
+)
 
 
 @dataclass(frozen=True)
@@ -18,7 +25,8 @@ class RunResult:
     scores: Scores
     speed: SpeedRecord
     allocation: AllocationRecord | None = None
-    """None for the dense model."""
+    """None for the dense model; that of the run it started from for a refined one."""
+    refinement: RefineRecord | None = None
     trials: tuple[dict[str, Any], ...] = ()
     """Rows of the search, in order; empty without one."""
 
@@ -29,12 +37,11 @@ class RunResult:
 
     @property
     def method(self) -> str:
-        """Decomposer and allocator in one phrase."""
-        return (
-            f"{self.allocation.decompose} + {self.allocation.allocate}"
-            if self.allocation
-            else DENSE
-        )
+        """Decomposer, allocator and refiner in one phrase."""
+        if self.allocation is None:
+            return DENSE
+        parts = [self.allocation.decompose, self.allocation.allocate]
+        return " + ".join(parts + ([self.refinement.method] if self.refinement else []))
 
     @property
     def zero_shot_error(self) -> float | None:
@@ -53,11 +60,13 @@ def gather(
     scores: list[Scores],
     speeds: list[SpeedRecord],
     allocations: list[AllocationRecord],
+    refinements: list[RefineRecord],
     trials: dict[str, list[dict[str, Any]]],
 ) -> list[RunResult]:
     """Bring the records of each run together; dense first, then in the order of ``scores``."""
     speed = {record.run: record for record in speeds}
-    allocation = {record.run: record for record in allocations}
+    refined = {record.run: record for record in refinements}
+    allocation = allocations_by_run(allocations, refinements)
     for name in (record.run for record in scores):
         if name not in speed or (name not in allocation and name != DENSE):
             missing = "speed" if name not in speed else "allocation"
@@ -65,7 +74,13 @@ def gather(
                 f"report: run '{name}' has scores but no {missing} record; give both"
             )
     results = [
-        RunResult(s, speed[s.run], allocation.get(s.run), tuple(trials.get(s.run, ())))
+        RunResult(
+            s,
+            speed[s.run],
+            allocation.get(s.run),
+            refined.get(s.run),
+            tuple(trials.get(s.run, ())),
+        )
         for s in scores
     ]
     if DENSE not in [result.name for result in results]:
@@ -73,6 +88,21 @@ def gather(
             "report: no scores of the dense model among --scores; evaluate run 'dense'"
         )
     return sorted(results, key=lambda result: result.name != DENSE)
+
+
+def allocations_by_run(
+    allocations: list[AllocationRecord], refinements: list[RefineRecord]
+) -> dict[str, AllocationRecord]:
+    """Return every run's allocation; a refined run has that of the run it started from."""
+    found = {record.run: record for record in allocations}
+    started = {record.run: record.of for record in refinements}
+    for run in started:
+        base = run
+        while base in started:
+            base = started[base]
+        if base in found:
+            found[run] = found[base]
+    return found
 
 
 def read_trials(path: Path) -> list[dict[str, Any]]:

@@ -40,10 +40,8 @@ def command(
         family_of(manifest.architecture),
         lambda name: weights.get(f"{name}.weight"),
         Tokens.load(tokens).ids.long(),
-        asked.batch,
         where.blocks(manifest.layers),
-        asked.labels,
-        asked.seed,
+        asked,
     )
     for path, block in zip(out, found, strict=True):
         block.save(path)

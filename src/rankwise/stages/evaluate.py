@@ -12,35 +12,52 @@ if TYPE_CHECKING:
     from rankwise.checkpoint import LoadedModel
     from rankwise.evaluate.task_files import TaskFile
     from rankwise.params import Evaluate
-    from rankwise.records import Scores
+    from rankwise.records import Scores, TextScore
 
 
 def score(
-    loaded: "LoadedModel", tokens: "Tokens", tasks: "list[TaskFile]", params: "Evaluate"
+    loaded: "LoadedModel",
+    tokens: "Tokens",
+    further: "list[Tokens]",
+    tasks: "list[TaskFile]",
+    params: "Evaluate",
 ) -> "Scores":
     """Measure a loaded model on test text and tasks; the result holds no times."""
-    from rankwise.evaluate.perplexity import mean_loss, perplexity, window_losses
     from rankwise.evaluate.zero_shot import zero_shot
+    from rankwise.params import FURTHER
     from rankwise.records import Scores
 
-    losses = window_losses(loaded.model, tokens.ids, params.batch, progress=True)
+    texts = [text_score(loaded, text, params.batch) for text in (tokens, *further)]
+    names = [text.role.removeprefix(FURTHER) for text in further]
     results = zero_shot(loaded.model, loaded.tokenizer, tasks, params.batch)
     accuracies = [result.score.acc for result in results.values()]
     return Scores(
         run=loaded.run,
         keep_asked=loaded.keep_asked,
         keep_reached=loaded.keep_reached,
-        perplexity=perplexity(losses),
-        loss=mean_loss(losses),
-        tokens=losses.numel(),
-        windows=len(losses),
-        window_length=tokens.ids.shape[1],
+        **texts[0].model_dump(),
+        further=dict(zip(names, texts[1:], strict=True)),
         zero_shot={name: result.score for name, result in results.items()},
         zero_shot_average=sum(accuracies) / len(accuracies) if accuracies else None,
         parameters=loaded.parameters,
         checkpoint_bytes=loaded.checkpoint_bytes,
         versions=versions(),
         parameters_section=params.model_dump(mode="json"),
+    )
+
+
+def text_score(loaded: "LoadedModel", tokens: "Tokens", batch: int) -> "TextScore":
+    """Measure a loaded model on one text."""
+    from rankwise.evaluate.perplexity import mean_loss, perplexity, window_losses
+    from rankwise.records import TextScore
+
+    losses = window_losses(loaded.model, tokens.ids, batch, progress=True)
+    return TextScore(
+        perplexity=perplexity(losses),
+        loss=mean_loss(losses),
+        tokens=losses.numel(),
+        windows=len(losses),
+        window_length=tokens.ids.shape[1],
     )
 
 
@@ -59,6 +76,9 @@ def command(
     tokens: Annotated[Path, typer.Option(help="Windows of test text.")],
     tasks: Annotated[Path, typer.Option(help="Manifest of the zero-shot tasks.")],
     out: OutFile,
+    further: Annotated[
+        list[Path] | None, typer.Option(help="Windows of a further text; repeat.")
+    ] = None,
 ) -> None:
     """Measure perplexity, zero-shot accuracy and size of one run."""
     import logging
@@ -79,7 +99,8 @@ def command(
         raise RankwiseError(
             f"{checkpoint}: is the checkpoint of run '{loaded.run}', asked was '{run}'"
         )
-    scores = score(loaded, Tokens.load(tokens), task_files, given)
+    texts = [Tokens.load(path) for path in (tokens, *(further or []))]
+    scores = score(loaded, texts[0], texts[1:], task_files, given)
     scores.save(out)
     average = "no tasks" if scores.zero_shot_average is None else f"{scores.zero_shot_average:.1%}"
     logging.getLogger("rankwise.evaluate").info(

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from rankwise.errors import RankwiseError
 from rankwise.files import write_if_changed
 from rankwise.options import OutFile
-from rankwise.validation import cut_sections, load_params, sections
+from rankwise.validation import METHODS, cut_sections, load_params, sections
 from rankwise.workflow import RULES, SECTIONS, code, methods, relative
 
 HEADER = (
@@ -66,7 +66,7 @@ def _first_stage() -> dict[str, Any]:
     the methods' code, so every method is a dependency.
     """
     files = sorted(f"{SECTIONS}/{name}.json" for name in sections(load_params(Path("params.yaml"))))
-    modules = ("stages.params", *methods("decompose"), *methods("allocate"))
+    modules = ["stages.params", *(m for kind in METHODS for m in methods(kind))]
     rules = sorted(relative(path) for path in RULES.glob("*.smk"))
     return {
         "cmd": "python -m rankwise params --params params.yaml --out data/params --dvc dvc.yaml",

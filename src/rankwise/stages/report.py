@@ -15,6 +15,9 @@ def command(
     out: OutFile,
     summary: Annotated[Path, typer.Option(help="The table as JSON.")],
     allocation: Annotated[list[Path] | None, typer.Option(help="Ranks of a run; repeat.")] = None,
+    refinement: Annotated[
+        list[Path] | None, typer.Option(help="Record of a refined run; repeat.")
+    ] = None,
     trials: Annotated[
         list[Path] | None,
         typer.Option(help="Search of a run, in the order of --allocation; repeat."),
@@ -25,7 +28,7 @@ def command(
 
     from rankwise.files import write_text
     from rankwise.params import Report, read_section
-    from rankwise.records import AllocationRecord, Scores, SpeedRecord
+    from rankwise.records import AllocationRecord, RefineRecord, Scores, SpeedRecord
     from rankwise.report.page import render
     from rankwise.report.study import gather, read_searches, summarise
 
@@ -35,6 +38,7 @@ def command(
         [Scores.load(path) for path in scores],
         [SpeedRecord.load(path) for path in speed],
         allocations,
+        [RefineRecord.load(path) for path in refinement or []],
         read_searches(allocations, trials or []),
     )
     write_text(out, render(given.title, results))

@@ -16,6 +16,9 @@ def command(
     store: Annotated[Path, typer.Option(help="SQLite file, unless MLFLOW_TRACKING_URI is set.")],
     out: OutFile,
     allocation: Annotated[list[Path] | None, typer.Option(help="Ranks of a run; repeat.")] = None,
+    refinement: Annotated[
+        list[Path] | None, typer.Option(help="Record of a refined run; repeat.")
+    ] = None,
     trials: Annotated[
         list[Path] | None,
         typer.Option(help="Search of a run, in the order of --allocation; repeat."),
@@ -31,7 +34,15 @@ def command(
     from rankwise.report.entries import StudyFiles, entries
     from rankwise.tracking import fill
 
-    files = StudyFiles(summary, report, scores, allocation or [], trials or [], checkpoint or [])
+    files = StudyFiles(
+        summary,
+        report,
+        scores,
+        allocation or [],
+        trials or [],
+        checkpoint or [],
+        refinement or [],
+    )
     tracked = fill(read_section(params, Track).experiment, entries(files), store)
     tracked.save(out)
     logging.getLogger("rankwise.track").info(
