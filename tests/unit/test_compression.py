@@ -102,6 +102,32 @@ def test_statistics_equal_a_reference_and_shards_merge():
     torch.testing.assert_close(merged.covariance, found.covariance)
 
 
+def test_similarity_is_the_mean_cosine_around_every_sublayer():
+    model = tiny_llama().double()
+    ids = random_ids()
+    states = {}
+
+    def keep(name):
+        return lambda _, inputs: states.update({name: inputs[0]})
+
+    for name, path in {"before": "", "between": "post_attention_layernorm"}.items():
+        module = model.get_submodule(f"model.layers.1.{path}".rstrip("."))
+        module.register_forward_pre_hook(keep(name))
+    model.model.norm.register_forward_pre_hook(keep("behind"))
+    model(ids)
+
+    def cosine(a, b):
+        return float(torch.cosine_similarity(states[a], states[b], dim=-1).mean())
+
+    expected = {
+        (1, "attention"): cosine("before", "between"),
+        (1, "mlp"): cosine("between", "behind"),
+    }
+    blocks = gather(model, family_of(ARCHITECTURE), ids, pools=4, batch=3, blocks=[[0], [1]])
+    assert list(blocks[0].similarity) == [(0, "attention"), (0, "mlp")]
+    assert blocks[1].similarity == pytest.approx(expected, rel=1e-6)
+
+
 def test_nan_in_the_model_names_layer_and_site():
     model = tiny_llama()
     model.model.layers[1].mlp.up_proj.weight.data[3, 3] = float("nan")
