@@ -114,7 +114,8 @@ def test_similarity_is_the_mean_cosine_around_every_sublayer():
         module = model.get_submodule(f"model.layers.1.{path}".rstrip("."))
         module.register_forward_pre_hook(keep(name))
     model.model.norm.register_forward_pre_hook(keep("behind"))
-    model(ids)
+    with torch.no_grad():
+        model(ids)
 
     def cosine(a, b):
         return float(torch.cosine_similarity(states[a], states[b], dim=-1).mean())
@@ -132,6 +133,10 @@ def test_nan_in_the_model_names_layer_and_site():
     model = tiny_llama()
     model.model.layers[1].mlp.up_proj.weight.data[3, 3] = float("nan")
     with pytest.raises(RankwiseError, match="layer 1, site mlp_out: inputs are NaN"):
+        gather(model, family_of(ARCHITECTURE), random_ids(), 4, 4, [[0, 1]])
+    model = tiny_llama()
+    model.model.layers[1].mlp.down_proj.weight.data[3, 3] = float("inf")
+    with pytest.raises(RankwiseError, match="layer 1, sublayer mlp: hidden states are NaN"):
         gather(model, family_of(ARCHITECTURE), random_ids(), 4, 4, [[0, 1]])
 
 
