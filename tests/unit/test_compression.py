@@ -164,6 +164,13 @@ def test_sliced_search_model_equals_the_built_one(compressed, tmp_path):
     kl = (ours.exp() * (ours - theirs)).sum(-1).mean()
     assert score.perplexity == pytest.approx(float(loss.exp()), rel=1e-4)
     assert score.kl == pytest.approx(float(kl), rel=1e-3, abs=1e-6)
+    each = -ours.gather(-1, ids[:, 1:, None]).mean((1, 2))
+    torch.testing.assert_close(torch.tensor(score.losses).double(), each, rtol=1e-4, atol=1e-4)
+    some = search.score(choices, [1, 5])
+    assert some.losses == pytest.approx([score.losses[1], score.losses[5]], rel=1e-6)
+    assert some.perplexity == pytest.approx(float(each[[1, 5]].mean().exp()), rel=1e-4)
+    some_kl = (ours.exp() * (ours - theirs)).sum(-1)[[1, 5]].mean()
+    assert some.kl == pytest.approx(float(some_kl), rel=1e-3, abs=1e-6)
     untouched = search.score(dict.fromkeys(choices))
     assert untouched.kl == pytest.approx(0, abs=1e-6)
 
