@@ -1,9 +1,7 @@
 """From stored factors to an allocation problem, and from its answer to the record."""
 
-from collections.abc import Callable
-
 from rankwise.allocate import Allocator
-from rankwise.allocate.problem import Candidate, Choices, Problem, Trials, TrialScore
+from rankwise.allocate.problem import Candidate, Choices, Problem, Scorer, Trials
 from rankwise.artifacts import Factors
 from rankwise.budget import Choice, Kept, Matrix, keep_reached
 from rankwise.factoring import Weights
@@ -16,8 +14,9 @@ from rankwise.sources import model_folder
 def problem_of(
     manifest: ModelManifest,
     factors: dict[str, Factors],
-    score: Callable[[Choices], TrialScore] | None,
+    score: Scorer | None,
     trials: Trials,
+    similarity: dict[tuple[int, str], float] | None = None,
 ) -> Problem:
     """Return the problem: every linear of the decoder blocks, those with factors as candidates."""
     weights = Weights(model_folder(manifest.source, manifest.revision))
@@ -33,9 +32,13 @@ def problem_of(
         )
         if found is not None:
             candidates[linear.name] = Candidate(
-                linear.layer, linear.kind, found.spectrum, weight_errors=found.weight_errors
+                linear.layer,
+                linear.kind,
+                found.spectrum,
+                weight_errors=found.weight_errors,
+                sublayer=linear.sublayer,
             )
-    return Problem(matrices, candidates, manifest.layers, score, trials)
+    return Problem(matrices, candidates, manifest.layers, score, trials, similarity or {})
 
 
 def record_of(

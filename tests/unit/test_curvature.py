@@ -89,7 +89,7 @@ def random_case(out, columns, seed):
     )
     x = torch.randn(200, columns, generator=rng, dtype=torch.float64) @ mix + 1
     g = torch.randn(200, out, generator=rng, dtype=torch.float64) @ bend
-    inputs = InputStatistics(x.T @ x, x.mean(0, keepdim=True), len(x))
+    inputs = InputStatistics(x.T @ x, x.mean(0, keepdim=True), len(x), x.abs().sum(0))
     energy, tokens = float(g.square().sum()), len(g)
     by_output = OutputGradient(g.T @ g, "out", energy, tokens, out)
     by_input = OutputGradient((g @ weight).T @ (g @ weight), "in", energy, tokens, out)
