@@ -6,7 +6,7 @@ section, defaults filled in. How the whole file is read and cut is in `rankwise.
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -21,12 +21,15 @@ from pydantic import (
 from rankwise.errors import RankwiseError, nearest
 from rankwise.files import read_json
 
+if TYPE_CHECKING:
+    from rankwise.registry import Registry
+
 DENSE = "dense"
 ROLES = ("calibration", "search", "test")
 FURTHER = "test-"
 """What the roles of further test texts begin with."""
-RUN_NAME = re.compile(r"[A-Za-z0-9](-?[A-Za-z0-9_])*")
-"""No two hyphens in a row: they set off the steps on the way to a run (`Params.built`)."""
+NAME = re.compile(r"[A-Za-z0-9](-?[A-Za-z0-9_])*")
+"""Of runs and sections. No two hyphens in a row: they set off the steps on the way to a run (`Params.built`)."""
 S = TypeVar("S", bound=BaseModel)
 
 
@@ -260,6 +263,11 @@ class Params(Section):
     track: Track = Track()
     compute: Compute = Compute()
 
+    def method(self, kind: str, name: str) -> str:
+        """Return the method of a section of decompose, allocate or refine: its own name, or its key ``method``."""
+        given = getattr(self, kind)[name] or {}
+        return str(given.get("method", name))
+
     def compressions(self) -> dict[str, CompressedRun]:
         """Return the runs that factor the dense model."""
         return {name: run for name, run in self.runs.items() if isinstance(run, CompressedRun)}
@@ -298,6 +306,12 @@ class Params(Section):
         """Return the compression that a run is or that it refines, through refinements of refinements."""
         run = self.runs[name]
         return self.compressed(run.of) if isinstance(run, RefinedRun) else name
+
+
+def read_method(path: Path, registry: "Registry[S]") -> S:
+    """Read the section of a method: ``method`` names its file, the rest are its fields."""
+    given = dict(read_json(path))
+    return validate(registry[given.pop("method")], given, str(path), ())
 
 
 def read_section(path: Path, cls: type[S]) -> S:

@@ -10,7 +10,7 @@ from rankwise.allocate import allocators
 from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError, nearest
 from rankwise.files import to_json, write_if_changed
-from rankwise.params import DENSE, FURTHER, RUN_NAME, Params, RefinedRun, validate
+from rankwise.params import DENSE, FURTHER, NAME, Params, RefinedRun, validate
 from rankwise.refine import refiners
 from rankwise.registry import Registry
 
@@ -64,12 +64,11 @@ def sections(params: Params) -> dict[str, Any]:
         found[f"prepare.{part}"] = params.model_dump()["prepare"][part]
     for role, sample in params.sample.by_role().items():
         found[f"sample.{role}"] = sample.model_dump()
-    for name, given in params.decompose.items():
-        found[f"decompose.{name}"] = decomposers[name](**(given or {})).model_dump()
-    for name, given in params.allocate.items():
-        found[f"allocate.{name}"] = allocators[name](**(given or {})).model_dump()
-    for name, given in params.refine.items():
-        found[f"refine.{name}"] = refiners[name](**(given or {})).model_dump()
+    for kind, registry in METHODS.items():
+        for name, given in getattr(params, kind).items():
+            method = params.method(kind, name)
+            values = registry[method](**_fields(given)).model_dump(mode="json")
+            found[f"{kind}.{name}"] = {"method": method, **values}
     for name, run in {**params.built(), **params.refinements()}.items():
         found[f"runs.{name}"] = run.model_dump()
     found["runs"] = [{"name": name, **run.model_dump()} for name, run in params.runs.items()]
@@ -97,28 +96,39 @@ def cut_sections(params: Params, folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def _fields(given: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the fields of a method's section."""
+    return {key: value for key, value in (given or {}).items() if key != "method"}
+
+
 def _cross_checks(params: Params) -> list[str]:
     problems: list[str] = []
     for section, registry in METHODS.items():
         for name, given in getattr(params, section).items():
-            if name not in registry:
-                problems.append(f"{section}.{name}: no such method; {nearest(name, registry)}")
+            method = params.method(section, name)
+            if not NAME.fullmatch(name):
+                problems.append(
+                    f"{section}.{name}: a section is named by letters, digits, '_' and single '-'"
+                )
+            if method not in registry:
+                problems.append(
+                    f"{section}.{name}: no such method as '{method}'; {nearest(method, registry)}"
+                )
                 continue
             try:
-                validate(registry[name], given or {}, "", (section, name))
+                validate(registry[method], _fields(given), "", (section, name))
             except RankwiseError as error:
                 problems.append(str(error).removeprefix(": "))
     for name, run in params.runs.items():
-        if name == DENSE or not RUN_NAME.fullmatch(name):
+        if name == DENSE or not NAME.fullmatch(name):
             problems.append(
                 f"runs.{name}: a run is named by letters, digits, '_' and single '-', and not '{DENSE}' (the model itself)"
             )
         for key, section in NAMED_BY.items():
-            method = getattr(run, key, None)
-            listed = getattr(params, section)
-            if method is not None and method not in listed:
+            asked, listed = getattr(run, key, None), getattr(params, section)
+            if asked is not None and asked not in listed:
                 problems.append(
-                    f"runs.{name}.{key}: '{method}' has no section {section}.{method}; {nearest(method, listed)}"
+                    f"runs.{name}.{key}: '{asked}' has no section {section}.{asked}; {nearest(asked, listed)}"
                 )
         if isinstance(run, RefinedRun):
             problems += _refinement_checks(params, name, run)
@@ -141,7 +151,7 @@ def _sample_checks(params: Params) -> list[str]:
     for role, sample in roles.by_role().items():
         tested = role.startswith("test")
         where = f"sample.{role}".replace(FURTHER, "further.")
-        if role.startswith(FURTHER) and not RUN_NAME.fullmatch(role):
+        if role.startswith(FURTHER) and not NAME.fullmatch(role):
             problems.append(f"{where}: a text is named by letters, digits, '_' and single '-'")
         if tested and sample.corpus in (roles.calibration.corpus, roles.search.corpus):
             problems.append(

@@ -54,9 +54,10 @@ def study(tmp_path):
 
 def refine(study, method, run="better", tokens="c.safetensors", **settings):
     section = refiners[method](**(SETTINGS | settings)).model_dump(mode="json")
-    write_json(study / "section.json", section)
+    file = study / f"refine.{method}.json"
+    write_json(file, {"method": method, **section})
     arguments = [
-        *("refine", "--params", study / "section.json", "--method", method),
+        *("refine", "--params", file),
         *("--compute", study / "compute.json", "--model", study / "model.json"),
         *("--tokens", study / tokens, "--start", study / "start.json"),
         *("--checkpoint", study / run, "--out", study / f"{run}.json"),

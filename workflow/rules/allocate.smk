@@ -19,7 +19,7 @@ rule allocate:
         search=lambda wildcards: search_text(wildcards.run),
         statistics=lambda wildcards: statistics(wildcards.run),
         code=lambda wildcards: code(
-            "stages.allocate", f"allocate.{BUILT[wildcards.run].allocate}"
+            "stages.allocate", module("allocate", BUILT[wildcards.run].allocate)
         ),
         rules=smk("allocate"),
     output:

@@ -49,6 +49,16 @@ wildcard_constraints:
     run="|".join([DENSE, *BUILT, *REFINED]),
 
 
+def module(kind, name):
+    """Return the module of the method that a section names, such as ``allocate.gp``."""
+    return f"{kind}.{STUDY.method(kind, name)}"
+
+
+def allocator(run):
+    """Return the class of a run's allocator."""
+    return allocators[STUDY.method("allocate", BUILT[run].allocate)]
+
+
 def factors(run):
     """Return the factors that one run is made of, all blocks."""
     return [
@@ -59,19 +69,19 @@ def factors(run):
 
 def gradients(method, origin, block):
     """Return the output gradients for a decomposer that asks for them, else nothing."""
-    wanted = decomposers[method].gradient
+    wanted = decomposers[STUDY.method("decompose", method)].gradient
     return [f"data/curvature/{origin}/block_{block}.safetensors"] if wanted else []
 
 
 def search_text(run):
     """Return the search tokens for an allocator that scores candidates, else nothing."""
-    scores = allocators[BUILT[run].allocate].scores
+    scores = allocator(run).scores
     return ["data/sample/search.safetensors"] if scores else []
 
 
 def statistics(run):
     """Return the covariance files for an allocator that asks for them, else nothing."""
-    asks = allocators[BUILT[run].allocate].statistics
+    asks = allocator(run).statistics
     origin = BUILT[run].origin
     return [
         f"data/covariance/{origin}/block_{block}.safetensors"

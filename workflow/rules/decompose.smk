@@ -14,7 +14,9 @@ rule decompose:
         model="data/prepare/model.json",
         covariance="data/covariance/{origin}/block_{block}.safetensors",
         curvature=lambda wildcards: gradients(**wildcards),
-        code=lambda wildcards: code("stages.decompose", f"decompose.{wildcards.method}"),
+        code=lambda wildcards: code(
+            "stages.decompose", module("decompose", wildcards.method)
+        ),
         rules=smk("decompose"),
     output:
         factors="data/decompose/{origin}/{method}/block_{block}.safetensors",
@@ -32,7 +34,6 @@ rule decompose:
         python -m rankwise --log {log:q} decompose \
             --params {input.params:q} \
             --compute {input.compute:q} \
-            --method {wildcards.method:q} \
             --model {input.model:q} \
             --covariance {input.covariance:q} \
             {params.curvature} \

@@ -16,7 +16,7 @@ rule refine:
         tokens="data/sample/calibration.safetensors",
         start=lambda wildcards: manifest(REFINED[wildcards.run].of),
         code=lambda wildcards: code(
-            "stages.refine", f"refine.{REFINED[wildcards.run].refine}"
+            "stages.refine", module("refine", REFINED[wildcards.run].refine)
         ),
         rules=smk("refine"),
     output:
@@ -33,13 +33,11 @@ rule refine:
     resources:
         gpu=GPU,
     params:
-        method=lambda wildcards: REFINED[wildcards.run].refine,
         work="data/work/refine/{run}",
     shell:
         """
         python -m rankwise --log {log:q} refine \
             --params {input.params:q} \
-            --method {params.method:q} \
             --compute {input.compute:q} \
             --model {input.model:q} \
             --tokens {input.tokens:q} \

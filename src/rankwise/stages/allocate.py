@@ -35,12 +35,12 @@ def command(
     from rankwise.checkpoint import load_dense
     from rankwise.compute import set_up
     from rankwise.files import write_text
-    from rankwise.params import Compute, Run, read_section
+    from rankwise.params import Compute, Run, read_method, read_section
     from rankwise.records import ModelManifest
     from rankwise.search import SearchModel, fingerprint
 
     asked = read_section(run, Run)
-    allocator = read_section(params, allocators[asked.allocate])
+    allocator = read_method(params, allocators)
     device = set_up(read_section(compute, Compute))
     manifest = ModelManifest.load(model)
     stored = {name: f for path in factors for name, f in BlockFactors.load(path).linears.items()}

@@ -14,7 +14,6 @@ log = logging.getLogger("rankwise.decompose")
 def command(
     params: ParamsFile,
     compute: ComputeFile,
-    method: Annotated[str, typer.Option(help="Name of the decomposer.")],
     model: ModelFile,
     covariance: Annotated[Path, typer.Option(help="Statistics of the block.")],
     out: OutFile,
@@ -27,11 +26,12 @@ def command(
     from rankwise.compute import DTYPES, set_up
     from rankwise.decompose import decomposers
     from rankwise.factoring import factor_block
-    from rankwise.params import Compute, read_section
+    from rankwise.params import Compute, read_method, read_section
     from rankwise.records import ModelManifest
     from rankwise.sources import check, model_folder
 
-    decomposer = read_section(params, decomposers[method])
+    decomposer = read_method(params, decomposers)
+    method = params.stem.removeprefix("decompose.")
     device = set_up(read_section(compute, Compute))
     manifest = ModelManifest.load(model)
     folder = model_folder(manifest.source, manifest.revision)

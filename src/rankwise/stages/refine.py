@@ -15,7 +15,6 @@ log = logging.getLogger("rankwise.refine")
 
 def command(
     params: ParamsFile,
-    method: Annotated[str, typer.Option(help="Name of the refiner.")],
     compute: ComputeFile,
     model: ModelFile,
     tokens: Annotated[Path, typer.Option(help="Calibration windows.")],
@@ -29,13 +28,14 @@ def command(
     from rankwise.checkpoint import load, load_dense
     from rankwise.compute import set_up
     from rankwise.models import family_of
-    from rankwise.params import Compute, read_section
+    from rankwise.params import Compute, read_method, read_section
     from rankwise.records import CheckpointManifest, ModelManifest, RefineRecord
     from rankwise.refine import refiners
     from rankwise.refine._fit import finite, text_loss
     from rankwise.refine.base import Refinement
 
-    refiner = read_section(params, refiners[method])
+    refiner = read_method(params, refiners)
+    method = params.stem.removeprefix("refine.")
     device = set_up(read_section(compute, Compute))
     manifest, before = ModelManifest.load(model), CheckpointManifest.load(start)
     ids = calibration_text(tokens)
