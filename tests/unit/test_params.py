@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError
 from rankwise.files import read_json
-from rankwise.params import Sample, read_section
+from rankwise.params import Sample, read_method, read_section
 from rankwise.validation import cut_sections, load_params
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +39,11 @@ def changed(tmp_path, *path, value):
             0.1,
             r"decompose.pooled_pca.dampng: no such key .*'damping'",
         ),
-        (("decompose", "svdd"), {}, r"decompose.svdd: no such method; did you mean 'svd'"),
+        (
+            ("decompose", "svdd"),
+            {},
+            r"decompose.svdd: no such method as 'svdd'; did you mean 'svd'",
+        ),
         (("runs", "svd-80", "keep"), 0, r"runs.svd-80.keep: 0 given; .*greater than 0"),
         (
             ("runs", "svd-80", "keep"),
@@ -51,7 +56,7 @@ def changed(tmp_path, *path, value):
             "svp",
             r"runs.svd-80.decompose: 'svp' .*did you mean 'svd'",
         ),
-        (("runs", "svd-80", "allocate"), "gp", r"runs.svd-80.allocate: 'gp' has no section"),
+        (("runs", "svd-80", "allocate"), "pg", r"runs.svd-80.allocate: 'pg' has no section"),
         (
             ("runs", "dense"),
             {"decompose": "svd", "allocate": "uniform", "keep": 0.5},
@@ -66,6 +71,37 @@ def changed(tmp_path, *path, value):
             ("allocate", "hyperopt", "algorithm"),
             "tpee",
             r"allocate.hyperopt.algorithm: 'tpee' given; .*'tpe'",
+        ),
+        (
+            ("runs", "a--b"),
+            {"decompose": "svd", "allocate": "uniform", "keep": 0.5},
+            r"runs.a--b: a run is named",
+        ),
+        (
+            ("runs", "better"),
+            {"refine": "blockwise", "of": "svd-8"},
+            r"runs.better.of: there is no run 'svd-8'; did you mean 'svd-80'",
+        ),
+        (
+            ("runs", "better"),
+            {"refine": "blockwise", "off": "svd-80"},
+            r"runs.better.off: no such key .*did you mean 'of'",
+        ),
+        (("runs", "svd-80", "steps"), 0, r"runs.svd-80.steps: 0 given; .*greater than or equal"),
+        (
+            ("runs", "svd-80", "steps_allocate"),
+            "x",
+            r"runs.svd-80.steps_allocate: 'x' has no section",
+        ),
+        (
+            ("decompose", "other"),
+            {"method": "svdd"},
+            r"decompose.other: no such method as 'svdd'; did you mean 'svd'",
+        ),
+        (
+            ("sample", "further"),
+            {"again": {"corpus": "calibration"}},
+            r"sample.further.again.corpus: 'calibration' is also calibrated",
         ),
         (("sample", "test", "corpus"), "search", r"test text may never steer a choice"),
         (
@@ -119,3 +155,35 @@ def test_sections_are_rewritten_only_when_they_changed(tmp_path):
     assert {name for name in after if after[name] != times[name]} == {"sample.test.json"}
     assert read_section(folder / "sample.test.json", Sample).length == 64
     assert read_json(folder / "decompose.pooled_pca.json")["damping"] > 0  # defaults are filled in
+
+
+def test_steps_share_what_comes_before_the_last(tmp_path):
+    way = {"decompose": "svd", "keep": 0.6, "steps": 2}
+    runs = {
+        "one": {**way, "allocate": "uniform"},
+        "other": {**way, "allocate": "hyperopt", "steps_allocate": "uniform"},
+        "third": {**way, "allocate": "hyperopt"},
+        "better": {"refine": "blockwise", "of": "one"},
+        "best": {"refine": "blockwise", "of": "better"},
+    }
+    path = changed(tmp_path, "runs", value=runs)
+    path.write_text(path.read_text() + "refine: {blockwise: {}}\n")
+    params = load_params(path)
+    built = params.built()
+    origins = {name: (run.keep, run.origin) for name, run in built.items()}
+    assert origins == {
+        "one--step1": (0.8, "dense"),
+        "one": (0.6, "one--step1"),
+        "other": (0.6, "one--step1"),
+        "third--step1": (0.8, "dense"),
+        "third": (0.6, "third--step1"),
+    }
+    assert built["one--step1"].allocate == "uniform"
+    assert params.compressed("best") == "one"
+
+
+def test_a_section_may_say_which_method_it_is(tmp_path):
+    path = changed(tmp_path, "decompose", "mild", value={"method": "pooled_pca", "damping": 0.5})
+    cut_sections(load_params(path), tmp_path / "cut")
+    method = read_method(tmp_path / "cut/decompose.mild.json", decomposers)
+    assert (type(method).__name__, method.damping) == ("PooledPCA", 0.5)
