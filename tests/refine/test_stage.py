@@ -35,6 +35,7 @@ def study(tmp_path):
     before = model.num_parameters()
     _, tokenizer = checkpoint.load_dense(dense)
     compressed = compress(model)
+    compressed.generation_config.max_length = 50
     choices = {
         name: Kept(module.rank)
         for name, module in compressed.named_modules()
@@ -85,6 +86,8 @@ def test_writes_a_checkpoint_that_is_better_and_no_larger(study, method):
     loaded = checkpoint.load(study / "better.json")
     assert loaded.run == "better"
     assert loaded.model.num_parameters() == start.parameters
+    for name in ("generation_config.json", "tokenizer.json"):
+        assert (study / "better" / name).read_bytes() == (study / "start" / name).read_bytes()
     ids = Tokens.load(study / "c.safetensors").ids[42:].long()
     with torch.no_grad():
         loss = float(loaded.model(ids, labels=ids).loss)

@@ -98,6 +98,8 @@ def fingerprint(method: str, settings: dict[str, Any], inputs: list[Path]) -> st
 
 def write(loaded: Any, before: Any, start: Path, checkpoint: Path, out: Path) -> None:
     """Write a model that keeps what the checkpoint in folder ``start`` keeps, then its manifest."""
+    from transformers import GenerationConfig
+
     from rankwise.budget import Choices, Kept
     from rankwise.checkpoint import save
     from rankwise.files import read_json, replacing
@@ -108,6 +110,8 @@ def write(loaded: Any, before: Any, start: Path, checkpoint: Path, out: Path) ->
         name: Kept(kept["rank"], kept.get("entries", 0)) for name, kept in linears.items()
     }
     model = loaded.model.to("cpu")
+    if (start / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(start)
     with replacing(checkpoint) as folder:
         save(model, loaded.tokenizer, folder, choices, out.stem, model.dtype)
     out.unlink(missing_ok=True)
