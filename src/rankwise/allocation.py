@@ -5,7 +5,8 @@ from collections.abc import Callable
 from rankwise.allocate import Allocator
 from rankwise.allocate.problem import Candidate, Choices, Problem, Trials, TrialScore
 from rankwise.artifacts import Factors
-from rankwise.budget import Choice, Kept, Matrix, keep_reached
+from rankwise.budget import Choice, Kept, Matrix, keep_index_free, keep_reached
+from rankwise.compute import DTYPES
 from rankwise.factoring import Weights
 from rankwise.models import family_of
 from rankwise.params import Run
@@ -30,10 +31,16 @@ def problem_of(
             max_rank=found.max_rank if found else 0,
             bias=f"{linear.name}.bias" in weights.where,
             factored_bias=found is not None and found.offset is not None,
+            entries=tuple(found.sparse.counts.tolist()) if found and found.sparse else (),
+            value_bits=DTYPES[manifest.dtype].itemsize * 8,
         )
         if found is not None:
             candidates[linear.name] = Candidate(
-                linear.layer, linear.kind, found.spectrum, weight_errors=found.weight_errors
+                linear.layer,
+                linear.kind,
+                found.spectrum,
+                magnitudes=found.sparse.magnitudes if found.sparse else None,
+                weight_errors=found.weight_errors,
             )
     return Problem(matrices, candidates, manifest.layers, score, trials)
 
@@ -60,6 +67,7 @@ def record_of(
         parameters=allocator.model_dump(mode="json"),
         keep_asked=run.keep,
         keep_reached=keep_reached(problem.matrices, choices),
+        keep_index_free=keep_index_free(problem.matrices, choices),
         linears=linears,
         search=problem.trials.summary() if problem.trials is not None else {},
     )

@@ -1,11 +1,13 @@
 """From statistics to a checkpoint on a tiny model: every route to the same compressed model agrees."""
 
 import json
+import math
 import subprocess
 import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -151,11 +153,16 @@ def test_a_trial_copies_no_weight_and_factors_nothing(compressed, monkeypatch):
 
 def test_budget_counts_what_the_checkpoint_holds(compressed, tmp_path):
     manifest, factors, choices, record = compressed
-    model = build(manifest, factors, choices, tmp_path / "c")
+    build(manifest, factors, choices, tmp_path / "c")
     names = family_of(ARCHITECTURE).linears([0, 1])
-    counted = sum(
-        p.numel() for linear in names for p in model.get_submodule(linear.name).parameters()
-    )
+    stored = load_file(tmp_path / "c" / "model.safetensors")
+    bytes_of = {
+        linear.name: [t.nbytes for key, t in stored.items() if key.startswith(f"{linear.name}.")]
+        for linear in names
+    }
+    for name, found in bytes_of.items():
+        assert math.ceil(sum(found) / 4) == record.linears[name].parameters
+    counted = sum(math.ceil(sum(found) / 4) for found in bytes_of.values())
     reference = tiny_llama(attention_bias=True)
     before = sum(
         p.numel() for linear in names for p in reference.get_submodule(linear.name).parameters()
@@ -194,7 +201,7 @@ def test_checkpoint_loads_in_a_fresh_process(compressed, tmp_path):
         run="it",
         keep_asked=0.7,
         keep_reached=record.keep_reached,
-        parameters=model.num_parameters(),
+        parameters=checkpoint.numbers(model),
         files=hashes(tmp_path / "it", ("*",)),
     ).save(tmp_path / "it.json")
     ids = random_ids(2, 10)
@@ -218,7 +225,7 @@ def test_checkpoint_loads_in_a_fresh_process(compressed, tmp_path):
     )
     first, logits, generated = run.stdout.splitlines()
     weights = (tmp_path / "it" / "model.safetensors").stat().st_size
-    assert first == f"{model.num_parameters()} it {weights}"
+    assert first == f"{checkpoint.numbers(model)} it {weights}"
     torch.testing.assert_close(torch.tensor(json.loads(logits)), expected.flatten()[:200])
     assert generated == "torch.Size([2, 7])"
 
@@ -244,7 +251,7 @@ def test_broken_checkpoints_are_refused(compressed, tmp_path):
         checkpoint.load_folder(tmp_path / "c")
     value["rankwise"]["schema"] = 99
     config.write_text(json.dumps(value))
-    with pytest.raises(RankwiseError, match=r"expected rankwise.schema 1, found 99"):
+    with pytest.raises(RankwiseError, match=r"expected rankwise.schema 2, found 99"):
         checkpoint.load_folder(tmp_path / "c")
     (tmp_path / "it.json").write_text("{}")
     path = tmp_path / "c" / "model.safetensors"
