@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
     from rankwise.allocate.base import Allocator
 
-__all__ = ["Candidate", "Choices", "Problem", "TrialScore", "Trials"]
+__all__ = ["Candidate", "Choices", "Masks", "Problem", "TrialScore", "Trials"]
+
+Masks = dict[str, tuple["NDArray[np.bool_]", "NDArray[np.bool_]"]]
+"""Linear → which components [max_rank] and which sparse entries [n] remain of it."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,8 @@ class Problem:
     score: Callable[[Choices], TrialScore] | None = None
     """Costs one forward pass over the search text; given to allocators that ask for it."""
     trials: Trials | None = None
+    score_masks: Callable[[Masks], TrialScore] | None = None
+    """The same for any subset of components and entries; asked by allocators that draw single ones."""
 
     @property
     def names(self) -> list[str]:
@@ -172,6 +177,14 @@ class Problem:
                 "this allocator scores candidates, but the problem has no search text"
             )
         return self.score(choices)
+
+    def scored_masks(self, masks: Masks) -> TrialScore:
+        """Score any components and entries on the search text; linears without masks stay dense."""
+        if self.score_masks is None:
+            raise RankwiseError(
+                "this allocator scores single components, but the problem has no search text"
+            )
+        return self.score_masks(masks)
 
 
 def _tail_sums(values: ArrayLike) -> NDArray[np.float64]:
