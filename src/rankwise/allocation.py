@@ -1,9 +1,7 @@
 """From stored factors to an allocation problem, and from its answer to the record."""
 
-from collections.abc import Callable
-
 from rankwise.allocate import Allocator
-from rankwise.allocate.problem import Candidate, Choices, Problem, Trials, TrialScore
+from rankwise.allocate.problem import Candidate, Choices, Problem, Trials
 from rankwise.artifacts import Factors
 from rankwise.budget import Choice, Kept, Matrix, keep_index_free, keep_reached
 from rankwise.compute import DTYPES
@@ -11,14 +9,16 @@ from rankwise.factoring import Weights
 from rankwise.models import family_of
 from rankwise.params import Run
 from rankwise.records import AllocationRecord, LinearRank, ModelManifest
+from rankwise.search import SearchModel
 from rankwise.sources import model_folder
 
 
 def problem_of(
     manifest: ModelManifest,
     factors: dict[str, Factors],
-    score: Callable[[Choices], TrialScore] | None,
+    searched: SearchModel | None,
     trials: Trials,
+    similarity: dict[tuple[int, str], float] | None = None,
 ) -> Problem:
     """Return the problem: every linear of the decoder blocks, those with factors as candidates."""
     weights = Weights(model_folder(manifest.source, manifest.revision))
@@ -41,8 +41,12 @@ def problem_of(
                 found.spectrum,
                 magnitudes=found.sparse.magnitudes if found.sparse else None,
                 weight_errors=found.weight_errors,
+                sublayer=linear.sublayer,
             )
-    return Problem(matrices, candidates, manifest.layers, score, trials)
+    score, masks = (searched.score, searched.score_masks) if searched else (None, None)
+    return Problem(
+        matrices, candidates, manifest.layers, score, trials, similarity or {}, score_masks=masks
+    )
 
 
 def record_of(

@@ -59,6 +59,8 @@ class InputStatistics:
     """[pools, d] float64: mean of x inside each pool of calibration sequences."""
     pool_tokens: int
     """Tokens in each pool; all pools have the same [tokens]."""
+    absolute: Tensor
+    """[d] float64: sum of |x| over all tokens."""
 
     @property
     def tokens(self) -> int:
@@ -69,6 +71,11 @@ class InputStatistics:
     def mean(self) -> Tensor:
         """[d]: mean of the pools' means; pools being equal, also the mean over all tokens."""
         return self.pool_means.mean(0)
+
+    @property
+    def mean_absolute(self) -> Tensor:
+        """[d]: E[|x|]."""
+        return self.absolute / self.tokens
 
     @property
     def second_moment(self) -> Tensor:
@@ -90,38 +97,63 @@ class InputStatistics:
                 "gather both with the same covariance.pools per sequence"
             )
         means = torch.cat([self.pool_means, other.pool_means])
-        return InputStatistics(self.second + other.second, means, self.pool_tokens)
+        return InputStatistics(
+            self.second + other.second, means, self.pool_tokens, self.absolute + other.absolute
+        )
+
+    def to(self, device: torch.device) -> "InputStatistics":
+        """Return the same statistics on another device."""
+        tensors: dict[str, Any] = {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
 
 
 @dataclass(frozen=True)
 class BlockStatistics:
-    """Input statistics of every site of a block of consecutive layers."""
+    """Statistics of a block of consecutive layers: of every site's input, of what sublayers change."""
 
     layers: list[int]
     sites: dict[tuple[int, str], InputStatistics]
     """(layer, site) → statistics."""
+    cosines: dict[tuple[int, str], float] = field(default_factory=dict)
+    """(layer, sublayer) → sum over all tokens of the cosine between the hidden state before and behind [-]."""
+
+    @property
+    def similarity(self) -> dict[tuple[int, str], float]:
+        """(layer, sublayer) → mean cosine between the hidden state before it and behind it [-]."""
+        tokens = {layer: stats.tokens for (layer, _), stats in self.sites.items()}
+        return {key: total / tokens[key[0]] for key, total in self.cosines.items()}
 
     def save(self, path: Path) -> None:
-        """Write second moments and pool means in float64."""
+        """Write every sum in float64."""
         tensors = {}
         for (layer, site), stats in self.sites.items():
             tensors[f"{layer}.{site}.second"] = stats.second
             tensors[f"{layer}.{site}.pool_means"] = stats.pool_means
+            tensors[f"{layer}.{site}.absolute"] = stats.absolute
+        for (layer, sublayer), total in self.cosines.items():
+            tensors[f"{layer}.{sublayer}.cosines"] = torch.tensor(total, dtype=torch.float64)
         pool_tokens = {stats.pool_tokens for stats in self.sites.values()}
         _save(
-            path, "covariance@1", tensors, {"layers": self.layers, "pool_tokens": pool_tokens.pop()}
+            path, "covariance@2", tensors, {"layers": self.layers, "pool_tokens": pool_tokens.pop()}
         )
 
     @classmethod
     def load(cls, path: Path) -> "BlockStatistics":
         """Read the statistics of one block of layers."""
-        tensors, head = _load(path, "covariance@1")
-        sites = {}
-        for key in (k for k in tensors if k.endswith(".second")):
-            layer, site, _ = key.split(".")
-            means = tensors[f"{layer}.{site}.pool_means"]
-            sites[int(layer), site] = InputStatistics(tensors[key], means, head["pool_tokens"])
-        return cls(head["layers"], sites)
+        tensors, head = _load(path, "covariance@2")
+        sites, cosines = {}, {}
+        for key in tensors:
+            layer, place, quantity = key.split(".")
+            if quantity == "second":
+                sites[int(layer), place] = InputStatistics(
+                    tensors[key],
+                    tensors[f"{layer}.{place}.pool_means"],
+                    head["pool_tokens"],
+                    tensors[f"{layer}.{place}.absolute"],
+                )
+            elif quantity == "cosines":
+                cosines[int(layer), place] = float(tensors[key])
+        return cls(head["layers"], sites, cosines)
 
 
 @dataclass(frozen=True)

@@ -240,10 +240,7 @@ def spend(
         what += [(name, choice) for choice in ladder[1:]]
     spent = total(matrices, choices)
     if spent > budget:
-        raise RankwiseError(
-            f"keep {keep} asked, but the floor ({floor} of each break-even rank, multiples of {multiple}, matrices left "
-            f"dense) alone keeps {spent / total(matrices):.4f}; raise keep or lower allocate.….floor or .multiple"
-        )
+        raise floor_too_dear(keep, spent / total(matrices), multiple, floor)
     order: list[int] = np.argsort(np.concatenate(when), kind="stable").tolist() if when else []
     for name, choice in (what[index] for index in order):
         before, paid = choices[name], matrices[name].parameters(choices[name])
@@ -255,3 +252,11 @@ def spend(
         choices[name] = choice
         spent += price
     return choices
+
+
+def floor_too_dear(keep: float, spent: float, multiple: int, floor: float) -> RankwiseError:
+    """Return the refusal of a budget that the floor alone exceeds, keeping ``spent`` [-]."""
+    return RankwiseError(
+        f"keep {keep} asked, but the floor ({floor} of each break-even rank, multiples of {multiple}, matrices left "
+        f"dense) alone keeps {spent:.4f}; raise keep or lower allocate.….floor or .multiple"
+    )

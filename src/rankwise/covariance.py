@@ -1,15 +1,18 @@
-"""Pooled input statistics of every site, gathered in one pass over the calibration tokens.
+"""Statistics of every site and sublayer, gathered in one pass over the calibration tokens.
 
 Precision: activations in the model's own, products of one batch in at least float32, sums in
 float64 (`ACCUMULATE`).
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from tqdm import tqdm
 
 from rankwise.artifacts import BlockStatistics, InputStatistics
@@ -21,12 +24,13 @@ ACCUMULATE = torch.float64
 
 
 class SiteSums:
-    """Running sums of one site: Σ x xᵀ over everything, Σ x over each pool."""
+    """Running sums of one site: Σ x xᵀ and Σ |x| over everything, Σ x over each pool."""
 
     def __init__(self, layer: int, site: str, width: int, pools: int, device: torch.device) -> None:
         self.layer, self.site = layer, site
         self.second = torch.zeros(width, width, dtype=ACCUMULATE, device=device)
         self.first = torch.zeros(pools, width, dtype=ACCUMULATE, device=device)
+        self.absolute = torch.zeros(width, dtype=ACCUMULATE, device=device)
         self.pool = 0
 
     def add(self, x: Tensor) -> None:
@@ -36,6 +40,7 @@ class SiteSums:
             rows = rows.float()
         self.second += (rows.T @ rows).to(ACCUMULATE)
         self.first[self.pool] += rows.sum(0, dtype=ACCUMULATE)
+        self.absolute += rows.abs().sum(0, dtype=ACCUMULATE)
         if not bool(self.first[self.pool].isfinite().all()):
             raise RankwiseError(
                 f"covariance of layer {self.layer}, site {self.site}: inputs are NaN or infinite in pool {self.pool}; "
@@ -48,13 +53,49 @@ class SiteSums:
             raise RankwiseError(
                 f"covariance of layer {self.layer}, site {self.site}: second moments are NaN or infinite"
             )
-        return InputStatistics(self.second.cpu(), (self.first / pool_tokens).cpu(), pool_tokens)
+        means = self.first / pool_tokens
+        return InputStatistics(self.second.cpu(), means.cpu(), pool_tokens, self.absolute.cpu())
+
+
+class CosineSums:
+    """Running sums of one layer: over tokens, the cosine between the states around each sublayer.
+
+    A sublayer's output is added to the hidden state, so the state behind it is the state before plus
+    that output; the layer's own input starts the chain.
+    """
+
+    def __init__(self, layer: int, sublayers: Iterable[str], device: torch.device) -> None:
+        self.layer = layer
+        self.totals = {name: torch.zeros((), dtype=ACCUMULATE, device=device) for name in sublayers}
+        self._state = torch.empty(0)
+
+    def start(self, state: Tensor) -> None:
+        """Take the layer's input [..., width]."""
+        self._state = state.detach()
+
+    def add(self, sublayer: str, output: Tensor) -> None:
+        """Add what a sublayer adds to the hidden state [..., width]."""
+        behind = self._state + output.detach()
+        cosine = functional.cosine_similarity(self._state.float(), behind.float(), dim=-1)
+        self.totals[sublayer] += cosine.sum(dtype=ACCUMULATE)
+        self._state = behind
+
+    def sums(self) -> dict[tuple[int, str], float]:
+        """Return the finished sums; refuses NaN."""
+        found = {(self.layer, name): float(total) for name, total in self.totals.items()}
+        for (layer, name), total in found.items():
+            if not math.isfinite(total):
+                raise RankwiseError(
+                    f"covariance of layer {layer}, sublayer {name}: hidden states are NaN or infinite; "
+                    "check the model's weights, or load it in float32 (prepare.model.dtype)"
+                )
+        return found
 
 
 def gather(
     model: Any, family: Family, ids: Tensor, pools: int, batch: int, blocks: list[list[int]]
 ) -> list[BlockStatistics]:
-    """Return the input statistics of every site, one `BlockStatistics` per block of layers.
+    """Return the statistics of every site and sublayer, one `BlockStatistics` per block of layers.
 
     ``ids`` [sequences, length]; the sequences form ``pools`` groups of equal size, in order, and a
     batch never crosses a group. Cost: one forward pass over the tokens and, per site of width d,
@@ -66,7 +107,11 @@ def gather(
             f"{len(ids)} calibration sequences do not form {pools} equal pools; change covariance.pools or sample.calibration.sequences"
         )
     layers = [layer for block in blocks for layer in block]
-    with _recording(model, family, layers, pools) as sums, torch.no_grad():
+    with (
+        _recording(model, family, layers, pools) as sums,
+        _comparing(model, family, layers) as cosines,
+        torch.no_grad(),
+    ):
         for pool in tqdm(range(pools), "pools", disable=None):
             for site in sums.values():
                 site.pool = pool
@@ -76,7 +121,9 @@ def gather(
     tokens = per_pool * ids.shape[1]
     return [
         BlockStatistics(
-            block, {key: s.statistics(tokens) for key, s in sums.items() if key[0] in block}
+            block,
+            {key: s.statistics(tokens) for key, s in sums.items() if key[0] in block},
+            {key: total for layer in block for key, total in cosines[layer].sums().items()},
         )
         for block in blocks
     ]
@@ -109,3 +156,37 @@ def _adder(sums: SiteSums) -> Any:
         sums.add(arguments[0])
 
     return hook
+
+
+@contextmanager
+def _comparing(
+    model: nn.Module, family: Family, layers: list[int]
+) -> Iterator[dict[int, CosineSums]]:
+    """Hook the input of every layer and the output of each of its sublayers."""
+    sums: dict[int, CosineSums] = {}
+    hooks = []
+    for layer in layers:
+        block = model.get_submodule(f"{family.layers}.{layer}")
+        device = next(block.parameters()).device
+        sums[layer] = CosineSums(layer, family.sublayers, device)
+        hooks.append(block.register_forward_pre_hook(_starter(sums[layer]), with_kwargs=True))
+        for name, path in family.sublayers.items():
+            adder = partial(_add_output, sums[layer], name)
+            hooks.append(block.get_submodule(path).register_forward_hook(adder))
+    try:
+        yield sums
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _starter(sums: CosineSums) -> Any:
+    def hook(_module: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Any]) -> None:
+        sums.start(arguments[0] if arguments else named["hidden_states"])
+
+    return hook
+
+
+def _add_output(sums: CosineSums, name: str, _module: Any, _inputs: Any, output: Any) -> None:
+    # Attention returns its weights beside its output.
+    sums.add(name, output[0] if isinstance(output, tuple) else output)

@@ -46,14 +46,11 @@ def factor_block(
         if linear.kind in decomposer.dense:
             continue
         weight = weights.get(f"{linear.name}.weight").to(device, FACTORISE)
-        inputs = block.sites[linear.layer, linear.site]
+        inputs = block.sites[linear.layer, linear.site].to(device)
         if not bool(weight.isfinite().all()):
             raise RankwiseError(
                 f"{linear.name}: the weight holds NaN or infinite values; check the model's files"
             )
-        inputs = replace(
-            inputs, second=inputs.second.to(device), pool_means=inputs.pool_means.to(device)
-        )
         factors = decomposer(weight, inputs, largest_rank(weight.shape))
         made = [factors.left, factors.right, factors.spectrum]
         if factors.sparse is not None:

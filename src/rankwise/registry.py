@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from rankwise.errors import RankwiseError, nearest
 
 T = TypeVar("T")
-NOT_METHODS = ("base", "problem")
+NOT_METHODS = ("base", "problem", "sequential")
 
 
 class Registry(Generic[T]):

@@ -41,14 +41,15 @@ class SearchModel:
             model.set_submodule(name, self.sliced[name])
         self._dense = self._dense_log_probabilities()
 
-    def score(self, choices: Choices) -> TrialScore:
-        """Return perplexity and KL(compressed ‖ dense) per token under these choices.
+    def score(self, choices: Choices, sequences: list[int] | None = None) -> TrialScore:
+        """Return perplexity, KL(compressed ‖ dense) per token and the loss of every sequence.
 
-        Counts the last length−1 tokens of every window. Cost: one forward pass over the search text.
+        Of all sequences or of those named by index. Counts the last length−1 tokens of every window.
+        Cost: one forward pass over these sequences.
         """
         for name, linear in self.sliced.items():
             linear.choose(choices[name])
-        return self._measured()
+        return self._measured(sequences)
 
     def score_masks(self, masks: Masks) -> TrialScore:
         """Return the same under any subset of components and entries of every linear."""
@@ -58,18 +59,20 @@ class SearchModel:
         return self._measured()
 
     @torch.no_grad()
-    def _measured(self) -> TrialScore:
-        """Return perplexity and KL of the model as it is set."""
-        nll = torch.zeros((), dtype=torch.float64, device=self.ids.device)
-        kl = torch.zeros_like(nll)
-        for begin in range(0, len(self.ids), self.batch):
-            part = self.ids[begin : begin + self.batch]
+    def _measured(self, sequences: list[int] | None = None) -> TrialScore:
+        """Return the score of the model as it is set."""
+        which = torch.arange(len(self.ids)) if sequences is None else torch.tensor(sequences)
+        losses = []
+        kl = torch.zeros((), dtype=torch.float64, device=self.ids.device)
+        for rows in which.split(self.batch):
+            part = self.ids[rows]
             ours = self._log_probabilities(part)
-            dense = self._dense[begin : begin + len(part)].to(ours.device)
-            nll -= ours.gather(-1, part[:, 1:, None]).sum(dtype=torch.float64)
+            dense = self._dense[rows].to(ours.device)
+            losses.append(-ours.gather(-1, part[:, 1:, None]).mean((1, 2), dtype=torch.float64))
             kl += functional.kl_div(dense, ours, reduction="sum", log_target=True).double()
-        count = self.ids[:, 1:].numel()
-        return TrialScore(float((nll / count).exp()), float(kl / count))
+        loss = torch.cat(losses)
+        count = len(which) * (self.ids.shape[1] - 1)
+        return TrialScore(float(loss.mean().exp()), float(kl / count), tuple(loss.tolist()))
 
     def _log_probabilities(self, ids: Tensor) -> Tensor:
         """[sequences, length−1, vocabulary] float32: prediction of every token but the first."""

@@ -155,12 +155,16 @@ def _log(client: MlflowClient, experiment_id: str, entry: Entry) -> str:
 def _log_trial(
     client: MlflowClient, experiment_id: str, parent: str, trial: dict[str, Any]
 ) -> None:
-    """Log one trial as a child run: its shares as parameters, its scores as metrics."""
+    """Log one trial as a child run: its point as parameters, its scores as metrics."""
     tags = {PARENT_TAG: parent, NAME_TAG: f"trial {trial['trial']}"}
     run_id = client.create_run(experiment_id, tags=tags).info.run_id
-    shares = {f"share.{key}": str(value) for key, value in trial.get("shares", {}).items()}
+    point = {
+        f"{name}.{key}": str(value)
+        for name, space in (("share", "shares"), ("loss", "losses"))
+        for key, value in trial.get(space, {}).items()
+    }
     scores = [(key, value, 0) for key in TRIAL_METRICS for value, _ in _steps([trial], key)]
-    _log_values(client, run_id, {"trial": str(trial["trial"]), **shares}, scores)
+    _log_values(client, run_id, {"trial": str(trial["trial"]), **point}, scores)
     client.set_terminated(run_id, "FINISHED" if trial["status"] == "ok" else "FAILED")
 
 

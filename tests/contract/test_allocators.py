@@ -1,5 +1,6 @@
 """What every allocator promises; a new file in the folder is tested by existing."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,10 +9,12 @@ from hypothesis import strategies as st
 from rankwise.allocate import allocators
 from rankwise.allocate.base import ScoringAllocator
 from rankwise.allocate.problem import Candidate, Problem, Trials, TrialScore
+from rankwise.allocate.sequential import DRAWS, SequentialSearch
 from rankwise.budget import Kept, Matrix, keep_reached
 from rankwise.errors import RankwiseError
 
 METHODS = sorted(allocators)
+SEQUENCES = 12
 KINDS = {
     "q": (32, 32),
     "k": (16, 32),
@@ -24,40 +27,78 @@ KINDS = {
 
 
 def problem(
-    layers: int = 3, *, dense: tuple[str, ...] = (), trials: Trials | None = None, scorer=None
+    layers: int = 3,
+    *,
+    dense: tuple[str, ...] = (),
+    sparse: bool = False,
+    trials: Trials | None = None,
+    scorer=None,
 ) -> Problem:
-    """Random spectra of a small model; the score prefers what keeps the energy of late layers."""
+    """Random spectra of a small model; the score prefers what keeps the energy of late layers.
+
+    With a sparse part, a rank goes with a quarter as many entries as its factors hold numbers.
+    """
     generator = torch.Generator().manual_seed(0)
     matrices, candidates = {}, {}
     for layer in range(layers):
         for kind, shape in KINDS.items():
             name = f"{layer}.{kind}"
             stored = 0 if kind in dense else shape[0] * shape[1] // sum(shape)
-            matrices[name] = Matrix(shape, stored, factored_bias=True)
+            counts = tuple(rank * sum(shape) // 4 for rank in range(stored + 1)) if sparse else ()
+            matrices[name] = Matrix(shape, stored, factored_bias=True, entries=counts)
             if stored:
                 spectrum = torch.rand(min(shape), generator=generator, dtype=torch.float64)
-                candidates[name] = Candidate(layer, kind, spectrum.sort(descending=True).values)
+                sizes = torch.rand(counts[-1] if sparse else 0, generator=generator)
+                errors = torch.rand(stored + 1, generator=generator, dtype=torch.float64)
+                candidates[name] = Candidate(
+                    layer,
+                    kind,
+                    spectrum.sort(descending=True).values,
+                    magnitudes=sizes.sort(descending=True).values if sparse else None,
+                    weight_errors=errors.sort(descending=True).values,
+                    sublayer="attention" if kind in "qkvo" else "mlp",
+                )
 
-    def score(choices):
-        loss = sum((1 + c.layer) * c.loss(choices[name]) for name, c in candidates.items())
-        return TrialScore(10 + loss, loss / 100)
+    def score(choices, sequences=None):
+        """Sequence i suffers most from truncating layer i modulo the number of layers."""
+        each = np.zeros(SEQUENCES)
+        for name, c in candidates.items():
+            harm = 1 + 5 * (np.arange(SEQUENCES) % layers == c.layer) * np.arange(SEQUENCES)
+            each += c.loss(choices[name]) * harm / 1000
+        each = each if sequences is None else each[sequences]
+        loss = float(each.mean())
+        return TrialScore(float(np.exp(2 + loss)), loss, tuple(2 + each))
 
-    return Problem(matrices, candidates, layers, scorer or score, trials or Trials())
+    similarity = {
+        (layer, sublayer): 0.95 - 0.1 * layer - 0.2 * (sublayer == "mlp")
+        for layer in range(layers)
+        for sublayer in ("attention", "mlp")
+    }
+    score = scorer or score
+
+    def score_masks(masks):
+        """A mask counts as the first of as many: the spectra are flat enough."""
+        kept = {name: Kept(int(a.sum()), int(b.sum())) for name, (a, b) in masks.items()}
+        return score(dict.fromkeys(matrices) | kept)
+
+    trials = trials or Trials()
+    return Problem(matrices, candidates, layers, score, trials, similarity, score_masks)
 
 
 def make(name: str, **settings):
     cls = allocators[name]
     if issubclass(cls, ScoringAllocator):
-        settings = {"trials": 6} | settings
+        settings = {"trials": 4} | settings
     return cls(**({"multiple": 1, "floor": 0.05} | settings))
 
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("dense", [(), ("v",)])
+@pytest.mark.parametrize("sparse", [False, True])
 @given(keep=st.floats(0.3, 0.95), multiple=st.integers(1, 3))
 @settings(max_examples=15, deadline=None)
-def test_meets_the_budget_with_valid_choices(name, dense, keep, multiple):
-    case = problem(dense=dense)
+def test_meets_the_budget_with_valid_choices(name, dense, sparse, keep, multiple):
+    case = problem(dense=dense, sparse=sparse)
     choices = make(name, multiple=multiple)(case, keep)
     assert set(choices) == set(case.matrices)
     reached = keep_reached(case.matrices, choices)
@@ -102,9 +143,9 @@ def test_search_is_never_worse_than_uniform_and_scores_once_a_trial(name):
     reference = problem()
     uniform = reference.score(make("uniform")(reference, 0.6))
 
-    def counted(choices):
+    def counted(choices, sequences=None):
         calls.append(choices)
-        return reference.score(choices)
+        return reference.score(choices, sequences)
 
     case = problem(scorer=counted)
     make(name, trials=9)(case, 0.6)
@@ -115,13 +156,14 @@ def test_search_is_never_worse_than_uniform_and_scores_once_a_trial(name):
 
 @pytest.mark.parametrize("name", SCORING)
 def test_five_trials_and_five_more_are_ten(name, tmp_path):
+    early = {"startup": 4} if "startup" in allocators[name].model_fields else {}
     whole = problem(trials=Trials(tmp_path / "whole.jsonl", "f", 10))
-    choices = make(name, trials=10, startup=4)(whole, 0.6)
+    choices = make(name, trials=10, **early)(whole, 0.6)
     first = problem(trials=Trials(tmp_path / "parts.jsonl", "f", 5))
-    make(name, trials=5, startup=4)(first, 0.6)
+    make(name, trials=5, **early)(first, 0.6)
     second = problem(trials=Trials(tmp_path / "parts.jsonl", "f", 10))
     assert len(second.trials.rows) == 5
-    assert make(name, trials=10, startup=4)(second, 0.6) == choices
+    assert make(name, trials=10, **early)(second, 0.6) == choices
     assert (tmp_path / "parts.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert Trials(tmp_path / "parts.jsonl", "another", 10).rows == []
 
@@ -139,13 +181,73 @@ def test_failing_trials_are_recorded_and_do_not_end_the_search(name):
     good = problem()
     count = iter(range(100))
 
-    def sometimes(choices):
+    def sometimes(choices, sequences=None):
         return TrialScore(float("nan"), 0.0) if next(count) % 3 == 0 else good.score(choices)
 
     case = problem(scorer=sometimes)
     make(name, trials=8)(case, 0.6)
     assert [row["status"] for row in case.trials.rows].count("failed") == 3
     assert case.trials.summary()["failed"] == 3
-    broken = problem(scorer=lambda _: TrialScore(float("inf"), 0.0))
+    broken = problem(scorer=lambda *_: TrialScore(float("inf"), 0.0))
     with pytest.raises(RankwiseError, match="not finite"):
         make(name)(broken, 0.6)
+
+
+SEQUENTIAL = [name for name in METHODS if issubclass(allocators[name], SequentialSearch)]
+
+
+@pytest.mark.parametrize("name", SEQUENTIAL)
+def test_search_around_the_closed_form_starts_with_it_and_betters_it(name):
+    closed = make("curvature")
+    assert make(name, space="losses", trials=1)(problem(), 0.6) == closed(problem(), 0.6)
+    candidates = problem().candidates
+
+    def down_is_dear(choices, sequences=None):
+        """A loss of which the currency of the spectra says nothing: ``down`` counts twentyfold."""
+        loss = sum(
+            (20 if c.kind == "down" else 1) * c.loss(choices[n]) for n, c in candidates.items()
+        )
+        return TrialScore(10 + loss, loss)
+
+    case = problem(scorer=down_is_dear)
+    make(name, space="losses", trials=12)(case, 0.6)
+    factors = [value for row in case.trials.rows for value in row["losses"].values()]
+    assert all(0.25 <= value <= 4 for value in factors)
+    assert set(case.trials.rows[0]["losses"].values()) == {1.0}
+    best, first = case.trials.best(), case.trials.rows[0]
+    assert best["objective"] < first["objective"]
+
+
+@pytest.mark.parametrize("name", SEQUENTIAL)
+def test_chosen_sequences_stay_chosen_and_only_they_are_scored(name, tmp_path):
+    reference = problem()
+    seen = []
+
+    def counted(choices, sequences=None):
+        seen.append(sequences)
+        return reference.score(choices, sequences)
+
+    whole = problem(scorer=counted, trials=Trials(tmp_path / "whole.jsonl", "f"))
+    choices = make(name, trials=6, validation=4)(whole, 0.6)
+    assert seen[:DRAWS] == [None] * DRAWS
+    chosen = whole.trials.rows[0]["sequences"]
+    # The last sequences are those whose loss depends most on what is truncated.
+    assert chosen == [8, 9, 10, 11]
+    assert seen[DRAWS:] == [chosen] * 6
+    assert all("sequences" not in row for row in whole.trials.rows[1:])
+    seen.clear()
+    first = problem(scorer=counted, trials=Trials(tmp_path / "parts.jsonl", "f"))
+    make(name, trials=3, validation=4)(first, 0.6)
+    second = problem(scorer=counted, trials=Trials(tmp_path / "parts.jsonl", "f"))
+    assert make(name, trials=6, validation=4)(second, 0.6) == choices
+    assert seen.count(None) == DRAWS
+    assert (tmp_path / "parts.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    with pytest.raises(RankwiseError, match="validation asks for 40 search sequences of 12"):
+        make(name, validation=40)(problem(), 0.6)
+
+
+@pytest.mark.parametrize("name", SEQUENTIAL)
+def test_depth_groups_have_variables_of_their_own(name):
+    case = problem(4)
+    make(name, depth_groups=4, trials=2)(case, 0.6)
+    assert len(case.trials.rows[0]["shares"]) == 6 * 4

@@ -57,6 +57,26 @@ def test_linears_of_one_site_see_the_same_tensor(model):
         assert all(torch.equal(tensor, tensors[0]) for tensor in tensors)
 
 
+def test_sublayers_hold_every_linear_and_add_up_to_the_layer(model):
+    """Hidden state before + outputs of the sublayers, in order = hidden state behind the layer."""
+    family = family_of(model.config.architectures[0])
+    assert {linear.sublayer for linear in family.linears([0, 1])} == set(family.sublayers)
+    states = {}
+
+    def first(output):
+        return output[0] if isinstance(output, tuple) else output
+
+    block = model.get_submodule(f"{family.layers}.1")
+    block.register_forward_hook(lambda _, x, y: states.update(before=x[0], behind=first(y)))
+    for name, path in family.sublayers.items():
+        block.get_submodule(path).register_forward_hook(
+            lambda _, x, y, name=name: states.update({name: first(y)})
+        )
+    model(torch.arange(12)[None])
+    added = sum(states[name] for name in family.sublayers)
+    torch.testing.assert_close(states["before"] + added, states["behind"])
+
+
 def test_unknown_architecture_is_refused_with_the_nearest():
     with pytest.raises(RankwiseError, match=r"Lama2ForCausalLM.*did you mean 'LlamaForCausalLM'"):
         family_of("Lama2ForCausalLM")

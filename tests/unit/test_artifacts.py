@@ -7,9 +7,11 @@ from rankwise.artifacts import BlockFactors, BlockStatistics, Factors, SparsePar
 from rankwise.errors import RankwiseError
 from rankwise.records import ModelManifest, SpeedRecord
 
+COSINES = {(0, "attention"): 1 / 3, (1, "mlp"): -2.5}
+
 
 def block(tiny_statistics):
-    return BlockStatistics([0, 1], tiny_statistics)
+    return BlockStatistics([0, 1], tiny_statistics, COSINES)
 
 
 def factors():
@@ -43,6 +45,11 @@ def test_round_trips_and_equal_bytes(tmp_path, tiny_statistics):
     torch.testing.assert_close(
         again.sites[1, "mlp_out"].second, tiny_statistics[1, "mlp_out"].second
     )
+    for name in ("pool_means", "absolute"):
+        ours, given = (getattr(of[1, "mlp_out"], name) for of in (again.sites, tiny_statistics))
+        assert torch.equal(ours, given)
+    assert again.cosines == COSINES
+    assert again.similarity[1, "mlp"] == -2.5 / tiny_statistics[1, "mlp_in"].tokens
     factors().save(tmp_path / "f", torch.float32)
     found = BlockFactors.load(tmp_path / "f")
     for name, given in factors().linears.items():

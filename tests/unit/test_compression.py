@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -104,10 +105,41 @@ def test_statistics_equal_a_reference_and_shards_merge():
     torch.testing.assert_close(merged.covariance, found.covariance)
 
 
+def test_similarity_is_the_mean_cosine_around_every_sublayer():
+    model = tiny_llama().double()
+    ids = random_ids()
+    states = {}
+
+    def keep(name):
+        return lambda _, inputs: states.update({name: inputs[0]})
+
+    for name, path in {"before": "", "between": "post_attention_layernorm"}.items():
+        module = model.get_submodule(f"model.layers.1.{path}".rstrip("."))
+        module.register_forward_pre_hook(keep(name))
+    model.model.norm.register_forward_pre_hook(keep("behind"))
+    with torch.no_grad():
+        model(ids)
+
+    def cosine(a, b):
+        return float(torch.cosine_similarity(states[a], states[b], dim=-1).mean())
+
+    expected = {
+        (1, "attention"): cosine("before", "between"),
+        (1, "mlp"): cosine("between", "behind"),
+    }
+    blocks = gather(model, family_of(ARCHITECTURE), ids, pools=4, batch=3, blocks=[[0], [1]])
+    assert list(blocks[0].similarity) == [(0, "attention"), (0, "mlp")]
+    assert blocks[1].similarity == pytest.approx(expected, rel=1e-6)
+
+
 def test_nan_in_the_model_names_layer_and_site():
     model = tiny_llama()
     model.model.layers[1].mlp.up_proj.weight.data[3, 3] = float("nan")
     with pytest.raises(RankwiseError, match="layer 1, site mlp_out: inputs are NaN"):
+        gather(model, family_of(ARCHITECTURE), random_ids(), 4, 4, [[0, 1]])
+    model = tiny_llama()
+    model.model.layers[1].mlp.down_proj.weight.data[3, 3] = float("inf")
+    with pytest.raises(RankwiseError, match="layer 1, sublayer mlp: hidden states are NaN"):
         gather(model, family_of(ARCHITECTURE), random_ids(), 4, 4, [[0, 1]])
 
 
@@ -118,6 +150,12 @@ def test_nan_in_a_weight_names_the_linear(tmp_path, tiny_statistics):
     block = BlockStatistics([0, 1], tiny_statistics)
     with pytest.raises(RankwiseError, match=r"layers.0.self_attn.o_proj: the weight holds NaN"):
         factor_block(tmp_path / "m", ARCHITECTURE, block, decomposers["svd"](), torch.device("cpu"))
+
+
+def as_masks(factors, kept):
+    """A choice as masks that let its first components and entries pass; every linear here has one."""
+    entries = 0 if factors.sparse is None else len(factors.sparse.places)
+    return np.arange(factors.max_rank) < kept.rank, np.arange(entries) < kept.entries
 
 
 def test_sliced_search_model_equals_the_built_one(compressed, tmp_path):
@@ -135,6 +173,16 @@ def test_sliced_search_model_equals_the_built_one(compressed, tmp_path):
     kl = (ours.exp() * (ours - theirs)).sum(-1).mean()
     assert score.perplexity == pytest.approx(float(loss.exp()), rel=1e-4)
     assert score.kl == pytest.approx(float(kl), rel=1e-3, abs=1e-6)
+    each = -ours.gather(-1, ids[:, 1:, None]).mean((1, 2))
+    torch.testing.assert_close(torch.tensor(score.losses).double(), each, rtol=1e-4, atol=1e-4)
+    some = search.score(choices, [1, 5])
+    assert some.losses == pytest.approx([score.losses[1], score.losses[5]], rel=1e-6)
+    assert some.perplexity == pytest.approx(float(each[[1, 5]].mean().exp()), rel=1e-4)
+    some_kl = (ours.exp() * (ours - theirs)).sum(-1)[[1, 5]].mean()
+    assert some.kl == pytest.approx(float(some_kl), rel=1e-3, abs=1e-6)
+    masks = {name: as_masks(factors[name], choices[name]) for name in factors}
+    masked = search.score_masks(masks)
+    assert masked.perplexity == pytest.approx(score.perplexity, rel=1e-4)
     untouched = search.score(dict.fromkeys(choices))
     assert untouched.kl == pytest.approx(0, abs=1e-6)
 
@@ -170,6 +218,8 @@ def test_budget_counts_what_the_checkpoint_holds(compressed, tmp_path):
     assert counted / before == pytest.approx(record.keep_reached, abs=1e-12)
     assert counted == sum(linear.parameters for linear in record.linears.values())
     assert record.keep_reached <= 0.7
+    entries = sum(linear.entries for linear in record.linears.values())
+    assert (record.keep_index_free < record.keep_reached) == (entries > 0)
 
 
 def test_full_rank_leaves_logits_unchanged(compressed, tmp_path):

@@ -28,7 +28,9 @@ def test_the_example_decomposer_works(tmp_path):
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(6, 9, dtype=torch.float64, generator=generator)
     x = torch.randn(40, 9, dtype=torch.float64, generator=generator)
-    factors = method(weight, InputStatistics(x.T @ x, x.mean(0, keepdim=True), 40), 6)
+    factors = method(
+        weight, InputStatistics(x.T @ x, x.mean(0, keepdim=True), 40, x.abs().sum(0)), 6
+    )
     torch.testing.assert_close(factors.left @ factors.right, weight)
 
 

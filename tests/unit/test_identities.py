@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from rankwise import linalg
 from rankwise.artifacts import InputStatistics
 from rankwise.covariance import SiteSums
+from rankwise.decompose.asvd import ASVD
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.decompose.svd import SVD
+from rankwise.decompose.whitened_svd import WhitenedSVD
 
 torch.set_default_dtype(torch.float32)
 SHAPES = [(24, 24), (12, 40), (40, 12), (7, 31), (31, 7)]
@@ -31,13 +33,14 @@ def weight_of(shape: tuple[int, int], seed: int = 1) -> torch.Tensor:
 
 def statistics(x: torch.Tensor, pools: int = 1) -> InputStatistics:
     means = torch.stack([part.mean(0) for part in x.chunk(pools)])
-    return InputStatistics(x.T @ x, means, len(x) // pools)
+    return InputStatistics(x.T @ x, means, len(x) // pools, x.abs().sum(0))
 
 
 def one_pool_per_everything(x: torch.Tensor) -> InputStatistics:
     """Statistics whose `covariance` is the *uncentred* second moment: means set to zero."""
     n = len(x)
-    return InputStatistics(x.T @ x * (n - 1) / n, torch.zeros(1, x.shape[1], dtype=x.dtype), n)
+    means = torch.zeros(1, x.shape[1], dtype=x.dtype)
+    return InputStatistics(x.T @ x * (n - 1) / n, means, n, x.abs().sum(0))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -66,6 +69,43 @@ def test_uncentred_pca_equals_whitened_svd_equals_als(shape):
         assert pca.square() / 400 == pytest.approx(
             float(factors.spectrum[rank:].square().sum()), rel=1e-8
         )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_whitened_svd_is_the_cholesky_route(shape):
+    """Identity 1 for the shipped method: SVD-LLM's own factors, to rounding, at every rank."""
+    x, w = sample(400, shape[1]), weight_of(shape)
+    factors = WhitenedSVD(damping=0.0)(w, statistics(x, 4), min(shape))
+    cholesky = torch.linalg.cholesky(x.T @ x / 400)
+    u, s, vh = torch.linalg.svd(w @ cholesky, full_matrices=False)
+    torch.testing.assert_close(factors.spectrum, s, rtol=1e-6, atol=1e-8)
+    for rank in range(1, min(shape)):
+        theirs = (u[:, :rank] * s[:rank]) @ torch.linalg.solve_triangular(
+            cholesky, vh[:rank], upper=False, left=False
+        )
+        ours = factors.left[:, :rank] @ factors.right[:rank]
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_asvd_scales_columns_by_the_root_of_the_mean_absolute_input():
+    x, w = sample(400, 9), weight_of((6, 9))
+    scale = x.abs().mean(0).sqrt()
+    u, s, vh = torch.linalg.svd(w * scale, full_matrices=False)
+    factors = ASVD()(w, statistics(x, 4), 6)
+    torch.testing.assert_close(
+        factors.left[:, :2] @ factors.right[:2], (u[:, :2] * s[:2]) @ vh[:2] / scale
+    )
+    plain, unscaled = (method(w, statistics(x), 6) for method in (SVD(), ASVD(alpha=0.0)))
+    torch.testing.assert_close(unscaled.left, plain.left)
+
+
+@pytest.mark.parametrize("dead", [[2], list(range(9))])
+def test_asvd_says_how_many_channels_are_dead(dead):
+    x, w = sample(50, 9), weight_of((6, 9))
+    x[:, dead] = 0
+    factors = ASVD()(w, statistics(x), 6)
+    assert factors.notes["floored_channels"] == len(dead)
+    torch.testing.assert_close(factors.left @ factors.right, w)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -127,6 +167,7 @@ def test_merging_equals_the_concatenation():
     torch.testing.assert_close(merged.covariance, whole.covariance, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(merged.mean, x.mean(0), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(merged.second_moment, x.T @ x / 240, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(merged.mean_absolute, x.abs().mean(0), rtol=1e-12, atol=1e-12)
     reference = sum(torch.cov(part.T) for part in x.chunk(6)) / 6
     torch.testing.assert_close(whole.covariance, reference, rtol=1e-10, atol=1e-12)
 
@@ -141,10 +182,13 @@ def test_running_sums_equal_the_reference():
     found = sums.statistics(32)
     torch.testing.assert_close(found.second, x.double().T @ x.double(), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(found.pool_means, x.double().view(2, 32, 5).mean(1))
+    torch.testing.assert_close(found.mean_absolute, x.double().abs().mean(0))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("decomposer", [SVD(), PooledPCA(damping=1e-9)])
+@pytest.mark.parametrize(
+    "decomposer", [SVD(), PooledPCA(damping=1e-9), ASVD(), WhitenedSVD(damping=1e-9)]
+)
 def test_full_rank_reproduces_the_weight(shape, decomposer):
     """Identity 6."""
     x, w = sample(300, shape[1]), weight_of(shape)

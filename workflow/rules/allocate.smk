@@ -1,7 +1,8 @@
 """Allocate: how many components every linear keeps, within the run's budget.
 
 in   data/prepare/model.json, data/decompose/<method>/block_<block>.safetensors,
-     data/sample/search.safetensors for allocators that score candidates
+     data/sample/search.safetensors for allocators that score candidates,
+     data/covariance/block_<block>.safetensors for those that ask for statistics
 out  data/allocate/<run>.json, <run>.trials.jsonl
      data/work/allocate/<run>.jsonl, undeclared: lets a search that was stopped go on
 """
@@ -16,6 +17,7 @@ rule allocate:
         model="data/prepare/model.json",
         factors=lambda wildcards: factors(wildcards.run),
         search=lambda wildcards: search_text(wildcards.run),
+        statistics=lambda wildcards: statistics(wildcards.run),
         code=lambda wildcards: code(
             "stages.allocate", f"allocate.{RUNS[wildcards.run].allocate}"
         ),
@@ -33,6 +35,7 @@ rule allocate:
     params:
         factors=lambda wildcards, input: many("--factors", input.factors),
         search=lambda wildcards, input: many("--search", input.search),
+        statistics=lambda wildcards, input: many("--statistics", input.statistics),
         work="data/work/allocate/{run}.jsonl",
     shell:
         """
@@ -43,6 +46,7 @@ rule allocate:
             --model {input.model:q} \
             {params.factors} \
             {params.search} \
+            {params.statistics} \
             --work {params.work:q} \
             --trials {output.trials:q} \
             --out {output.allocation:q}

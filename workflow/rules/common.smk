@@ -57,6 +57,12 @@ def search_text(run):
     return ["data/sample/search.safetensors"] if scores else []
 
 
+def statistics(run):
+    """Return the covariance files for an allocator that asks for them, else nothing."""
+    asks = allocators[RUNS[run].allocate].statistics
+    return [f"data/covariance/block_{block}.safetensors" for block in BLOCKS if asks]
+
+
 def manifest(run):
     """Return the manifest of a run's checkpoint, or of the dense model."""
     return "data/prepare/model.json" if run == DENSE else f"data/checkpoints/{run}.json"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rankwise.budget import Choice, Choices, Matrix, Moments, column_bits, total
+from rankwise.budget import Choice, Choices, Kept, Matrix, column_bits, floor_too_dear, total
 from rankwise.errors import RankwiseError
 
 if TYPE_CHECKING:
@@ -95,37 +95,64 @@ class Pool:
         return {name: (drawn[a], drawn[b]) for name, (a, b) in self.parts.items()}
 
     def select(self, problem: Problem, keep: float, chances: Values, limits: Allocator) -> Choices:
-        """Take candidates by falling chance, then size, until the budget is spent.
+        """Take candidates by falling chance, then size, until the next one cannot be paid for.
 
-        A matrix keeps as many components as were taken of it, and as many entries: its ladder is that
-        of the order in which its own candidates come. Multiple, floor and dense linears are those of
-        every allocator (`rankwise.budget.spend`).
+        A matrix keeps as many components, in multiples and from the floor on, and as many entries as
+        were taken of it; dense where that costs as much as the dense weight, the rest of them last.
         """
         place = np.empty(len(chances))
         place[np.lexsort((-self.sizes, -chances))] = np.arange(len(chances), dtype=np.float64)
-        matrices = dict(problem.matrices)
-        moments: dict[str, Moments] = {}
-        for name, (components, entries) in self.parts.items():
-            # place of the first, second, … component taken; behind the last one comes the end.
-            taken = np.append(np.sort(place[components]), len(place))
-            if entries.stop > entries.start:
-                counts = np.searchsorted(np.sort(place[entries]), taken)
-                matrices[name] = replace(matrices[name], entries=tuple(counts.tolist()))
-            moments[name] = partial(_moments, taken)
-        return replace(problem, matrices=matrices).spend(keep, moments, limits)
+        orders = [
+            _Order(
+                name,
+                problem.matrices[name],
+                replace(problem.matrices[name], entries=()).steps(limits.multiple, limits.floor),
+                limits.multiple,
+                np.sort(place[components]),
+                np.sort(place[entries]),
+            )
+            for name, (components, entries) in self.parts.items()
+        ]
+        # Behind all candidates come the steps to dense, in the order in which matrices were used up.
+        orders.sort(key=lambda order: order.components[-1])
+        ends = range(len(place) + 1, len(place) + len(orders) + 1)
+        budget = keep * self.whole
+
+        def choices(time: int) -> Choices:
+            found = {o.name: o.at(time, end) for o, end in zip(orders, ends, strict=True)}
+            return dict.fromkeys(problem.matrices) | found
+
+        def cost(time: int) -> int:
+            return total(problem.matrices, choices(time))
+
+        if cost(0) > budget:
+            raise floor_too_dear(keep, cost(0) / self.whole, limits.multiple, limits.floor)
+        return choices(bisect_right(range(ends.stop), budget, key=cost) - 1)
 
     def _cost(self, chances: Values) -> float:
         return float(self.costs @ np.clip(chances, 0, 1))
 
 
-def _moments(taken: Values, _matrix: Matrix, choices: list[Choice]) -> Values:
-    """Return when each step is taken: with its last component; dense when one more would be."""
-    ranks = [0 if choice is None else choice.rank for choice in choices]
-    steps = zip(ranks, choices, strict=True)
-    before = [0, *ranks]
-    return np.array(
-        [taken[before[i]] if c is None else taken[r - 1] for i, (r, c) in enumerate(steps)][1:]
-    )
+@dataclass(frozen=True)
+class _Order:
+    """When a matrix's candidates come: the places of its components and entries in the order of all."""
+
+    name: str
+    matrix: Matrix
+    steps: list[Kept]
+    """Its choices without entries; the first one is the floor."""
+    multiple: int
+    components: Values
+    entries: Values
+
+    def at(self, time: int, end: int) -> Choice:
+        """Return what the matrix keeps of the first ``time`` candidates; dense from ``end`` on."""
+        if not self.steps or time >= end:
+            return None
+        taken = int(np.searchsorted(self.components, time)) // self.multiple * self.multiple
+        rank = max(taken, self.steps[0].rank)
+        kept = Kept(rank, int(np.searchsorted(self.entries, time)))
+        return kept if self.matrix.parameters(kept) < self.matrix.parameters(None) else None
 
 
 def _bisect(holds: Callable[[float], bool], worse: float, better: float) -> float:

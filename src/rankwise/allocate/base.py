@@ -18,6 +18,8 @@ class Allocator(BaseModel, ABC):
 
     scores: ClassVar[bool] = False
     """Whether it scores candidates on search text (the stage then loads model and text)."""
+    statistics: ClassVar[bool] = False
+    """Whether it asks how similar the hidden states around a sublayer are (`Problem.similarity`)."""
 
     multiple: Annotated[int, Field(ge=1)] = 8
     """Ranks are multiples of this (Bolaco: 8) [-]."""

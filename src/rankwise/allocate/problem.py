@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from rankwise.allocate.base import Allocator
 
-__all__ = ["Candidate", "Choices", "Masks", "Problem", "TrialScore", "Trials"]
+__all__ = ["Candidate", "Choices", "Masks", "Problem", "Scorer", "TrialScore", "Trials"]
 
 Masks = dict[str, tuple["NDArray[np.bool_]", "NDArray[np.bool_]"]]
 """Linear → which components [max_rank] and which sparse entries [n] remain of it."""
@@ -43,6 +43,8 @@ class Candidate:
     """[entries] descending, of the sparse part: their squared tail is lost besides, in the same measure."""
     weight_errors: Tensor | None = None
     """[max_rank + 1]: ‖W − W_r‖_F² of the weights themselves, whatever the method measures."""
+    sublayer: str = ""
+    """Part of the block that it lies in: attention, mlp."""
 
     @cached_property
     def _tails(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -63,9 +65,14 @@ class Candidate:
 
     def weight_error(self, choice: Choice) -> float:
         """Return ‖W − W_r‖_F² / ‖W‖_F² [-]."""
-        if choice is None or self.weight_errors is None:
+        if choice is None:
             return 0.0
-        return float(self.weight_errors[choice.rank] / self.weight_errors[0])
+        if self.weight_errors is None:
+            raise RankwiseError(
+                f"layer {self.layer}, {self.kind}: the factors say nothing of the error of the weight itself; decompose again"
+            )
+        whole = float(self.weight_errors[0])
+        return float(self.weight_errors[choice.rank]) / whole if whole else 0.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,15 @@ class TrialScore:
     perplexity: float
     kl: float
     """Mean KL(compressed ‖ dense) per token [nats]."""
+    losses: tuple[float, ...] = ()
+    """[sequences]: mean negative log-likelihood per token of each sequence [nats]."""
+
+
+class Scorer(Protocol):
+    """Scores choices on the search text, or on some of its sequences; one forward pass over them."""
+
+    def __call__(self, choices: Choices, sequences: list[int] | None = None) -> TrialScore:
+        """Return perplexity, KL and the loss of each sequence."""
 
 
 class Trials:
@@ -133,11 +149,9 @@ class Problem:
     candidates: dict[str, Candidate]
     """The linears that have factors."""
     layers: int
-    score: Callable[[Choices], TrialScore] | None = None
+    score: Scorer | None = None
     """Costs one forward pass over the search text; given to allocators that ask for it."""
     trials: Trials | None = None
-    score_masks: Callable[[Masks], TrialScore] | None = None
-    """The same for any subset of components and entries; asked by allocators that draw single ones."""
 
     @property
     def names(self) -> list[str]:
@@ -146,6 +160,8 @@ class Problem:
 
     similarity: dict[tuple[int, str], float] = field(default_factory=dict)
     """(layer, sublayer) → mean cosine between the hidden state before it and behind it [-]."""
+    score_masks: Callable[[Masks], TrialScore] | None = None
+    """Like ``score``, for any subset of components and entries."""
 
     def spend(self, keep: float, moments: dict[str, Moments], limits: Allocator) -> Choices:
         """Meet the budget within the allocator's multiple and floor; see `rankwise.budget.spend`."""
@@ -157,26 +173,26 @@ class Problem:
         return self.spend(keep, moments, limits)
 
     def minimise(
-        self, keep: float, losses: dict[str, Callable[[Choice], float]], limits: Allocator
+        self, keep: float, losses: Mapping[str, Callable[[Choice], float]], limits: Allocator
     ) -> Choices:
         """Return the choices of least total loss, exact on the convex hull (methods.md §7)."""
         moments = {name: budget.by_loss(loss) for name, loss in losses.items()}
         return self.spend(keep, moments, limits)
 
     def at_one_level(
-        self, keep: float, measures: dict[str, Callable[[Choice], float]], limits: Allocator
+        self, keep: float, measures: Mapping[str, Callable[[Choice], float]], limits: Allocator
     ) -> Choices:
         """Bring every linear to one level of a measure that rises with rank."""
         moments = {name: budget.by_measure(measure) for name, measure in measures.items()}
         return self.spend(keep, moments, limits)
 
-    def scored(self, choices: Choices) -> TrialScore:
-        """Score choices on the search text."""
+    def scored(self, choices: Choices, sequences: list[int] | None = None) -> TrialScore:
+        """Score choices on the search text, or on the sequences of it with these indices."""
         if self.score is None:
             raise RankwiseError(
                 "this allocator scores candidates, but the problem has no search text"
             )
-        return self.score(choices)
+        return self.score(choices, sequences)
 
     def scored_masks(self, masks: Masks) -> TrialScore:
         """Score any components and entries on the search text; linears without masks stay dense."""

@@ -18,7 +18,7 @@ class RobustPCA(Decomposer):
     """``min ‖L‖_* + lam ‖S‖_1`` with ``L + S = W``, lam = 1/sqrt(max(out, in)) (CAP, arXiv 2505.03801, stage 1).
 
     ADMM: ``L ← shrink of the singular values of W − S + Y/mu by 1/mu``; ``S ← shrink of W − L + Y/mu by
-    lam/mu``; ``Y ← Y + mu (W − L − S)``; mu starts at out·in/(4 ‖W‖_1) and grows. The sum is made exact
+    lam/mu``; ``Y ← Y + mu (W − L − S)``; mu is out·in/(4 ‖W‖_1), constant unless ``growth`` says so. The sum is made exact
     at the end: S stays, and the components are those of W − S, so that what ADMM left over (recorded:
     ``residual``, ``converged``) becomes a tail of small components.
 
@@ -32,12 +32,12 @@ class RobustPCA(Decomposer):
     Cost: one SVD of [out, in] in float64 an iteration.
     """
 
-    tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-6
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-4
     """Converged where ``‖W − L − S‖_F`` is below this share of ``‖W‖_F`` [-]."""
-    iterations: Annotated[int, Field(ge=1)] = 50
+    iterations: Annotated[int, Field(ge=1)] = 100
     """Most iterations; CAP finds 10 enough [-]."""
-    growth: Annotated[float, Field(ge=1)] = 1.2
-    """Factor on mu an iteration [-]."""
+    growth: Annotated[float, Field(ge=1)] = 1.0
+    """Factor on mu an iteration; above 1 it ends sooner, but need not end at the minimum [-]."""
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in]; ``inputs`` is not used."""

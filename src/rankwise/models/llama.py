@@ -11,4 +11,5 @@ FAMILY = Family(
         "mlp_in": {"gate": "mlp.gate_proj", "up": "mlp.up_proj"},
         "mlp_out": {"down": "mlp.down_proj"},
     },
+    sublayers={"attention": "self_attn", "mlp": "mlp"},
 )

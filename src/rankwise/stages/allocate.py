@@ -22,13 +22,16 @@ def command(
     out: OutFile,
     work: Annotated[Path, typer.Option(help="Rows of an unfinished search, taken up again.")],
     search: Annotated[Path | None, typer.Option(help="Search windows.")] = None,
+    statistics: Annotated[
+        list[Path] | None, typer.Option(help="Statistics of a block of layers; repeat.")
+    ] = None,
 ) -> None:
     """Choose the ranks of one run."""
     from rankwise.allocate import allocators
     from rankwise.allocate.base import ScoringAllocator
     from rankwise.allocate.problem import Trials
     from rankwise.allocation import problem_of, record_of
-    from rankwise.artifacts import BlockFactors, Tokens
+    from rankwise.artifacts import BlockFactors, BlockStatistics, Tokens
     from rankwise.checkpoint import load_dense
     from rankwise.compute import set_up
     from rankwise.files import write_text
@@ -41,7 +44,7 @@ def command(
     device = set_up(read_section(compute, Compute))
     manifest = ModelManifest.load(model)
     stored = {name: f for path in factors for name, f in BlockFactors.load(path).linears.items()}
-    rows, score = Trials(), None
+    rows, searched = Trials(), None
     if isinstance(allocator, ScoringAllocator):
         if search is None:
             raise RankwiseError(f"{asked.allocate} scores candidates: --search names the windows")
@@ -49,8 +52,14 @@ def command(
         rows = Trials(work, key, allocator.trials)
         dense, _ = load_dense(manifest)
         ids = Tokens.load(search).ids
-        score = SearchModel(dense.to(device), stored, ids, allocator.batch).score
-    problem = problem_of(manifest, stored, score, rows)
+        searched = SearchModel(dense.to(device), stored, ids, allocator.batch)
+    if allocator.statistics and not statistics:
+        raise RankwiseError(
+            f"{asked.allocate} asks how alike hidden states are: --statistics names the covariance files"
+        )
+    blocks = [BlockStatistics.load(path) for path in statistics or []]
+    similarity = {key: value for block in blocks for key, value in block.similarity.items()}
+    problem = problem_of(manifest, stored, searched, rows, similarity)
     choices = allocator(problem, asked.keep)
     write_text(trials, rows.text())
     record = record_of(run.stem.removeprefix("runs."), asked, allocator, problem, choices)

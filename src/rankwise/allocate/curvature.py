@@ -1,0 +1,27 @@
+"""The allocation of least predicted loss, in closed form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rankwise.allocate.base import Allocator
+
+if TYPE_CHECKING:
+    from rankwise.allocate.problem import Choices, Problem
+
+
+class Curvature(Allocator):
+    """Minimise the sum of all matrices' predicted losses under the budget (methods.md §7, ours).
+
+    ``min_r Σ_m loss_m(r_m) + lambda · Σ_m cost_m(r_m)``, dense being one of the choices: exact on the
+    convex hull of each matrix's (cost, loss). ``loss_m(r)`` is the squared tail of the decomposer's
+    spectrum. Only with the decomposer ``curvature`` is that one currency, the predicted change of the
+    model's loss; with any other one, absolute errors of outputs or weights are added up whose weight in
+    the model's loss differs, and the answer is what that sum makes of it. Without a ``floor`` such sums
+    can hurt (Swift-SVD: methods.md §5). Cost: one sort of all rank steps.
+    """
+
+    def __call__(self, problem: Problem, keep: float) -> Choices:
+        """Return the choices of least total predicted loss."""
+        losses = {name: candidate.loss for name, candidate in problem.candidates.items()}
+        return problem.minimise(keep, losses, self)

@@ -1,0 +1,37 @@
+"""A table of shares, one per type of linear."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from rankwise.allocate.base import Allocator
+from rankwise.errors import RankwiseError, nearest
+
+if TYPE_CHECKING:
+    from rankwise.allocate.problem import Choices, Problem
+
+
+class Manual(Allocator):
+    """Every type of linear keeps the share given for it, the same in all layers; 1 where none is given.
+
+    Shares are of the break-even rank and mapped onto the budget, so only their ratios matter; matrices
+    whose mapped share reaches 1 are dense. A type that must stay dense at any budget is one for the
+    decomposer's ``dense``. Cost: one sort of all rank steps.
+    """
+
+    shares: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default={})
+    """Type (q, k, v, o, gate, up, down) → kept share, relative to the other types [-]."""
+
+    def __call__(self, problem: Problem, keep: float) -> Choices:
+        """Return ranks by type; refuses types that have no factors."""
+        kinds = {name: candidate.kind for name, candidate in problem.candidates.items()}
+        known = sorted(set(kinds.values()))
+        for kind in self.shares:
+            if kind not in known:
+                raise RankwiseError(
+                    f"allocate.manual.shares names '{kind}', a type without factors here; {nearest(kind, known)}"
+                )
+        shares = {name: self.shares.get(kind, 1.0) for name, kind in kinds.items()}
+        return problem.by_shares(keep, shares, self)

@@ -1,0 +1,39 @@
+"""SVD-LLM's truncation-aware SVD: the least output error at every rank, without a bias."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from rankwise.decompose.base import Decomposer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rankwise.artifacts import Factors, InputStatistics
+
+
+class WhitenedSVD(Decomposer):
+    """SVD of ``W S`` with ``S Sᵀ = E[x xᵀ]`` (SVD-LLM, arXiv 2403.07378, §3.1), S undone on the right.
+
+    ``U_r S_r V_rᵀ S⁻¹ = U_r U_rᵀ W``, so the eigenvectors U of ``W E[x xᵀ] Wᵀ`` are enough
+    (Swift-SVD, arXiv 2604.01609). The squared tail of the spectrum is the mean squared error of the
+    outputs, uncentred. Deviations: eigenvectors in place of a Cholesky factor and its inverse, the same
+    optimum (a test) that needs no full rank; a small relative damping, recorded, in place of the authors'
+    shift by the least eigenvalue after a failure; the singular values stay with the right factor.
+    Cost: an eigenproblem of size min(out, in) in float64, and one of size [in] where out > in.
+    """
+
+    damping: Annotated[float, Field(ge=0, lt=1)] = 1e-6
+    """Added to the second moment's diagonal, relative to its mean [-]."""
+
+    def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
+        """Factor ``weight`` [out, in] by the uncentred second moment of its inputs."""
+        from rankwise import linalg
+        from rankwise.artifacts import Factors
+
+        second = linalg.damped(inputs.second_moment, self.damping)
+        directions, spectrum = linalg.left_vectors(weight, second)
+        left = directions[:, :rank]
+        return Factors(left, left.T @ weight, spectrum, notes={"damping": self.damping})
