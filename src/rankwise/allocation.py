@@ -1,20 +1,22 @@
 """From stored factors to an allocation problem, and from its answer to the record."""
 
 from rankwise.allocate import Allocator
-from rankwise.allocate.problem import Candidate, Choices, Problem, Scorer, Trials
+from rankwise.allocate.problem import Candidate, Choices, Problem, Trials
 from rankwise.artifacts import Factors
-from rankwise.budget import Choice, Kept, Matrix, keep_reached
+from rankwise.budget import Choice, Kept, Matrix, keep_index_free, keep_reached
+from rankwise.compute import DTYPES
 from rankwise.factoring import Weights
 from rankwise.models import family_of
 from rankwise.params import Run
 from rankwise.records import AllocationRecord, LinearRank, ModelManifest
+from rankwise.search import SearchModel
 from rankwise.sources import model_folder
 
 
 def problem_of(
     manifest: ModelManifest,
     factors: dict[str, Factors],
-    score: Scorer | None,
+    searched: SearchModel | None,
     trials: Trials,
     similarity: dict[tuple[int, str], float] | None = None,
 ) -> Problem:
@@ -29,16 +31,22 @@ def problem_of(
             max_rank=found.max_rank if found else 0,
             bias=f"{linear.name}.bias" in weights.where,
             factored_bias=found is not None and found.offset is not None,
+            entries=tuple(found.sparse.counts.tolist()) if found and found.sparse else (),
+            value_bits=DTYPES[manifest.dtype].itemsize * 8,
         )
         if found is not None:
             candidates[linear.name] = Candidate(
                 linear.layer,
                 linear.kind,
                 found.spectrum,
+                magnitudes=found.sparse.magnitudes if found.sparse else None,
                 weight_errors=found.weight_errors,
                 sublayer=linear.sublayer,
             )
-    return Problem(matrices, candidates, manifest.layers, score, trials, similarity or {})
+    score, masks = (searched.score, searched.score_masks) if searched else (None, None)
+    return Problem(
+        matrices, candidates, manifest.layers, score, trials, similarity or {}, score_masks=masks
+    )
 
 
 def record_of(
@@ -63,6 +71,7 @@ def record_of(
         parameters=allocator.model_dump(mode="json"),
         keep_asked=run.keep,
         keep_reached=keep_reached(problem.matrices, choices),
+        keep_index_free=keep_index_free(problem.matrices, choices),
         linears=linears,
         search=problem.trials.summary() if problem.trials is not None else {},
     )

@@ -5,8 +5,10 @@ and the indices of sparse parts counted. This module is the only place where tha
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,34 +55,69 @@ class Matrix:
         """Rank at which two factors hold as many numbers as the weight: out·in / (out + in)."""
         return math.prod(self.shape) / sum(self.shape)
 
-    def parameters(self, choice: Choice) -> int:
-        """Return the numbers that remain: factors, bias, sparse values and indices; or the dense linear."""
+    def parameters(self, choice: Choice, *, indices: bool = True) -> int:
+        """Return the numbers that remain: factors, bias, sparse values and indices; or the dense linear.
+
+        Without ``indices`` it is the published accounting, in which a sparse entry costs its value alone.
+        """
         out, _ = self.shape
         if choice is None:
             return math.prod(self.shape) + out * self.bias
         numbers = choice.rank * sum(self.shape) + out * self.factored_bias + choice.entries
-        return numbers + self.index_cost(choice.entries)
+        return numbers + self.index_cost(choice.entries) * indices
 
     def index_cost(self, entries: int) -> int:
         """Return what the places of sparse entries cost, in numbers: the smaller of bitmask and CSR."""
-        if not entries:
-            return 0
-        return math.ceil(
-            min(bitmask_bits(self.shape), csr_bits(self.shape, entries)) / self.value_bits
-        )
+        return math.ceil(index_bits(self.shape, entries)[1] / self.value_bits)
+
+    def equivalent_rank(self, choice: Kept) -> float:
+        """Return the rank at which factors alone hold as many numbers as factors and sparse part."""
+        sparse = choice.entries + self.index_cost(choice.entries)
+        return choice.rank + sparse / sum(self.shape)
+
+    def affordable(self, rank: int, numbers: float, entries: range) -> int:
+        """Return the most of ``entries`` (a range of counts) that ``numbers`` pay for beside ``rank``.
+
+        That is the range's start where they pay for none of them.
+        """
+        count = bisect_right(entries, numbers, key=lambda n: self.parameters(Kept(rank, n)))
+        return entries[max(0, count - 1)]
 
     def kept(self, rank: int) -> Kept:
         """Return the choice that goes with ``rank``."""
         return Kept(rank, self.entries[rank] if self.entries else 0)
 
     def steps(self, multiple: int, floor: float) -> list[Kept]:
-        """Return the choices: multiples from the floor on whose factors are cheaper than dense."""
+        """Return the choices: multiples from the floor on whose factors are cheaper than dense.
+
+        A sparse part counts towards the floor with the rank that its numbers would buy.
+        """
         if self.max_rank == 0:
             return []
-        first = max(1, math.ceil(floor * self.break_even / multiple)) * multiple
-        ranks = list(range(first, self.max_rank + 1, multiple)) or [self.max_rank]
-        kept = [self.kept(rank) for rank in ranks]
+        kept = [self.kept(rank) for rank in range(multiple, self.max_rank + 1, multiple)]
+        least = floor * self.break_even
+        kept = [choice for choice in kept if self.equivalent_rank(choice) >= least]
+        kept = kept or [self.kept(self.max_rank)]
         return [choice for choice in kept if self.parameters(choice) < self.parameters(None)]
+
+    def partly(self, before: Kept, after: Choice, numbers: float) -> Kept:
+        """Return ``before`` with as many entries of ``after`` as ``numbers`` pay for altogether.
+
+        Where the step to ``after`` is too dear as a whole: entries can be bought one by one.
+        """
+        if not self.entries:
+            return before
+        most = self.entries[-1] if after is None else after.entries
+        entries = range(before.entries, max(most, before.entries) + 1)
+        return Kept(before.rank, self.affordable(before.rank, numbers, entries))
+
+
+def index_bits(shape: tuple[int, int], entries: int) -> tuple[Literal["bitmask", "csr"], int]:
+    """Return how the places of sparse entries are stored, whichever is smaller, and its size [bits]."""
+    if not entries:
+        return "csr", 0
+    mask, rows = bitmask_bits(shape), csr_bits(shape, entries)
+    return ("bitmask", mask) if mask < rows else ("csr", rows)
 
 
 def bitmask_bits(shape: tuple[int, int]) -> int:
@@ -92,7 +129,12 @@ def bitmask_bits(shape: tuple[int, int]) -> int:
 def csr_bits(shape: tuple[int, int], entries: int) -> int:
     """Return the size of CSR's indices: a column an entry (16 bits where they suffice), 32 bits a row."""
     out, columns = shape
-    return entries * (16 if columns <= 2**15 else 32) + (out + 1) * 32
+    return entries * column_bits(columns) + (out + 1) * 32
+
+
+def column_bits(columns: int) -> int:
+    """Return the size of a signed integer that can number the columns [bits]."""
+    return 16 if columns <= 2**15 else 32
 
 
 def total(matrices: dict[str, Matrix], choices: Choices | None = None) -> int:
@@ -107,11 +149,22 @@ def keep_reached(matrices: dict[str, Matrix], choices: Choices) -> float:
     return total(matrices, choices) / total(matrices)
 
 
+def keep_index_free(matrices: dict[str, Matrix], choices: Choices) -> float:
+    """Return the same as papers on sparse parts count it: values alone, their places for nothing [-]."""
+    remain = sum(m.parameters(choices[name], indices=False) for name, m in matrices.items())
+    return remain / total(matrices)
+
+
 def by_share(share: float) -> Moments:
-    """Return moments at which t·``share`` of the break-even rank is reached, dense at t·share = 1."""
+    """Return moments at which t·``share`` of the break-even rank is reached, dense at t·share = 1.
+
+    A sparse part counts with the rank that its numbers would buy.
+    """
 
     def moments(matrix: Matrix, choices: list[Choice]) -> NDArray[np.float64]:
-        reached = [1.0 if c is None else c.rank / matrix.break_even for c in choices[1:]]
+        reached = [
+            1.0 if c is None else matrix.equivalent_rank(c) / matrix.break_even for c in choices[1:]
+        ]
         return np.array(reached) / share
 
     return moments
@@ -168,8 +221,10 @@ def spend(
     """Meet the budget exactly: take the steps of all matrices in the order of their moments.
 
     Every matrix starts at its floor. The steps of all matrices, up to the one to dense, are sorted by
-    moment and taken while they can be paid. So the budget is missed by less than one step, and more
-    budget never lowers a rank. Matrices that are not in ``moments`` stay dense. Raises RankwiseError where the floor alone costs more than the budget. Cost: one sort.
+    moment and taken while they can be paid; of the first that cannot, the sparse entries that can
+    (`Matrix.partly`). So the budget is missed by less than one step, and more budget never lowers a
+    rank. Matrices that are not in ``moments`` stay dense. Raises RankwiseError where the floor alone
+    costs more than the budget. Cost: one sort.
     """
     budget = keep * total(matrices)
     choices: Choices = dict.fromkeys(matrices)
@@ -185,15 +240,23 @@ def spend(
         what += [(name, choice) for choice in ladder[1:]]
     spent = total(matrices, choices)
     if spent > budget:
-        raise RankwiseError(
-            f"keep {keep} asked, but the floor ({floor} of each break-even rank, multiples of {multiple}, matrices left "
-            f"dense) alone keeps {spent / total(matrices):.4f}; raise keep or lower allocate.….floor or .multiple"
-        )
+        raise floor_too_dear(keep, spent / total(matrices), multiple, floor)
     order: list[int] = np.argsort(np.concatenate(when), kind="stable").tolist() if when else []
     for name, choice in (what[index] for index in order):
-        price = matrices[name].parameters(choice) - matrices[name].parameters(choices[name])
+        before, paid = choices[name], matrices[name].parameters(choices[name])
+        price = matrices[name].parameters(choice) - paid
         if spent + price > budget:
+            if before is not None:
+                choices[name] = matrices[name].partly(before, choice, budget - spent + paid)
             break
         choices[name] = choice
         spent += price
     return choices
+
+
+def floor_too_dear(keep: float, spent: float, multiple: int, floor: float) -> RankwiseError:
+    """Return the refusal of a budget that the floor alone exceeds, keeping ``spent`` [-]."""
+    return RankwiseError(
+        f"keep {keep} asked, but the floor ({floor} of each break-even rank, multiples of {multiple}, matrices left "
+        f"dense) alone keeps {spent:.4f}; raise keep or lower allocate.….floor or .multiple"
+    )

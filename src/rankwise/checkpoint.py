@@ -5,6 +5,7 @@ that does not know the format refuses it rather than filling the missing weights
 """
 
 import json
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,13 @@ from rankwise.budget import Choices, Kept
 from rankwise.compute import DTYPES
 from rankwise.errors import RankwiseError
 from rankwise.files import read_json, write_json
-from rankwise.layers import LowRankLinear
+from rankwise.layers import LowRankLinear, LowRankSparseLinear
 from rankwise.params import DENSE
 from rankwise.records import CheckpointManifest, ModelManifest
 from rankwise.sources import check, model_folder
 
 MODEL_TYPE = "rankwise"
-SCHEMA = 1
+SCHEMA = 2
 SHARD_SIZE = "5GB"
 
 
@@ -86,20 +87,13 @@ def save(
     model.to(dtype).save_pretrained(folder, max_shard_size=SHARD_SIZE)
     tokenizer.save_pretrained(folder)
     value = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    biased = [
-        name
-        for name, kept in choices.items()
-        if kept and model.get_submodule(name).left.bias is not None
-    ]
     value["rankwise"] = {
         "schema": SCHEMA,
         "version": __version__,
         "run": run,
         "model_type": config.model_type,
         "architectures": value["architectures"],
-        "linears": {
-            n: {"rank": kept.rank, "bias": n in biased} for n, kept in choices.items() if kept
-        },
+        "linears": {n: _described(model.get_submodule(n)) for n, kept in choices.items() if kept},
     }
     value["model_type"] = MODEL_TYPE
     value["architectures"] = ["RankwiseForCausalLM"]
@@ -107,19 +101,46 @@ def save(
 
 
 def replace(model: Any, name: str, factors: Factors, kept: Kept) -> None:
-    """Put a `LowRankLinear` holding a copy of the factors' first components at ``name``."""
+    """Put a linear holding a copy of the factors' first components and entries at ``name``."""
     rank = kept.rank
     old = model.get_submodule(name)
     bias = factors.bias(rank)
-    new = LowRankLinear(
-        factors.right.shape[1], factors.left.shape[0], rank, bias=bias is not None, device="meta"
-    )
+    new = _factored(old, rank, kept.entries, bias=bias is not None)
     dtype = old.weight.dtype
     new.right.weight = nn.Parameter(factors.right[:rank].to(dtype).clone())
     new.left.weight = nn.Parameter(factors.left[:, :rank].to(dtype).contiguous().clone())
     if bias is not None:
         new.left.bias = nn.Parameter(bias.to(dtype).clone())
+    if isinstance(new, LowRankSparseLinear) and factors.sparse is not None:
+        sparse = factors.sparse
+        new.hold(sparse.places[: kept.entries], sparse.values[: kept.entries].to(dtype))
     model.set_submodule(name, new)
+
+
+def _factored(old: nn.Linear, rank: int, entries: int, *, bias: bool) -> LowRankLinear:
+    """Return the linear that takes the place of ``old``, on the meta device."""
+    sizes = old.in_features, old.out_features, rank
+    if entries:
+        return LowRankSparseLinear(*sizes, entries=entries, bias=bias, device="meta")
+    return LowRankLinear(*sizes, bias=bias, device="meta")
+
+
+def _described(linear: LowRankLinear) -> dict[str, Any]:
+    """Return what config.json says of a factored linear; enough to build it empty."""
+    said: dict[str, Any] = {"rank": linear.rank, "bias": linear.left.bias is not None}
+    if isinstance(linear, LowRankSparseLinear):
+        said |= {"entries": linear.entries, "format": linear.format}
+    return said
+
+
+def numbers(model: Any) -> int:
+    """Return all parameters, tied ones once; places of sparse entries in numbers of their values' size."""
+    places = 0
+    for linear in model.modules():
+        if isinstance(linear, LowRankSparseLinear):
+            stored = sum(b.nbytes for name, b in linear.named_buffers() if name != "_dense")
+            places += math.ceil(stored / linear.values.itemsize)
+    return int(model.num_parameters()) + places
 
 
 def load_folder(folder: Path) -> tuple[Any, Any]:
@@ -139,10 +160,8 @@ def load_folder(folder: Path) -> tuple[Any, Any]:
     with init_empty_weights(include_buffers=False):
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**value))
         for name, linear in section["linears"].items():
-            old = model.get_submodule(name)
-            new = LowRankLinear(
-                old.in_features, old.out_features, linear["rank"], bias=linear["bias"]
-            )
+            size = linear["rank"], linear.get("entries", 0)
+            new = _factored(model.get_submodule(name), *size, bias=linear["bias"])
             model.set_submodule(name, new)
     state: dict[str, torch.Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
@@ -163,15 +182,15 @@ def _quiet_unless_watched() -> None:
 def _fill(model: Any, state: dict[str, torch.Tensor], folder: Path) -> None:
     """Put the tensors in; what is missing must be a tied copy of something that is there."""
     wrong = [
-        f"{name} is {list(state[name].shape)}, the config says {list(parameter.shape)}"
-        for name, parameter in model.named_parameters()
-        if name in state and state[name].shape != parameter.shape
+        f"{name} is {list(state[name].shape)}, the config says {list(tensor.shape)}"
+        for name, tensor in model.state_dict().items()
+        if name in state and state[name].shape != tensor.shape
     ]
     if wrong:
         raise RankwiseError(f"{folder}: tensors do not fit config.json: {'; '.join(wrong[:3])}")
     result = model.load_state_dict(state, strict=False, assign=True)
     model.tie_weights()
-    missing = [name for name, parameter in model.named_parameters() if parameter.is_meta]
+    missing = [name for name, tensor in model.state_dict().items() if tensor.is_meta]
     if missing or result.unexpected_keys:
         raise RankwiseError(
             f"{folder}: tensors do not fit config.json: missing {missing[:3]}, "

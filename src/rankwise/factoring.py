@@ -1,6 +1,8 @@
 """Applying a decomposer to the linears of a block: weights from disk, statistics in, factors out."""
 
+from bisect import bisect_left
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -8,7 +10,8 @@ from safetensors import safe_open
 from torch import Tensor
 from tqdm import tqdm
 
-from rankwise.artifacts import BlockCurvature, BlockStatistics, Factors
+from rankwise.artifacts import BlockCurvature, BlockStatistics, Factors, SparsePart
+from rankwise.budget import Matrix
 from rankwise.decompose import Decomposer
 from rankwise.errors import RankwiseError
 from rankwise.models import family_of
@@ -54,13 +57,16 @@ def factor_block(
             gradient = replace(gradient, second=gradient.second.to(device))
             inputs = replace(inputs, gradient=gradient)
         factors = decomposer(weight, inputs, largest_rank(weight.shape))
-        if not all(
-            bool(t.isfinite().all()) for t in (factors.left, factors.right, factors.spectrum)
-        ):
+        made = [factors.left, factors.right, factors.spectrum]
+        if factors.sparse is not None:
+            made += [factors.sparse.values, factors.sparse.magnitudes]
+        if not all(bool(tensor.isfinite().all()) for tensor in made):
             raise RankwiseError(
                 f"{linear.name} (layer {linear.layer}, site {linear.site}): {decomposer.__class__.__name__} gave NaN or "
                 "infinite factors; look at the statistics, or raise its damping"
             )
+        if factors.sparse is not None:
+            factors = replace(factors, sparse=payable(factors, factors.sparse))
         factors = replace(factors, weight_errors=weight_errors(weight, factors))
         bias = weights.find(f"{linear.name}.bias")
         if bias is not None:
@@ -72,11 +78,29 @@ def factor_block(
     return found
 
 
-def weight_errors(weight: Tensor, factors: Factors) -> Tensor:
-    """Return ‖W − left[:, :r] @ right[:r]‖_F² for r = 0 … R, [R + 1], from two Gram matrices [R, R].
+def payable(factors: Factors, sparse: SparsePart) -> SparsePart:
+    """Return the entries that some choice cheaper than the dense weight can hold; others are dropped.
 
-    ``‖W‖² − 2 Σᵢ lᵢᵀ W rᵢ + Σᵢⱼ (lᵢ·lⱼ)(rᵢ·rⱼ)``: the double sum grows by one row and column a rank.
+    Those are the entries up to the last rank of the ladder that is cheaper, and towards the next. What
+    the dropped ones cost is lost by every choice alike.
     """
+    matrix = Matrix(factors.shape, factors.max_rank, entries=tuple(sparse.counts.tolist()))
+    dense = matrix.parameters(None)
+    ranks = range(factors.max_rank + 1)
+    cheaper = bisect_left(ranks, dense, key=lambda r: matrix.parameters(matrix.kept(r)))
+    last = max(0, cheaper - 1)
+    most = matrix.entries[min(last + 1, factors.max_rank)]
+    return sparse.first(matrix.affordable(last, dense - 1, range(most + 1)))
+
+
+def weight_errors(weight: Tensor, factors: Factors) -> Tensor:
+    """Return ‖W − left[:, :r] @ right[:r] − the entries that go with r‖_F² for r = 0 … R, [R + 1].
+
+    Without a sparse part from two Gram matrices [R, R]: ``‖W‖² − 2 Σᵢ lᵢᵀ W rᵢ + Σᵢⱼ (lᵢ·lⱼ)(rᵢ·rⱼ)``,
+    whose double sum grows by one row and column a rank. With one, from the residual itself: R·out·in.
+    """
+    if factors.sparse is not None:
+        return _residuals(weight, factors, factors.sparse)
     left, right = factors.left, factors.right
     pairs = (left.T @ left) * (right @ right.T)
     grown = 2 * pairs.tril(-1).sum(1) + pairs.diagonal()
@@ -84,6 +108,19 @@ def weight_errors(weight: Tensor, factors: Factors) -> Tensor:
     steps = (grown - 2 * shared).cumsum(0)
     whole = weight.square().sum()
     return torch.cat([whole[None], whole + steps]).clamp_min(0)
+
+
+def _residuals(weight: Tensor, factors: Factors, sparse: SparsePart) -> Tensor:
+    """Return the squared norm of what is left of ``weight`` at every rank and its entries [R + 1]."""
+    rest = weight.flatten()
+    places, counts = sparse.places.long(), [0, *sparse.counts.tolist()]
+    errors = []
+    for rank, (before, entries) in enumerate(pairwise(counts)):
+        if rank:
+            rest = rest - torch.outer(factors.left[:, rank - 1], factors.right[rank - 1]).flatten()
+        rest = rest.index_add(0, places[before:entries], -sparse.values[before:entries])
+        errors.append(rest.square().sum())
+    return torch.stack(errors)
 
 
 class Weights:

@@ -1,11 +1,13 @@
 """The linears that stand in for ``nn.Linear``: factored for keeps, or sliced for a search."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rankwise.artifacts import Factors
-from rankwise.budget import Choice
+from rankwise.budget import Choice, column_bits, index_bits
 
 
 class LowRankLinear(nn.Module):
@@ -39,10 +41,102 @@ class LowRankLinear(nn.Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, rank={self.rank}"
 
 
+class LowRankSparseLinear(LowRankLinear):
+    """``y = left (right x) + S x + bias`` with S [out, in] sparse, the form that a checkpoint holds.
+
+    S is stored as its ``values`` [entries], row by row, and their places: CSR (``rows`` [out + 1] int32,
+    ``columns`` [entries] int16 or int32) or a ``mask`` [out, in/8] uint8 of one bit a place, whichever
+    is smaller (`rankwise.budget.index_bits`). It is multiplied as a dense matrix, which works in every
+    precision and on every device: the file is small, memory in use and speed are those of a dense
+    linear with factors beside it.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    mask: Tensor
+    _dense: Tensor | None
+
+    def __init__(
+        self,
+        *shape_and_rank: int,
+        entries: int,
+        bias: bool,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(*shape_and_rank, bias=bias, device=device, dtype=dtype)
+        self.entries = entries
+        out, columns = self.out_features, self.in_features
+        self.format, _ = index_bits((out, columns), entries)
+        self.values = nn.Parameter(torch.empty(entries, device=device, dtype=dtype))
+        kinds = {"rows": torch.int32, "columns": torch.int32, "mask": torch.uint8}
+        if column_bits(columns) == 16:
+            kinds["columns"] = torch.int16
+        sizes: dict[str, tuple[int, ...]] = {"mask": (out, (columns + 7) // 8)}
+        if self.format == "csr":
+            sizes = {"rows": (out + 1,), "columns": (entries,)}
+        for name, size in sizes.items():
+            self.register_buffer(name, torch.empty(size, dtype=kinds[name], device=device))
+        # What a frozen S is multiplied as; made at the first forward pass, never stored.
+        self.register_buffer("_dense", None, persistent=False)
+
+    def hold(self, places: Tensor, values: Tensor) -> None:
+        """Take S by ``places`` [entries] = row·in + column, in any order, and ``values`` [entries]."""
+        out, columns = self.out_features, self.in_features
+        places, order = places.long().sort()
+        self.values = nn.Parameter(values[order])
+        if self.format == "csr":
+            starts = torch.arange(out + 1, device=places.device) * columns
+            self.rows = torch.searchsorted(places, starts).to(torch.int32)
+            self.columns = (places % columns).to(self.columns.dtype)
+        else:
+            bits = values.new_zeros(out, self.mask.shape[1], 8, dtype=torch.uint8)
+            bits.view(out, -1)[places // columns, places % columns] = 1
+            self.mask = (bits << _eight(places.device)).sum(-1, dtype=torch.uint8)
+
+    def places(self) -> Tensor:
+        """Return where the values stand, [entries] int64: row·in + column."""
+        if self.format == "csr":
+            out = len(self.rows) - 1
+            row = torch.arange(out, device=self.rows.device)
+            return row.repeat_interleave(self.rows.diff()) * self.in_features + self.columns.long()
+        bits = (self.mask[..., None] >> _eight(self.mask.device)) & 1
+        return bits.flatten(1)[:, : self.in_features].flatten().nonzero()[:, 0]
+
+    def sparse(self) -> Tensor:
+        """Return S [out, in] as a dense tensor through which gradients reach the values."""
+        shape = self.out_features, self.in_features
+        flat = self.values.new_zeros(shape[0] * shape[1])
+        return flat.scatter(0, self.places(), self.values).view(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [..., out] for x [..., in]; costs (rank·(in + out) + in·out) multiplications a token."""
+        if self.values.requires_grad:
+            self._dense = None
+        elif self._dense is None:
+            self._dense = self.sparse()
+        held = self.sparse() if self._dense is None else self._dense
+        return super().forward(x) + functional.linear(x, held)
+
+    def _load_from_state_dict(self, *arguments: Any, **named: Any) -> None:
+        self._dense = None
+        super()._load_from_state_dict(*arguments, **named)
+
+    def extra_repr(self) -> str:
+        """Say rank and entries where the module is printed."""
+        return f"{super().extra_repr()}, entries={self.entries}, format={self.format}"
+
+
+def _eight(device: torch.device) -> Tensor:
+    """[8] uint8: the bits of a byte, the lowest first."""
+    return torch.arange(8, dtype=torch.uint8, device=device)
+
+
 class SlicedLinear(nn.Module):
     """A linear whose rank can be set at no cost: ranks are slices of factors stored at full rank.
 
-    Holds views only: the dense linear it replaces, and the factors as they were mapped from disk.
+    Holds views only: the dense linear it replaces, and the factors as they were mapped from disk. A
+    sparse part is laid out once, as a dense matrix, and changed in place.
     """
 
     def __init__(self, dense: nn.Linear, factors: Factors) -> None:
@@ -51,15 +145,40 @@ class SlicedLinear(nn.Module):
         self.factors = factors
         self.rank: int | None = None
         self._bias: Tensor | None = None
+        self._gates: Tensor | None = None
+        self._sparse: Tensor | None = None
 
     def choose(self, choice: Choice) -> None:
-        """Choose the first components, or the dense weight."""
+        """Choose the first components and entries, or the dense weight."""
         self.rank = None if choice is None else choice.rank
         self._bias = None if choice is None else self.factors.bias(choice.rank)
+        self._gates = None
+        if choice is not None:
+            self._lay_out(slice(choice.entries))
+
+    def mask(self, components: Tensor, entries: Tensor) -> None:
+        """Choose any components, ``components`` [R] bool, and entries, ``entries`` [n] bool."""
+        self.rank = self.factors.max_rank
+        self._gates = components.to(self.factors.right)
+        self._bias = self.factors.bias(self.rank, self._gates)
+        self._lay_out(entries.to(self.factors.right.device))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [..., out] for x [..., in]."""
         if self.rank is None:
             return self.dense(x)
         codes = functional.linear(x, self.factors.right[: self.rank])
-        return functional.linear(codes, self.factors.left[:, : self.rank], self._bias)
+        if self._gates is not None:
+            codes = codes * self._gates
+        y = functional.linear(codes, self.factors.left[:, : self.rank], self._bias)
+        return y if self._sparse is None else y + functional.linear(x, self._sparse)
+
+    def _lay_out(self, which: slice | Tensor) -> None:
+        """Put the chosen entries of the sparse part, and no others, into the dense matrix."""
+        part = self.factors.sparse
+        if part is None:
+            return
+        if self._sparse is None:
+            self._sparse = part.values.new_zeros(self.factors.shape)
+        flat = self._sparse.zero_().view(-1)
+        flat[part.places[which].long()] = part.values[which]

@@ -36,6 +36,30 @@ def svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return u * signs, s, vh * signs[:, None]
 
 
+def low_rank(matrix: Tensor, rank: int) -> Tensor:
+    """Return the nearest matrix [m, n] of ``rank``, by the eigenvectors of the smaller Gram matrix.
+
+    A projection, so exact for the larger singular values though the Gram matrix squares them.
+    """
+    if matrix.shape[0] > matrix.shape[1]:
+        return low_rank(matrix.T, rank).T
+    top = torch.linalg.eigh(matrix @ matrix.T)[1][:, -rank:]
+    return top @ (top.T @ matrix)
+
+
+def entries(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the entries of ``matrix`` [m, n] that are not zero, largest first: places, values, sizes.
+
+    Places are row·n + column, in int32 where they fit; equal sizes stand in the order of their places.
+    """
+    flat = matrix.flatten()
+    places = flat.nonzero()[:, 0]
+    places = places[flat[places].abs().argsort(descending=True, stable=True)]
+    values = flat[places]
+    short = len(flat) <= torch.iinfo(torch.int32).max
+    return places.to(torch.int32 if short else torch.int64), values, values.abs()
+
+
 def left_vectors(weight: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
     """Return the principal directions of y = W x: U [out, k] and spectrum s [k], k = min(out, in).
 

@@ -100,7 +100,7 @@ class LinearRank(BaseModel):
     shape: tuple[int, int]
     """[out, in]."""
     parameters: int
-    """Weights, factors and bias that remain [-]."""
+    """Weights, factors, bias, sparse entries and their places that remain [-]."""
     relative_error: float
     """Predicted squared error as a share of what dropping the matrix would cost, by the decomposer's own measure [-]."""
 
@@ -116,6 +116,8 @@ class AllocationRecord(Record):
     """The allocator's section, as used."""
     keep_asked: float
     keep_reached: float
+    keep_index_free: float
+    """The same choices as papers on sparse parts count them, places for nothing; else equal [-]."""
     linears: dict[str, LinearRank]
     search: dict[str, float | int | None]
     """Summary of the search: trials, failed, best trial, its objective, perplexity and KL; empty without one."""

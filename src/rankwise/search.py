@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rankwise.allocate.base import ScoringAllocator
-from rankwise.allocate.problem import TrialScore
+from rankwise.allocate.problem import Masks, TrialScore
 from rankwise.artifacts import Factors
 from rankwise.budget import Choices
 from rankwise.files import sha256, to_json
@@ -41,7 +41,6 @@ class SearchModel:
             model.set_submodule(name, self.sliced[name])
         self._dense = self._dense_log_probabilities()
 
-    @torch.no_grad()
     def score(self, choices: Choices, sequences: list[int] | None = None) -> TrialScore:
         """Return perplexity, KL(compressed ‖ dense) per token and the loss of every sequence.
 
@@ -50,6 +49,18 @@ class SearchModel:
         """
         for name, linear in self.sliced.items():
             linear.choose(choices[name])
+        return self._measured(sequences)
+
+    def score_masks(self, masks: Masks) -> TrialScore:
+        """Return the same under any subset of components and entries of every linear."""
+        for name, linear in self.sliced.items():
+            components, entries = masks[name]
+            linear.mask(torch.from_numpy(components), torch.from_numpy(entries))
+        return self._measured()
+
+    @torch.no_grad()
+    def _measured(self, sequences: list[int] | None = None) -> TrialScore:
+        """Return the score of the model as it is set."""
         which = torch.arange(len(self.ids)) if sequences is None else torch.tensor(sequences)
         losses = []
         kl = torch.zeros((), dtype=torch.float64, device=self.ids.device)

@@ -27,23 +27,34 @@ KINDS = {
 
 
 def problem(
-    layers: int = 3, *, dense: tuple[str, ...] = (), trials: Trials | None = None, scorer=None
+    layers: int = 3,
+    *,
+    dense: tuple[str, ...] = (),
+    sparse: bool = False,
+    trials: Trials | None = None,
+    scorer=None,
 ) -> Problem:
-    """Random spectra of a small model; the score prefers what keeps the energy of late layers."""
+    """Random spectra of a small model; the score prefers what keeps the energy of late layers.
+
+    With a sparse part, a rank goes with a quarter as many entries as its factors hold numbers.
+    """
     generator = torch.Generator().manual_seed(0)
     matrices, candidates = {}, {}
     for layer in range(layers):
         for kind, shape in KINDS.items():
             name = f"{layer}.{kind}"
             stored = 0 if kind in dense else shape[0] * shape[1] // sum(shape)
-            matrices[name] = Matrix(shape, stored, factored_bias=True)
+            counts = tuple(rank * sum(shape) // 4 for rank in range(stored + 1)) if sparse else ()
+            matrices[name] = Matrix(shape, stored, factored_bias=True, entries=counts)
             if stored:
                 spectrum = torch.rand(min(shape), generator=generator, dtype=torch.float64)
+                sizes = torch.rand(counts[-1] if sparse else 0, generator=generator)
                 errors = torch.rand(stored + 1, generator=generator, dtype=torch.float64)
                 candidates[name] = Candidate(
                     layer,
                     kind,
                     spectrum.sort(descending=True).values,
+                    magnitudes=sizes.sort(descending=True).values if sparse else None,
                     weight_errors=errors.sort(descending=True).values,
                     sublayer="attention" if kind in "qkvo" else "mlp",
                 )
@@ -63,7 +74,15 @@ def problem(
         for layer in range(layers)
         for sublayer in ("attention", "mlp")
     }
-    return Problem(matrices, candidates, layers, scorer or score, trials or Trials(), similarity)
+    score = scorer or score
+
+    def score_masks(masks):
+        """A mask counts as the first of as many: the spectra are flat enough."""
+        kept = {name: Kept(int(a.sum()), int(b.sum())) for name, (a, b) in masks.items()}
+        return score(dict.fromkeys(matrices) | kept)
+
+    trials = trials or Trials()
+    return Problem(matrices, candidates, layers, score, trials, similarity, score_masks)
 
 
 def make(name: str, **settings):
@@ -75,10 +94,11 @@ def make(name: str, **settings):
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("dense", [(), ("v",)])
+@pytest.mark.parametrize("sparse", [False, True])
 @given(keep=st.floats(0.3, 0.95), multiple=st.integers(1, 3))
 @settings(max_examples=15, deadline=None)
-def test_meets_the_budget_with_valid_choices(name, dense, keep, multiple):
-    case = problem(dense=dense)
+def test_meets_the_budget_with_valid_choices(name, dense, sparse, keep, multiple):
+    case = problem(dense=dense, sparse=sparse)
     choices = make(name, multiple=multiple)(case, keep)
     assert set(choices) == set(case.matrices)
     reached = keep_reached(case.matrices, choices)

@@ -31,13 +31,23 @@ def case(request, tiny_statistics, tiny_gradients):
     return weight, inputs
 
 
-def test_full_rank_reproduces_the_weight(decomposer, case):
+def approximation(factors, rank):
+    """What stands for the weight at a rank and the entries that go with it."""
+    low = factors.left[:, :rank] @ factors.right[:rank]
+    if factors.sparse is None:
+        return low
+    return low + factors.sparse.dense(int(factors.sparse.counts[rank]), factors.shape)
+
+
+def test_full_rank_and_all_entries_reproduce_the_weight(decomposer, case):
     weight, inputs = case
     factors = decomposer(weight, inputs, min(weight.shape))
+    if factors.sparse is not None:
+        assert int(factors.sparse.counts[-1]) == len(factors.sparse.places) > 0
     x = torch.randn(
         10, weight.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     )
-    y = x @ factors.right.T @ factors.left.T
+    y = x @ approximation(factors, factors.max_rank).T
     if factors.bias(factors.max_rank) is not None:
         y = y + factors.bias(factors.max_rank)
     torch.testing.assert_close(y, x @ weight.T, rtol=1e-6, atol=1e-6)
@@ -50,7 +60,21 @@ def test_ranks_nest_and_shapes_are_right(decomposer, case):
     assert full.left.shape == (weight.shape[0], full.max_rank)
     assert full.spectrum.shape == (min(weight.shape),)
     assert full.spectrum.dtype == full.left.dtype == torch.float64
-    torch.testing.assert_close(full.left[:, :3] @ full.right[:3], small.left @ small.right)
+    torch.testing.assert_close(approximation(full, 3), approximation(small, 3))
+
+
+def test_sparse_entries_nest_and_are_sorted(decomposer, case):
+    weight, inputs = case
+    factors = decomposer(weight, inputs, largest_rank(weight.shape))
+    part = factors.sparse
+    if part is None:
+        return
+    assert part.counts.shape == (factors.max_rank + 1,)
+    assert bool((part.counts.diff() >= 0).all())
+    assert bool((part.magnitudes.diff() <= 0).all())
+    assert len(part.places.unique()) == len(part.places) == len(part.values)
+    assert int(part.places.min()) >= 0
+    assert int(part.places.max()) < weight.numel()
 
 
 def test_spectrum_falls_and_error_falls_with_rank(decomposer, case):
@@ -60,7 +84,7 @@ def test_spectrum_falls_and_error_falls_with_rank(decomposer, case):
     second = inputs.second_moment
     errors = []
     for rank in range(1, factors.max_rank + 1):
-        rest = weight - factors.left[:, :rank] @ factors.right[:rank]
+        rest = weight - approximation(factors, rank)
         errors.append(float(torch.trace(rest @ second @ rest.T)))
     assert errors[-1] < errors[0]
 
@@ -71,6 +95,9 @@ def test_same_input_same_bytes_and_inputs_untouched(decomposer, case):
     first, second = (decomposer(weight, inputs, 5) for _ in range(2))
     assert torch.equal(first.left, second.left)
     assert torch.equal(first.right, second.right)
+    if first.sparse is not None:
+        for name, tensor in vars(first.sparse).items():
+            assert torch.equal(tensor, getattr(second.sparse, name))
     assert torch.equal(weight, before[0])
     assert torch.equal(inputs.second, before[1])
 
@@ -85,7 +112,9 @@ def test_rank_deficient_statistics_give_finite_factors(decomposer, case):
     factors = decomposer(weight, few, largest_rank(weight.shape))
     for tensor in (factors.left, factors.right, factors.spectrum):
         assert bool(tensor.isfinite().all())
-    rest = weight - factors.left @ factors.right
+    if factors.sparse is not None:
+        assert bool(factors.sparse.values.isfinite().all())
+    rest = weight - approximation(factors, factors.max_rank)
     covariance = few.covariance if decomposer.bias else few.second_moment
     lost = torch.trace(rest @ covariance @ rest.T) / torch.trace(weight @ covariance @ weight.T)
     assert float(lost) < 0.5

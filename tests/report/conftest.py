@@ -102,6 +102,7 @@ def make_allocation(run: str, rng: Random) -> AllocationRecord:
         | ({"trials": TRIALS, "bounds": [0.2, 1.001]} if searched else {}),
         keep_asked=keep,
         keep_reached=keep - 0.0003,
+        keep_index_free=keep - 0.0003,
         linears=linears,
         search={"trials": TRIALS, "failed": 1, "best": 7, "objective": 4.2} if searched else {},
     )

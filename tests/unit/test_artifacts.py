@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rankwise.artifacts import BlockFactors, BlockStatistics, Factors, Tokens
+from rankwise.artifacts import BlockFactors, BlockStatistics, Factors, SparsePart, Tokens
 from rankwise.errors import RankwiseError
 from rankwise.records import ModelManifest, SpeedRecord
 
@@ -26,9 +26,14 @@ def factors():
         torch.randn(3, generator=g),
         notes={"damping": 1e-6},
     )
-    return BlockFactors(
-        "svd", [0], {"a.b": biased, "a.c": Factors(left.clone(), right.clone(), spectrum.clone())}
+    sparse = SparsePart(
+        torch.tensor([7, 0, 23], dtype=torch.int32),
+        torch.tensor([-2.0, 1, 0.5]),
+        torch.tensor([2.0, 1, 0.5], dtype=torch.float64),
+        torch.tensor([0, 1, 1, 3]),
     )
+    beside = Factors(left.clone(), right.clone(), spectrum.clone(), sparse=sparse)
+    return BlockFactors("svd", [0], {"a.b": biased, "a.c": beside})
 
 
 def test_round_trips_and_equal_bytes(tmp_path, tiny_statistics):
@@ -55,6 +60,11 @@ def test_round_trips_and_equal_bytes(tmp_path, tiny_statistics):
             if expected is not None:
                 torch.testing.assert_close(bias, expected)
         assert found.linears[name].notes == given.notes
+    again, given = (x.linears["a.c"].sparse for x in (found, factors()))
+    assert found.linears["a.b"].sparse is None
+    for part, tensor in vars(given).items():
+        torch.testing.assert_close(getattr(again, part).to(tensor.dtype), tensor)
+    assert again.places.dtype == torch.int32
 
 
 def test_no_temporary_file_is_left(tmp_path):
@@ -66,7 +76,7 @@ def test_other_missing_and_broken_files_are_named(tmp_path):
     path = tmp_path / "f"
     factors().save(path, torch.float32)
     with pytest.raises(
-        RankwiseError, match=r"f: expected schema rankwise/tokens@1, found rankwise/factors@1"
+        RankwiseError, match=r"f: expected schema rankwise/tokens@1, found rankwise/factors@2"
     ):
         Tokens.load(path)
     path.write_bytes(path.read_bytes()[:-9])

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rankwise.budget import Kept, Matrix, by_loss, by_share, hull_slopes, keep_reached, spend, total
+from rankwise.budget import (
+    Kept,
+    Matrix,
+    by_loss,
+    by_share,
+    hull_slopes,
+    index_bits,
+    keep_reached,
+    spend,
+    total,
+)
 from rankwise.errors import RankwiseError
 
 shapes = st.tuples(st.integers(4, 60), st.integers(4, 60))
@@ -79,6 +89,19 @@ def test_sparse_entries_cost_their_values_and_the_smaller_of_two_indices():
     assert matrix.parameters(Kept(0, 1)) == 1 + 12  # CSR: 16 bits + 11 rows of 32 bits
     assert matrix.parameters(Kept(0, 400)) == 400 + 20  # a bit an entry: 640 bits
     assert Matrix((10, 64), 8, value_bits=16).parameters(Kept(0, 400)) == 400 + 40
+
+
+def test_what_a_step_is_too_dear_for_buys_entries():
+    """A step of rank 1 and 9 entries costs 20 + 9 and their places; what is left pays for some entries."""
+    entries = tuple(9 * rank for rank in range(6))
+    matrices = {"a": Matrix((10, 10), 5, entries=entries)}
+    places = index_bits((10, 10), 18)[1] / 32
+    assert places == 5
+    reached = [spend(matrices, k / 100, {"a": by_share(1.0)}, 1, 0.0)["a"] for k in range(63, 92)]
+    for numbers, choice in zip(range(63, 92), reached, strict=True):
+        assert choice == Kept(2, min(numbers - 45, 27))
+        assert matrices["a"].parameters(choice) == min(numbers, 72)
+    assert spend(matrices, 0.92, {"a": by_share(1.0)}, 1, 0.0)["a"] == Kept(3, 27)
 
 
 @given(st.lists(st.floats(0.01, 100), min_size=2, max_size=12), st.data())

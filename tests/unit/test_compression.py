@@ -1,11 +1,14 @@
 """From statistics to a checkpoint on a tiny model: every route to the same compressed model agrees."""
 
 import json
+import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -154,6 +157,12 @@ def test_nan_in_a_weight_names_the_linear(tmp_path, tiny_statistics):
         factor_block(tmp_path / "m", ARCHITECTURE, block, decomposers["svd"](), torch.device("cpu"))
 
 
+def as_masks(factors, kept):
+    """A choice as masks that let its first components and entries pass; every linear here has one."""
+    entries = 0 if factors.sparse is None else len(factors.sparse.places)
+    return np.arange(factors.max_rank) < kept.rank, np.arange(entries) < kept.entries
+
+
 def test_sliced_search_model_equals_the_built_one(compressed, tmp_path):
     manifest, factors, choices, _ = compressed
     built = build(manifest, factors, choices, tmp_path / "c")
@@ -176,6 +185,9 @@ def test_sliced_search_model_equals_the_built_one(compressed, tmp_path):
     assert some.perplexity == pytest.approx(float(each[[1, 5]].mean().exp()), rel=1e-4)
     some_kl = (ours.exp() * (ours - theirs)).sum(-1)[[1, 5]].mean()
     assert some.kl == pytest.approx(float(some_kl), rel=1e-3, abs=1e-6)
+    masks = {name: as_masks(factors[name], choices[name]) for name in factors}
+    masked = search.score_masks(masks)
+    assert masked.perplexity == pytest.approx(score.perplexity, rel=1e-4)
     untouched = search.score(dict.fromkeys(choices))
     assert untouched.kl == pytest.approx(0, abs=1e-6)
 
@@ -194,11 +206,16 @@ def test_a_trial_copies_no_weight_and_factors_nothing(compressed, monkeypatch):
 
 def test_budget_counts_what_the_checkpoint_holds(compressed, tmp_path):
     manifest, factors, choices, record = compressed
-    model = build(manifest, factors, choices, tmp_path / "c")
+    build(manifest, factors, choices, tmp_path / "c")
     names = family_of(ARCHITECTURE).linears([0, 1])
-    counted = sum(
-        p.numel() for linear in names for p in model.get_submodule(linear.name).parameters()
-    )
+    stored = load_file(tmp_path / "c" / "model.safetensors")
+    bytes_of = {
+        linear.name: [t.nbytes for key, t in stored.items() if key.startswith(f"{linear.name}.")]
+        for linear in names
+    }
+    for name, found in bytes_of.items():
+        assert math.ceil(sum(found) / 4) == record.linears[name].parameters
+    counted = sum(math.ceil(sum(found) / 4) for found in bytes_of.values())
     reference = tiny_llama(attention_bias=True)
     before = sum(
         p.numel() for linear in names for p in reference.get_submodule(linear.name).parameters()
@@ -206,6 +223,8 @@ def test_budget_counts_what_the_checkpoint_holds(compressed, tmp_path):
     assert counted / before == pytest.approx(record.keep_reached, abs=1e-12)
     assert counted == sum(linear.parameters for linear in record.linears.values())
     assert record.keep_reached <= 0.7
+    entries = sum(linear.entries for linear in record.linears.values())
+    assert (record.keep_index_free < record.keep_reached) == (entries > 0)
 
 
 def test_full_rank_leaves_logits_unchanged(compressed, tmp_path):
@@ -237,7 +256,7 @@ def test_checkpoint_loads_in_a_fresh_process(compressed, tmp_path):
         run="it",
         keep_asked=0.7,
         keep_reached=record.keep_reached,
-        parameters=model.num_parameters(),
+        parameters=checkpoint.numbers(model),
         files=hashes(tmp_path / "it", ("*",)),
     ).save(tmp_path / "it.json")
     ids = random_ids(2, 10)
@@ -261,7 +280,7 @@ def test_checkpoint_loads_in_a_fresh_process(compressed, tmp_path):
     )
     first, logits, generated = run.stdout.splitlines()
     weights = (tmp_path / "it" / "model.safetensors").stat().st_size
-    assert first == f"{model.num_parameters()} it {weights}"
+    assert first == f"{checkpoint.numbers(model)} it {weights}"
     torch.testing.assert_close(torch.tensor(json.loads(logits)), expected.flatten()[:200])
     assert generated == "torch.Size([2, 7])"
 
@@ -287,7 +306,7 @@ def test_broken_checkpoints_are_refused(compressed, tmp_path):
         checkpoint.load_folder(tmp_path / "c")
     value["rankwise"]["schema"] = 99
     config.write_text(json.dumps(value))
-    with pytest.raises(RankwiseError, match=r"expected rankwise.schema 1, found 99"):
+    with pytest.raises(RankwiseError, match=r"expected rankwise.schema 2, found 99"):
         checkpoint.load_folder(tmp_path / "c")
     (tmp_path / "it.json").write_text("{}")
     path = tmp_path / "c" / "model.safetensors"

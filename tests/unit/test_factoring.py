@@ -2,8 +2,9 @@
 
 import torch
 
-from rankwise.artifacts import Factors
-from rankwise.factoring import weight_errors
+from rankwise.artifacts import Factors, SparsePart
+from rankwise.budget import Matrix
+from rankwise.factoring import payable, weight_errors
 
 
 def test_weight_errors_are_those_of_every_truncation():
@@ -14,3 +15,38 @@ def test_weight_errors_are_those_of_every_truncation():
     found = weight_errors(weight, Factors(left, right, torch.ones(5)))
     expected = [float((weight - left[:, :r] @ right[:r]).square().sum()) for r in range(6)]
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+
+
+def sparse_factors(counts: list[int]) -> tuple[torch.Tensor, Factors]:
+    g = torch.Generator().manual_seed(0)
+    weight, left, right = (
+        torch.randn(*shape, generator=g, dtype=torch.float64) for shape in ((7, 9), (7, 3), (3, 9))
+    )
+    places = torch.randperm(63, generator=g)[: counts[-1]].to(torch.int32)
+    values = torch.randn(counts[-1], generator=g, dtype=torch.float64)
+    part = SparsePart(places, values, values.abs(), torch.tensor(counts))
+    return weight, Factors(left, right, torch.ones(7, dtype=torch.float64), sparse=part)
+
+
+def test_weight_errors_count_the_entries_that_go_with_each_rank():
+    counts = [2, 2, 9, 20]
+    weight, factors = sparse_factors(counts)
+    for rank, error in enumerate(weight_errors(weight, factors)):
+        rest = weight - factors.left[:, :rank] @ factors.right[:rank]
+        for place, value in list(zip(factors.sparse.places, factors.sparse.values, strict=True))[
+            : counts[rank]
+        ]:
+            rest[place // 9, place % 9] -= value
+        torch.testing.assert_close(error, rest.square().sum())
+
+
+def test_entries_that_cost_more_than_the_dense_weight_are_dropped():
+    counts = [0, 10, 20, 63]
+    _, factors = sparse_factors(counts)
+    kept = payable(factors, factors.sparse)
+    matrix = Matrix((7, 9), 3, entries=tuple(kept.counts.tolist()))
+    # Rank 2 with its 20 entries costs 32 + 20 + 4 of 63 numbers; 6 more leave it cheaper than dense.
+    assert len(kept.places) == len(kept.values) == len(kept.magnitudes) == 26
+    assert kept.counts.tolist() == [0, 10, 20, 26]
+    assert matrix.parameters(matrix.kept(2)) < 63 <= matrix.parameters(matrix.kept(3))
+    assert torch.equal(kept.places, factors.sparse.places[:26])

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
     from rankwise.allocate.base import Allocator
 
-__all__ = ["Candidate", "Choices", "Problem", "Scorer", "TrialScore", "Trials"]
+__all__ = ["Candidate", "Choices", "Masks", "Problem", "Scorer", "TrialScore", "Trials"]
+
+Masks = dict[str, tuple["NDArray[np.bool_]", "NDArray[np.bool_]"]]
+"""Linear → which components [max_rank] and which sparse entries [n] remain of it."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,8 @@ class Problem:
 
     similarity: dict[tuple[int, str], float] = field(default_factory=dict)
     """(layer, sublayer) → mean cosine between the hidden state before it and behind it [-]."""
+    score_masks: Callable[[Masks], TrialScore] | None = None
+    """Like ``score``, for any subset of components and entries."""
 
     def spend(self, keep: float, moments: dict[str, Moments], limits: Allocator) -> Choices:
         """Meet the budget within the allocator's multiple and floor; see `rankwise.budget.spend`."""
@@ -188,6 +193,14 @@ class Problem:
                 "this allocator scores candidates, but the problem has no search text"
             )
         return self.score(choices, sequences)
+
+    def scored_masks(self, masks: Masks) -> TrialScore:
+        """Score any components and entries on the search text; linears without masks stay dense."""
+        if self.score_masks is None:
+            raise RankwiseError(
+                "this allocator scores single components, but the problem has no search text"
+            )
+        return self.score_masks(masks)
 
 
 def _tail_sums(values: ArrayLike) -> NDArray[np.float64]:

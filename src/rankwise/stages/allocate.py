@@ -44,7 +44,7 @@ def command(
     device = set_up(read_section(compute, Compute))
     manifest = ModelManifest.load(model)
     stored = {name: f for path in factors for name, f in BlockFactors.load(path).linears.items()}
-    rows, score = Trials(), None
+    rows, searched = Trials(), None
     if isinstance(allocator, ScoringAllocator):
         if search is None:
             raise RankwiseError(f"{asked.allocate} scores candidates: --search names the windows")
@@ -52,14 +52,14 @@ def command(
         rows = Trials(work, key, allocator.trials)
         dense, _ = load_dense(manifest)
         ids = Tokens.load(search).ids
-        score = SearchModel(dense.to(device), stored, ids, allocator.batch).score
+        searched = SearchModel(dense.to(device), stored, ids, allocator.batch)
     if allocator.statistics and not statistics:
         raise RankwiseError(
             f"{asked.allocate} asks how alike hidden states are: --statistics names the covariance files"
         )
     blocks = [BlockStatistics.load(path) for path in statistics or []]
     similarity = {key: value for block in blocks for key, value in block.similarity.items()}
-    problem = problem_of(manifest, stored, score, rows, similarity)
+    problem = problem_of(manifest, stored, searched, rows, similarity)
     choices = allocator(problem, asked.keep)
     write_text(trials, rows.text())
     record = record_of(run.stem.removeprefix("runs."), asked, allocator, problem, choices)

@@ -22,7 +22,7 @@ def command(
     """Write the checkpoint of one run, then its manifest."""
     from rankwise.allocation import choices_of
     from rankwise.artifacts import BlockFactors
-    from rankwise.checkpoint import load_dense, replace, save
+    from rankwise.checkpoint import load_dense, numbers, replace, save
     from rankwise.compute import DTYPES
     from rankwise.files import replacing
     from rankwise.params import Build, read_section
@@ -46,7 +46,7 @@ def command(
         run=record.run,
         keep_asked=record.keep_asked,
         keep_reached=record.keep_reached,
-        parameters=dense.num_parameters(),
+        parameters=numbers(dense),
         files=hashes(checkpoint, ("*",)),
     ).save(out)
-    log.info("%s: %d parameters", record.run, dense.num_parameters())
+    log.info("%s: %d parameters", record.run, numbers(dense))
