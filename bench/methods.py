@@ -72,15 +72,14 @@ def runs(keeps: list[float], only: list[str]) -> dict[str, dict[str, Any]]:
     """Every method at every budget; OATS factors for one budget, so it has a section for each."""
     found = {}
     for keep in keeps:
+        here = {}
         for name, run in RUNS.items():
-            if only and name not in only:
-                continue
-            here = f"{name}-{percent(keep)}"
-            found[here] = {**run, "keep": keep}
+            here[name] = {**run, "keep": keep}
             if run["decompose"] == "oats":
-                found[here]["decompose"] = f"oats-{percent(keep)}"
-            if name in REFINED:
-                found[f"{name}-refined-{percent(keep)}"] = {"refine": "blockwise", "of": here}
+                here[name]["decompose"] = f"oats-{percent(keep)}"
+        for name in REFINED:
+            here[f"{name}-refined"] = {"refine": "blockwise", "of": f"{name}-{percent(keep)}"}
+        found |= {f"{n}-{percent(keep)}": run for n, run in here.items() if not only or n in only}
     return found
 
 
@@ -98,7 +97,7 @@ def settings(model: str, given: argparse.Namespace, seed: int) -> list[str]:
     found = [
         f"decompose={json.dumps(decompose)}",
         f"allocate={json.dumps(allocate)}",
-        "refine={blockwise: {}}",
+        "refine={blockwise: {learning_rate: 0.002, batch: 8, epochs: 4}}",
         f"runs={json.dumps(runs(given.keeps, given.only))}",
         f"report.title=Every method, {model}, calibration seed {seed}",
     ]
