@@ -7,8 +7,8 @@ from rankwise.budget import Choice, Kept, Matrix, keep_index_free, keep_reached
 from rankwise.compute import DTYPES
 from rankwise.factoring import Weights
 from rankwise.models import family_of
-from rankwise.params import Run
 from rankwise.records import AllocationRecord, LinearRank, ModelManifest
+from rankwise.runs import Run
 from rankwise.search import SearchModel
 from rankwise.sources import model_folder
 

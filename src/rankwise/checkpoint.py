@@ -21,8 +21,8 @@ from rankwise.compute import DTYPES
 from rankwise.errors import RankwiseError
 from rankwise.files import read_json, write_json
 from rankwise.layers import LowRankLinear, LowRankSparseLinear
-from rankwise.params import DENSE
 from rankwise.records import CheckpointManifest, ModelManifest
+from rankwise.runs import DENSE
 from rankwise.sources import check, model_folder
 
 MODEL_TYPE = "rankwise"

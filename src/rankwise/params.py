@@ -5,42 +5,18 @@ section, defaults filled in. How the whole file is read and cut is in `rankwise.
 """
 
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationError,
-    field_validator,
-)
+from pydantic import Field, field_validator
 
-from rankwise.errors import RankwiseError, nearest
-from rankwise.files import read_json
+from rankwise.runs import AnyRun, CompressedRun, RefinedRun, Run, built
+from rankwise.sections import Count, Section, Seed
 
-if TYPE_CHECKING:
-    from rankwise.registry import Registry
-
-DENSE = "dense"
 ROLES = ("calibration", "search", "test")
 FURTHER = "test-"
 """What the roles of further test texts begin with."""
 NAME = re.compile(r"[A-Za-z0-9](-?[A-Za-z0-9_])*")
-"""Of runs and sections. No two hyphens in a row: they set off the steps on the way to a run (`Params.built`)."""
-S = TypeVar("S", bound=BaseModel)
-
-
-class Section(BaseModel):
-    """One section: unknown keys are errors, values never change after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""Of runs and sections. No two hyphens in a row: they set off the steps on the way to a run (`rankwise.runs.built`)."""
 
 
 class Source(Section):
@@ -112,7 +88,7 @@ class SampleRoles(Section):
     calibration: Sample
     search: Sample
     test: Sample
-    further: dict[str, Sample] = {}
+    further: dict[str, Sample] = Field(default_factory=dict)
     """Name → windows of another test text; measured beside the first, steering nothing."""
 
     def by_role(self) -> dict[str, Sample]:
@@ -139,55 +115,6 @@ class CurvatureParams(Section):
     """Whose next tokens the loss is taken of: the text's, or drawn from the model's own prediction."""
     seed: Seed = 0
     """For labels drawn from the model."""
-
-
-class Run(Section):
-    """One compression as the stages see it: from which statistics, how, to which budget."""
-
-    decompose: str
-    allocate: str
-    keep: Annotated[float, Field(gt=0, le=1)]
-    """Parameters that remain / parameters before, over the decoder blocks' linears, biases counted [-]."""
-    origin: str = DENSE
-    """The model whose statistics are used: the dense one, or the step before."""
-
-
-class CompressedRun(Section):
-    """One named run: which decomposer, which allocator, which budget, in how many steps."""
-
-    decompose: str
-    allocate: str
-    keep: Annotated[float, Field(gt=0, le=1)]
-    """Parameters that remain / parameters before, over the decoder blocks' linears, biases counted [-]."""
-    steps: Count = 1
-    """Statistics are gathered again on the compressed model at each step, keep falling evenly to its end [-]."""
-    steps_allocate: str | None = None
-    """Allocator of all steps but the last; null = that of the last."""
-
-    def keep_at(self, step: int) -> float:
-        """Return the budget of step 1 … ``steps``."""
-        return round(1 - (1 - self.keep) * step / self.steps, 12)
-
-
-class RefinedRun(Section):
-    """One named run: another run, refined."""
-
-    refine: str
-    of: str
-    """Name of the run that it starts from."""
-
-
-def _kind_of_run(given: Any) -> str:
-    if isinstance(given, dict):
-        return "refinement" if "refine" in given or "of" in given else "compression"
-    return "refinement" if isinstance(given, RefinedRun) else "compression"
-
-
-KINDS_OF_RUN: dict[str, type[Section]] = {"compression": CompressedRun, "refinement": RefinedRun}
-AnyRun = Annotated[
-    Annotated[CompressedRun, Tag("compression")] | Annotated[RefinedRun, Tag("refinement")],
-    Discriminator(_kind_of_run),
-]
 
 
 class Build(Section):
@@ -254,7 +181,7 @@ class Params(Section):
     curvature: CurvatureParams = CurvatureParams()
     decompose: Annotated[dict[str, dict[str, Any] | None], Field(min_length=1)]
     allocate: Annotated[dict[str, dict[str, Any] | None], Field(min_length=1)]
-    refine: dict[str, dict[str, Any] | None] = {}
+    refine: dict[str, dict[str, Any] | None] = Field(default_factory=dict)
     runs: Annotated[dict[str, AnyRun], Field(min_length=1)]
     build: Build = Build()
     evaluate: Evaluate = Evaluate()
@@ -277,77 +204,10 @@ class Params(Section):
         return {name: run for name, run in self.runs.items() if isinstance(run, RefinedRun)}
 
     def built(self) -> dict[str, Run]:
-        """Return every compression to be made, the steps on the way included, each before its next.
-
-        Runs that differ only in their last step share those before; they bear the first one's name.
-        """
-        found: dict[str, Run] = {}
-        owners: dict[Any, str] = {}
-        for name, run in self.compressions().items():
-            between = run.steps_allocate or run.allocate
-            owner = owners.setdefault((run.decompose, between, run.keep, run.steps), name)
-            origin = DENSE
-            for step in range(1, run.steps):
-                this = f"{owner}--step{step}"
-                keep = run.keep_at(step)
-                found[this] = Run(
-                    decompose=run.decompose, allocate=between, keep=keep, origin=origin
-                )
-                origin = this
-            found[name] = Run(
-                decompose=run.decompose,
-                allocate=run.allocate,
-                keep=run.keep_at(run.steps),
-                origin=origin,
-            )
-        return found
+        """Return every compression to be made, the steps on the way included; see `rankwise.runs.built`."""
+        return built(self.compressions())
 
     def compressed(self, name: str) -> str:
         """Return the compression that a run is or that it refines, through refinements of refinements."""
         run = self.runs[name]
         return self.compressed(run.of) if isinstance(run, RefinedRun) else name
-
-
-def read_method(path: Path, registry: "Registry[S]") -> S:
-    """Read the section of a method: ``method`` names its file, the rest are its fields."""
-    given = dict(read_json(path))
-    return validate(registry[given.pop("method")], given, str(path), ())
-
-
-def read_section(path: Path, cls: type[S]) -> S:
-    """Read one section file into its type."""
-    return validate(cls, read_json(path), str(path), ())
-
-
-def validate(cls: type[S], given: Any, where: str, at: tuple[str, ...]) -> S:
-    """Return ``given`` as ``cls``; each mistake is one line: where, key path, given, allowed."""
-    try:
-        return cls.model_validate(given)
-    except ValidationError as error:
-        lines = [_sentence(cls, problem, at) for problem in error.errors(include_url=False)]
-        raise RankwiseError("\n".join(f"{where}: {line}" for line in lines)) from error
-
-
-def _sentence(cls: type[BaseModel], problem: Any, at: tuple[str, ...]) -> str:
-    """Say one mistake: key path, given, allowed, nearest valid name."""
-    location = [str(part) for part in problem["loc"]]
-    key = ".".join([*at, *(part for part in location if part not in KINDS_OF_RUN)])
-    given = problem["input"]
-    shown = "a section" if isinstance(given, dict | list) and given else repr(given)
-    if problem["type"] == "extra_forbidden":
-        return f"{key}: no such key (given {shown}); {nearest(location[-1], _fields(cls, location[:-1]))}"
-    if problem["type"] == "missing":
-        return f"{key}: is missing; give it a value"
-    return f"{key}: {shown} given; {problem['msg'].removeprefix('Value error, ')}"
-
-
-def _fields(cls: Any, location: list[str]) -> list[str]:
-    """Return the keys allowed at ``location`` under ``cls``."""
-    for part in location:
-        if part in KINDS_OF_RUN:
-            cls = KINDS_OF_RUN[part]
-        elif hasattr(cls, "model_fields"):
-            cls = cls.model_fields[part].annotation
-        else:  # dict[str, Something]: any name, then the value's type
-            cls = cls.__args__[1]
-    return list(getattr(cls, "model_fields", {}))

@@ -10,9 +10,11 @@ from rankwise.allocate import allocators
 from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError, nearest
 from rankwise.files import to_json, write_if_changed
-from rankwise.params import DENSE, FURTHER, NAME, Params, RefinedRun, validate
+from rankwise.params import FURTHER, NAME, Params
 from rankwise.refine import refiners
 from rankwise.registry import Registry
+from rankwise.runs import DENSE, RefinedRun
+from rankwise.sections import validate
 
 METHODS: dict[str, Registry[Any]] = {
     "decompose": decomposers,

@@ -25,8 +25,9 @@ from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block
 from rankwise.files import sha256
 from rankwise.models import family_of
-from rankwise.params import CurvatureParams, Run
+from rankwise.params import CurvatureParams
 from rankwise.records import CheckpointManifest, FileHash, ModelManifest
+from rankwise.runs import Run
 from rankwise.search import SearchModel
 from rankwise.sources import MODEL_FILES, hashes
 from tests.conftest import random_ids, tiny_llama

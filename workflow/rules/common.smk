@@ -10,7 +10,8 @@ from pathlib import Path
 from rankwise.allocate import allocators
 from rankwise.decompose import decomposers
 from rankwise.engines import search_path
-from rankwise.params import DENSE, FURTHER
+from rankwise.params import FURTHER
+from rankwise.runs import DENSE
 from rankwise.workflow import (
     code,
     corpora_inputs,

@@ -10,7 +10,6 @@ from typing import Any
 
 from rankwise.errors import RankwiseError
 from rankwise.files import read_json, sha256, to_json
-from rankwise.params import DENSE
 from rankwise.records import (
     AllocationRecord,
     CheckpointManifest,
@@ -21,6 +20,7 @@ from rankwise.records import (
     Summary,
 )
 from rankwise.report.study import allocations_by_run, read_searches
+from rankwise.runs import DENSE
 
 LAYOUT = 1
 """Raised when the same files would be logged otherwise, so that old runs are replaced."""

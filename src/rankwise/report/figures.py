@@ -8,9 +8,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from rankwise.params import DENSE
 from rankwise.report.study import RunResult
 from rankwise.report.styles import DENSE_COLOR, Styles
+from rankwise.runs import DENSE
 
 LOG_RANGE = 10.0
 """An axis whose largest value is more than so many times its smallest is logarithmic."""

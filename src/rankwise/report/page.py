@@ -9,10 +9,10 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from rankwise.params import DENSE
 from rankwise.records import RefineRecord
 from rankwise.report import figures
 from rankwise.report.study import RunResult, best
+from rankwise.runs import DENSE
 
 CAPTIONS = {
     "perplexity": "Perplexity of the test text: lower is better",

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rankwise.errors import RankwiseError
-from rankwise.params import DENSE
 from rankwise.records import (
     AllocationRecord,
     RefineRecord,
@@ -16,6 +15,7 @@ from rankwise.records import (
     Summary,
     SummaryRow,
 )
+from rankwise.runs import DENSE
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """How a run looks: colour means method, symbol and dash the share asked for, in every figure."""
 
-from rankwise.params import DENSE
 from rankwise.report.study import RunResult
+from rankwise.runs import DENSE
 
 COLORS = ("#3f7fd0", "#d97a1f", "#1d9a86", "#b84a8c", "#7f67c8", "#8b8a2e", "#c0503f", "#4f9db8")
 DENSE_COLOR = "#858b94"

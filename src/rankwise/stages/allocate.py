@@ -35,9 +35,11 @@ def command(
     from rankwise.checkpoint import load_dense
     from rankwise.compute import set_up
     from rankwise.files import write_text
-    from rankwise.params import Compute, Run, read_method, read_section
+    from rankwise.params import Compute
     from rankwise.records import ModelManifest
+    from rankwise.runs import Run
     from rankwise.search import SearchModel, fingerprint
+    from rankwise.sections import read_method, read_section
 
     asked = read_section(run, Run)
     allocator = read_method(params, allocators)

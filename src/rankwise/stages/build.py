@@ -25,8 +25,9 @@ def command(
     from rankwise.checkpoint import load_dense, numbers, replace, save
     from rankwise.compute import DTYPES
     from rankwise.files import replacing
-    from rankwise.params import Build, read_section
+    from rankwise.params import Build
     from rankwise.records import AllocationRecord, CheckpointManifest, ModelManifest
+    from rankwise.sections import read_section
     from rankwise.sources import hashes
 
     asked = read_section(params, Build)

@@ -25,8 +25,9 @@ def command(
     from rankwise.compute import set_up
     from rankwise.covariance import gather
     from rankwise.models import family_of
-    from rankwise.params import Compute, CovarianceParams, read_section
+    from rankwise.params import Compute, CovarianceParams
     from rankwise.records import ModelManifest
+    from rankwise.sections import read_section
 
     asked = read_section(params, CovarianceParams)
     where = read_section(compute, Compute)

@@ -26,8 +26,9 @@ def command(
     from rankwise.curvature import gather
     from rankwise.factoring import Weights
     from rankwise.models import family_of
-    from rankwise.params import Compute, CurvatureParams, read_section
+    from rankwise.params import Compute, CurvatureParams
     from rankwise.records import ModelManifest
+    from rankwise.sections import read_section
     from rankwise.sources import model_folder
 
     asked = read_section(params, CurvatureParams)

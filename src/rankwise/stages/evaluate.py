@@ -88,8 +88,9 @@ def command(
     from rankwise.compute import set_up
     from rankwise.errors import RankwiseError
     from rankwise.evaluate.task_files import read_tasks
-    from rankwise.params import Compute, Evaluate, read_section
+    from rankwise.params import Compute, Evaluate
     from rankwise.records import TasksManifest
+    from rankwise.sections import read_section
 
     given = read_section(params, Evaluate)
     task_files = read_tasks(TasksManifest.load(tasks), given.tasks, given.limit)

@@ -17,8 +17,9 @@ def model(params: ParamsFile, out: OutFile) -> None:
     """Check the dense model (family, layers, weights) and hash its files."""
     from rankwise.files import read_json
     from rankwise.models import family_of
-    from rankwise.params import Model, read_section
+    from rankwise.params import Model
     from rankwise.records import ModelManifest
+    from rankwise.sections import read_section
     from rankwise.sources import MODEL_FILES, hashes, model_folder
 
     asked = read_section(params, Model)
@@ -80,8 +81,9 @@ def corpora(params: ParamsFile, out: OutFile) -> None:
 @app.command()
 def tasks(params: ParamsFile, out: OutFile) -> None:
     """Hash the folder of zero-shot tasks."""
-    from rankwise.params import Tasks, read_section
+    from rankwise.params import Tasks
     from rankwise.records import TasksManifest
+    from rankwise.sections import read_section
     from rankwise.sources import hashes, tasks_folder
 
     source = read_section(params, Tasks).source

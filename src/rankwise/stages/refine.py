@@ -28,11 +28,12 @@ def command(
     from rankwise.checkpoint import load, load_dense
     from rankwise.compute import set_up
     from rankwise.models import family_of
-    from rankwise.params import Compute, read_method, read_section
+    from rankwise.params import Compute
     from rankwise.records import CheckpointManifest, ModelManifest, RefineRecord
     from rankwise.refine import refiners
     from rankwise.refine._fit import finite, text_loss
     from rankwise.refine.base import Refinement
+    from rankwise.sections import read_method, read_section
 
     refiner = read_method(params, refiners)
     method = params.stem.removeprefix("refine.")

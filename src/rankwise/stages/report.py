@@ -27,10 +27,11 @@ def command(
     import logging
 
     from rankwise.files import write_text
-    from rankwise.params import Report, read_section
+    from rankwise.params import Report
     from rankwise.records import AllocationRecord, RefineRecord, Scores, SpeedRecord
     from rankwise.report.page import render
     from rankwise.report.study import gather, read_searches, summarise
+    from rankwise.sections import read_section
 
     given = read_section(params, Report)
     allocations = [AllocationRecord.load(path) for path in allocation or []]

@@ -24,8 +24,9 @@ def command(
     from rankwise.checkpoint import load
     from rankwise.compute import set_up
     from rankwise.evaluate.speed import prefill
-    from rankwise.params import Compute, Speed, read_section
+    from rankwise.params import Compute, Speed
     from rankwise.records import SpeedRecord
+    from rankwise.sections import read_section
 
     given = read_section(params, Speed)
     device = set_up(read_section(compute, Compute))

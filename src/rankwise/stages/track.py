@@ -30,8 +30,9 @@ def command(
     """Bring MLflow up to date with the study's files."""
     import logging
 
-    from rankwise.params import Track, read_section
+    from rankwise.params import Track
     from rankwise.report.entries import StudyFiles, entries
+    from rankwise.sections import read_section
     from rankwise.tracking import fill
 
     files = StudyFiles(

@@ -1,0 +1,83 @@
+"""What a section of params.yaml is, and how one is read: every mistake is a sentence."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, Tag, ValidationError
+
+from rankwise.errors import RankwiseError, nearest
+from rankwise.files import read_json
+
+if TYPE_CHECKING:
+    from rankwise.registry import Registry
+
+S = TypeVar("S", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """One section: unknown keys are errors, values never change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+def read_method(path: Path, registry: "Registry[S]") -> S:
+    """Read the section of a method: ``method`` names its file, the rest are its fields."""
+    given = dict(read_json(path))
+    return validate(registry[given.pop("method")], given, str(path), ())
+
+
+def read_section(path: Path, cls: type[S]) -> S:
+    """Read one section file into its type."""
+    return validate(cls, read_json(path), str(path), ())
+
+
+def validate(cls: type[S], given: Any, where: str, at: tuple[str, ...]) -> S:
+    """Return ``given`` as ``cls``; each mistake is one line: where, key path, given, allowed."""
+    try:
+        return cls.model_validate(given)
+    except ValidationError as error:
+        lines = [_sentence(cls, problem, at) for problem in error.errors(include_url=False)]
+        raise RankwiseError("\n".join(f"{where}: {line}" for line in lines)) from error
+
+
+def _sentence(cls: type[BaseModel], problem: Any, at: tuple[str, ...]) -> str:
+    """Say one mistake: key path, given, allowed, nearest valid name."""
+    keys, _ = _walk(cls, problem["loc"])
+    _, inside = _walk(cls, problem["loc"][:-1])
+    key = ".".join([*at, *keys])
+    given = problem["input"]
+    shown = "a section" if isinstance(given, dict | list) and given else repr(given)
+    if problem["type"] == "extra_forbidden":
+        allowed = list(getattr(inside, "model_fields", {}))
+        return f"{key}: no such key (given {shown}); {nearest(keys[-1], allowed)}"
+    if problem["type"] == "missing":
+        return f"{key}: is missing; give it a value"
+    return f"{key}: {shown} given; {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _walk(cls: Any, location: tuple[Any, ...]) -> tuple[list[str], Any]:
+    """Return the keys a person wrote on the way to ``location``, and the type that stands there.
+
+    Pydantic also names the member of a tagged union on the way, which no person wrote.
+    """
+    keys: list[str] = []
+    for part in map(str, location):
+        tagged = {
+            tag.tag: get_args(member)[0]
+            for member in get_args(get_args(cls)[0] if get_origin(cls) is Annotated else cls)
+            for tag in getattr(member, "__metadata__", ())
+            if isinstance(tag, Tag)
+        }
+        if part in tagged:
+            cls = tagged[part]
+            continue
+        keys.append(part)
+        if hasattr(cls, "model_fields"):
+            cls = cls.model_fields[part].annotation if part in cls.model_fields else None
+        else:  # dict[str, Something]: any name, then the value's type
+            cls = (get_args(cls) or (None,))[-1]
+    return keys, cls
