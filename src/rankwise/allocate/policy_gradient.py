@@ -48,7 +48,7 @@ class PolicyGradient(ScoringAllocator):
     """Masks whose losses are averaged as the baseline; CAP: 5 [-]."""
     epsilon: Annotated[float, Field(gt=0)] = 0.1
     """Added to the variance s (1 − s), which bounds a step [-]."""
-    sharpness: Annotated[float, Field(gt=0)] = 1.0
+    sharpness: Annotated[float, Field(gt=0)] = 3.0
     """Exponent on the sizes that s starts from; large: nearly thresholds [-]."""
     check: Annotated[int, Field(ge=2)] = 10
     """Every so many trials the selection itself is scored [-]."""
