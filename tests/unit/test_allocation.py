@@ -18,12 +18,17 @@ from rankwise.allocate.pareto import Pareto
 from rankwise.allocate.problem import Candidate, Problem
 from rankwise.allocate.sequential import most_varied
 from rankwise.allocate.uniform import Uniform
-from rankwise.artifacts import InputStatistics
+from rankwise.artifacts import BlockFactors, BlockStatistics, InputStatistics
 from rankwise.budget import Matrix
 from rankwise.decompose.svd import SVD
 from rankwise.errors import RankwiseError
-from rankwise.factoring import largest_rank, weight_errors
+from rankwise.factoring import factor_block, largest_rank, weight_errors
+from rankwise.params import Compute, Run
+from rankwise.records import AllocationRecord
+from rankwise.stages import allocate
+from tests.conftest import tiny_llama
 from tests.contract.test_allocators import problem
+from tests.unit.test_compression import save_model
 
 LIMITS = {"multiple": 1, "floor": 0.05}
 
@@ -190,3 +195,38 @@ def test_gaussian_process_finds_a_valley_that_chance_does_not():
         return min(trials.losses())
 
     assert best(suggest) < 1.02 < best(hyperopt.rand.suggest)
+
+
+def test_the_stage_hands_statistics_to_those_who_ask(tmp_path, tiny_statistics):
+    """``mgaa`` without covariance files is refused; with them, likeness steers what is kept."""
+    manifest = save_model(tiny_llama(), tmp_path / "dense")
+    manifest.save(tmp_path / "model.json")
+    cosines = {(0, "attention"): 0.9, (0, "mlp"): 0.1, (1, "attention"): 0.1, (1, "mlp"): 0.9}
+    tokens = tiny_statistics[0, "mlp_in"].tokens
+    block = BlockStatistics(
+        [0, 1], tiny_statistics, {key: value * tokens for key, value in cosines.items()}
+    )
+    block.save(tmp_path / "block_0")
+    factors = factor_block(
+        tmp_path / "dense", manifest.architecture, block, SVD(), torch.device("cpu")
+    )
+    BlockFactors("svd", [0, 1], factors).save(tmp_path / "factors", torch.float32)
+    sections = {
+        "compute": Compute(),
+        "params": MGAA(**LIMITS),
+        "run": Run(decompose="svd", allocate="mgaa", keep=0.6),
+    }
+    for name, value in sections.items():
+        (tmp_path / f"{name}.json").write_text(value.model_dump_json())
+    files = {name: tmp_path / f"{name}.json" for name in (*sections, "model", "trials", "out")}
+    paths = {**files, "factors": [tmp_path / "factors"], "work": tmp_path / "work"}
+    with pytest.raises(RankwiseError, match=r"mgaa asks .*--statistics"):
+        allocate.command(**paths)
+    allocate.command(**paths, statistics=[tmp_path / "block_0"])
+    linears = AllocationRecord.load(files["out"]).linears
+
+    def kept(prefix):
+        return sum(one.parameters for name, one in linears.items() if prefix in name)
+
+    assert kept("layers.0.self_attn") < kept("layers.1.self_attn")
+    assert kept("layers.1.mlp") < kept("layers.0.mlp")
