@@ -29,7 +29,7 @@ def main() -> None:
     torch.set_num_threads(1)
     record = AllocationRecord.load(DATA / f"allocate/{RUN}.json")
     choices = choices_of(record)
-    folder = DATA / "decompose" / record.decompose
+    folder = DATA / "decompose/dense" / record.decompose
     factors = {
         name: f
         for path in sorted(folder.glob("*.safetensors"))
