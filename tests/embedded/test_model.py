@@ -47,6 +47,15 @@ def test_tokenizer_round_trip_and_words_are_single_tokens() -> None:
     assert len(ids) < 1.15 * len(text.split(" ")) + 4 * text.count(SEPARATOR)
 
 
+def test_a_word_is_the_same_token_wherever_it_stands() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    line = "ida met ida ."
+    ids = tokenizer(line + SEPARATOR + line, add_special_tokens=False)["input_ids"]
+    first, *_, separator = tokenizer(line + SEPARATOR, add_special_tokens=False)["input_ids"]
+    assert ids.count(first) == 4
+    assert separator not in tokenizer(line, add_special_tokens=False)["input_ids"]
+
+
 def test_log_records_the_committed_settings() -> None:
     logged = training_log()
     assert len(logged) == len(STAGES)
@@ -95,8 +104,8 @@ def test_answers_weigh_more_and_windows_hold_whole_documents() -> None:
     documents = TEST_TEXT.read_text(encoding="utf-8").strip().split(SEPARATOR)[:60]
     stream = encode(tokenizer, documents, 2.0)
     rng = torch.Generator().manual_seed(0)
-    rows, weights = stream.batch(rng, 8, aligned=1.0)
-    assert rows.shape[1] == weights.shape[1] + 1
+    rows, weights = stream.batch(rng, 8, 40, aligned=1.0)
+    assert rows.shape[1] == weights.shape[1] + 1 == 41
     assert (rows[:, 0] == tokenizer.bos_token_id).all()
     assert all(
         any(tokenizer.decode(row[1:6]) in document[:60] for document in documents) for row in rows

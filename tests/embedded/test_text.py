@@ -75,11 +75,18 @@ def test_schema_pronouns_agree_and_rules_use_each_reason_both_ways() -> None:
 def test_what_is_asked_was_stated() -> None:
     rng = Random(6)
     for _ in range(300):
-        given = passages.passage(rng, Split.TEXT)
+        given = rng.choice(passages.KINDS)(rng, Split.TEXT)
         told = join(given.sentences)
         for fact in given.told:
             assert fact.subject.removeprefix("the ") in told
             assert fact.value in told
+
+
+def test_yes_no_questions_ask_for_the_told_state_or_its_opposite() -> None:
+    rng = Random(9)
+    for _ in range(300):
+        given = passages.states(rng, Split.TEXT)
+        assert all(f"{f.subject} is {f.value} ." in given.sentences for f in given.told)
         wanted = rng.random() < 0.5
         question = passages.polar_question(rng, given, wanted)
         true = {fact.polar(fact.value) for fact in given.told}
