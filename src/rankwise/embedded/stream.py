@@ -53,7 +53,8 @@ def encode(
     tokenizer: PreTrainedTokenizerFast, documents: list[str], answer_weight: float
 ) -> Stream:
     """Encode documents with their separators; document starts leave room for a whole window."""
-    separator: list[int] = tokenizer(SEPARATOR, add_special_tokens=False)["input_ids"]
+    between = tokenizer(f".{SEPARATOR}.", add_special_tokens=False)["input_ids"]
+    separator: list[int] = between[1:-1]  # as in a text; alone it would be read otherwise
     row: list[int] = list(separator)
     starts: list[int] = []
     for begin in range(0, len(documents), 10_000):

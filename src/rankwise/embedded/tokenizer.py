@@ -1,7 +1,8 @@
 """The tokenizer: byte-level BPE, trained on the text so that nearly every word is one token.
 
 A text and every document in it begin with an unwritten space, as in LLaMA's tokenizer: a name that
-opens a document is then the same token as that name further on, and can be matched with it.
+opens a document is then the same token as that name further on, and can be matched with it. What
+separates two documents is read as a space, two line breaks and a space.
 """
 
 from collections.abc import Iterable
@@ -31,13 +32,13 @@ def train_tokenizer(documents: Iterable[str]) -> PreTrainedTokenizerFast:
     """Train on documents; like LLaMA's, the result puts ``<s>`` before every text it encodes."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Prepend(" "), normalizers.Replace(SEPARATOR, SEPARATOR + " ")]
+        [normalizers.Prepend(" "), normalizers.Replace(SEPARATOR, f" {SEPARATOR}  ")]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.Sequence(
         [
             decoders.ByteLevel(),
-            decoders.Replace(SEPARATOR + " ", SEPARATOR),
+            decoders.Replace(f" {SEPARATOR}  ", SEPARATOR),
             decoders.Strip(" ", 1, 0),
         ]
     )
