@@ -132,11 +132,14 @@ KINDS: tuple[Callable[[Random, Split], Passage], ...] = (places, owners, moves, 
 """The kinds that are asked for openly; `states` are also asked for by yes or no."""
 
 
-def polar_question(rng: Random, given: Passage, answer: bool) -> str:
-    """A yes/no question about one told state, with the wanted answer."""
+def polar_question(rng: Random, given: Passage) -> tuple[str, bool]:
+    """A yes/no question about one told state, and its answer.
+
+    It asks for the first of the two opposites: is it wet, never is it dry.
+    """
     fact = rng.choice(given.told)
-    opposite = next(value for value in fact.pool if value != fact.value)
-    return fact.polar(fact.value if answer else opposite)
+    asked_for = fact.pool[0]
+    return fact.polar(asked_for), fact.value == asked_for
 
 
 def open_question(rng: Random, given: Passage) -> tuple[str, str]:
@@ -152,8 +155,8 @@ def asked(rng: Random, split: Split) -> list[str]:
     answered = {}
     for _ in range(rng.randint(3, 6)):
         if told_states and rng.random() < POLAR:
-            truth = rng.random() < 0.5
-            answered[polar_question(rng, given, truth)] = "yes" if truth else "no"
+            question, truth = polar_question(rng, given)
+            answered[question] = "yes" if truth else "no"
         else:
             question, answer = open_question(rng, given)
             answered[question] = answer

@@ -45,8 +45,11 @@ def _place(rng: Random, right: str, wrong: list[str], gold: int) -> tuple[str, .
 
 def boolq(rng: Random, gold: int) -> Item:
     """A passage of states and a yes/no question; position 0 is "yes"."""
-    given = states(rng, Split.TASK)
-    question = polar_question(rng, given, answer=gold == 0)
+    while True:
+        given = states(rng, Split.TASK)
+        question, truth = polar_question(rng, given)
+        if truth == (gold == 0):
+            break
     return Item(join([*given.sentences, prompt(question)]), ("yes", "no"), gold)
 
 

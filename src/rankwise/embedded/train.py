@@ -50,7 +50,9 @@ class Stage:
     batch: int = 16
     window: int = WINDOW
     matrix_rate: float = 0.02
-    """Muon's learning rate, for the matrices of the layers."""
+    """Muon's learning rate, for the matrices of the layers but queries and keys."""
+    attention_rate: float = 1.5e-3
+    """AdamW's learning rate for query and key matrices: Muon drives their scores to saturation."""
     learning_rate: float = 3e-3
     """AdamW's learning rate, for embeddings and norms."""
     weight_decay: float = 0.01
@@ -63,10 +65,10 @@ class Stage:
 
 STAGES = (
     Stage(
-        "train", 26_000_000, passages=2, steps=2200, warmup=100, cooldown=0,
+        "train", 26_000_000, passages=2, steps=1500, warmup=100, cooldown=0,
         batch=28, window=72, aligned=1.0,
     ),
-    Stage("train again", 32_000_000, passages=2, steps=3000, warmup=50, cooldown=2950, seed=9),
+    Stage("train again", 32_000_000, passages=2, steps=2600, warmup=50, cooldown=2550, seed=9),
 )  # fmt: skip
 """First single documents at a steady pace, then running text while the pace falls to nothing.
 
@@ -126,11 +128,19 @@ def train(
 ) -> Iterator[dict[str, float]]:
     """Train in place; yields step, loss in nats a token, share of the learning rates and seconds."""
     model.to(device).train()
-    matrices = [p for name, p in model.named_parameters() if p.dim() > 1 and "embed" not in name]
-    others = [p for name, p in model.named_parameters() if p.dim() < 2 or "embed" in name]
+    others, attention, matrices = [], [], []
+    for name, p in model.named_parameters():
+        if p.dim() < 2 or "embed" in name:
+            others.append(p)
+        elif name.endswith(("q_proj.weight", "k_proj.weight")):
+            attention.append(p)
+        else:
+            matrices.append(p)
+    betas, decay = (0.9, 0.98), stage.weight_decay
     optimizers: dict[torch.optim.Optimizer, float] = {
-        Muon(matrices, stage.matrix_rate, stage.momentum, stage.weight_decay): stage.matrix_rate,
-        torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0): stage.learning_rate,
+        Muon(matrices, stage.matrix_rate, stage.momentum, decay): stage.matrix_rate,
+        torch.optim.AdamW(attention, betas=betas, weight_decay=decay): stage.attention_rate,
+        torch.optim.AdamW(others, betas=betas, weight_decay=0.0): stage.learning_rate,
     }
     rng = torch.Generator().manual_seed(stage.seed)
     began, losses = time.monotonic(), torch.zeros(stage.steps)
