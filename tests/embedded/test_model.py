@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from rankwise.embedded import MODEL, TEST_TEXT
-from rankwise.embedded.describe import training_log
+from rankwise.embedded import MODEL, TASK_NAMES, TEST_TEXT, tasks
+from rankwise.embedded.describe import shipped, training_log, truncated
 from rankwise.embedded.grammar import SEPARATOR
 from rankwise.embedded.optimizer import Muon, orthogonalise
 from rankwise.embedded.overlap import overlap
@@ -47,6 +47,22 @@ def test_tokenizer_round_trip_and_words_are_single_tokens() -> None:
     assert len(ids) < 1.15 * len(text.split(" ")) + 4 * text.count(SEPARATOR)
 
 
+def test_a_word_is_the_same_token_wherever_it_stands() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    line = "ida met ida ."
+    ids = tokenizer(line + SEPARATOR + line, add_special_tokens=False)["input_ids"]
+    assert ids.count(ids[0]) == 4
+
+
+def test_training_reads_a_text_as_evaluation_does() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    text = TEST_TEXT.read_text(encoding="utf-8").strip()[:30_000]
+    ids = encode(tokenizer, text.split(SEPARATOR), 1.0).ids.tolist()
+    read = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    between = (len(ids) - len(read)) // 2
+    assert ids[between:-between] == read
+
+
 def test_log_records_the_committed_settings() -> None:
     logged = training_log()
     assert len(logged) == len(STAGES)
@@ -54,6 +70,32 @@ def test_log_records_the_committed_settings() -> None:
         assert {name: head[name] for name in vars(stage)} == vars(stage)
         assert records[-1]["step"] == stage.steps
         assert records[-1]["loss"] < records[0]["loss"]
+
+
+def task_average(model: PreTrainedModel) -> float:
+    """Mean accuracy over the five tasks: the choice with the highest log-likelihood."""
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    shares = []
+    for name in TASK_NAMES:
+        items = tasks.items(name)
+        contexts = [item.context for item in items for _ in item.choices]
+        whole = [f"{item.context} {choice}" for item in items for choice in item.choices]
+        batch = tokenizer(whole, return_tensors="pt", padding=True, padding_side="right")
+        ids, given = batch["input_ids"], [len(ids) for ids in tokenizer(contexts)["input_ids"]]
+        with torch.inference_mode():
+            logits = torch.cat([model(part).logits[:, :-1] for part in ids.split(128)])
+        scores = logits.log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0]
+        place = torch.arange(1, ids.shape[1])
+        asked = (place >= torch.tensor(given)[:, None]) & batch["attention_mask"][:, 1:].bool()
+        best = (scores * asked).sum(1).view(len(items), -1).argmax(1)
+        shares.append(float((best == torch.tensor([i.gold for i in items])).float().mean()))
+    return sum(shares) / len(shares)
+
+
+def test_plain_svd_at_half_costs_twenty_points() -> None:
+    dense = task_average(shipped())
+    assert dense >= 0.75
+    assert task_average(truncated(shipped(), 0.5)) <= dense - 0.20
 
 
 def test_pace_rises_holds_and_falls() -> None:
@@ -95,8 +137,8 @@ def test_answers_weigh_more_and_windows_hold_whole_documents() -> None:
     documents = TEST_TEXT.read_text(encoding="utf-8").strip().split(SEPARATOR)[:60]
     stream = encode(tokenizer, documents, 2.0)
     rng = torch.Generator().manual_seed(0)
-    rows, weights = stream.batch(rng, 8, aligned=1.0)
-    assert rows.shape[1] == weights.shape[1] + 1
+    rows, weights = stream.batch(rng, 8, 40, aligned=1.0)
+    assert rows.shape[1] == weights.shape[1] + 1 == 41
     assert (rows[:, 0] == tokenizer.bos_token_id).all()
     assert all(
         any(tokenizer.decode(row[1:6]) in document[:60] for document in documents) for row in rows

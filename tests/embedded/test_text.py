@@ -75,15 +75,22 @@ def test_schema_pronouns_agree_and_rules_use_each_reason_both_ways() -> None:
 def test_what_is_asked_was_stated() -> None:
     rng = Random(6)
     for _ in range(300):
-        given = passages.passage(rng, Split.TEXT)
+        given = rng.choice(passages.KINDS)(rng, Split.TEXT)
         told = join(given.sentences)
         for fact in given.told:
             assert fact.subject.removeprefix("the ") in told
             assert fact.value in told
-        wanted = rng.random() < 0.5
-        question = passages.polar_question(rng, given, wanted)
+
+
+def test_yes_no_questions_are_answered_by_what_is_told() -> None:
+    rng = Random(9)
+    for _ in range(300):
+        given = passages.states(rng, Split.TEXT)
+        assert all(f"{f.subject} is {f.value} ." in given.sentences for f in given.told)
+        question, truth = passages.polar_question(rng, given)
         true = {fact.polar(fact.value) for fact in given.told}
-        assert (question in true) == wanted
+        false = {fact.polar(v) for fact in given.told for v in fact.pool} - true
+        assert question in (true if truth else false)
 
 
 def test_text_keeps_reserved_pairs_and_wordings_for_the_tasks() -> None:

@@ -2,7 +2,8 @@
 
 ``python -m rankwise.embedded.describe docs/embedded.md`` fills the blocks between
 ``<!-- begin NAME -->`` and ``<!-- end NAME -->``: samples, the loss curve, accuracy through lm-eval
-(with and without the contexts), perplexity, entropy and overlap. Takes two minutes on two cores.
+(as shipped, halved by plain SVD, and without the contexts), perplexity, entropy and overlap. Takes
+three minutes on two cores.
 """
 
 import argparse
@@ -17,17 +18,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rankwise.embedded import MODEL, TASK_NAMES, TASKS, TEST_TEXT, TRAINING_LOG, tasks
 from rankwise.embedded.grammar import FORMS, SEEDS, SEPARATOR, documents
 from rankwise.embedded.overlap import overlap
 from rankwise.embedded.people import Split, join
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 CHANCE_SEED = 6006
 SEQUENCE = 128
 """Tokens a sequence when the test perplexity is measured."""
 BLIND_CONTEXT = "answer :"
+KEEP = 0.5
+"""What plain SVD keeps of each linear when the page shows what compression costs."""
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -73,16 +79,40 @@ def training_curve() -> str:
     return "\n\n".join(blocks)
 
 
-def accuracy(folder: Path) -> dict[str, float]:
-    """Zero-shot accuracy of each task in `folder`, through lm-eval."""
+def shipped() -> "PreTrainedModel":
+    """The model as shipped."""
+    from transformers import AutoModelForCausalLM
+
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(MODEL)
+    return model.eval()
+
+
+def truncated(model: "PreTrainedModel", keep: float) -> "PreTrainedModel":
+    """The model with every linear of its blocks, in place, at the rank that leaves it `keep`.
+
+    Plain truncated SVD: out x in becomes rank floor(keep * out * in / (out + in)).
+    """
+    import torch
+
+    with torch.no_grad():
+        for module in model.model.layers.modules():
+            if isinstance(module, torch.nn.Linear):
+                rows, columns = module.weight.shape
+                rank = int(keep * rows * columns / (rows + columns))
+                u, s, vh = torch.linalg.svd(module.weight.double(), full_matrices=False)
+                module.weight.copy_((u[:, :rank] * s[:rank]) @ vh[:rank])
+    return model
+
+
+def accuracy(folder: Path, model: "PreTrainedModel") -> dict[str, float]:
+    """Zero-shot accuracy of `model` on each task in `folder`, through lm-eval."""
     os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
-    model = AutoModelForCausalLM.from_pretrained(MODEL).eval()
     with contextlib.chdir(folder):  # lm-eval looks for data files from where it stands
         results = simple_evaluate(
             model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=32, max_length=256),
@@ -103,19 +133,24 @@ def blind_accuracy() -> dict[str, float]:
             lines = "".join(json.dumps(row) + "\n" for row in rows)
             (folder / f"{task}.jsonl").write_text(lines, encoding="utf-8")
             (folder / f"{task}.yaml").write_text(tasks.task_yaml(task), encoding="utf-8")
-        return accuracy(folder)
+        return accuracy(folder, shipped())
 
 
 def accuracies() -> str:
-    """Accuracy as a table, with chance and with the contexts taken away."""
-    full, blind = accuracy(TASKS), blind_accuracy()
+    """Accuracy as a table, with chance, after plain SVD and with the contexts taken away."""
+    measured = (
+        accuracy(TASKS, shipped()),
+        accuracy(TASKS, truncated(shipped(), KEEP)),
+        blind_accuracy(),
+    )
     rows = [
-        [f"`{name}`", f"{1 / choices:.2f}", f"{full[name]:.3f}", f"{blind[name]:.3f}"]
+        [f"`{name}`", f"{1 / choices:.2f}", *(f"{column[name]:.3f}" for column in measured)]
         for name, (_, choices) in tasks.TASKS.items()
     ]
-    mean = sum(full.values()) / len(full)
-    rows.append(["average", "", f"{mean:.3f}", f"{sum(blind.values()) / len(blind):.3f}"])
-    return table(["task", "chance", "accuracy", "without the context"], rows)
+    means = (sum(column.values()) / len(column) for column in measured)
+    rows.append(["average", "", *(f"{mean:.3f}" for mean in means)])
+    header = ["task", "chance", "accuracy", f"plain SVD, keep {KEEP}", "without the context"]
+    return table(header, rows)
 
 
 def test_perplexity() -> tuple[float, float, int]:
@@ -124,10 +159,10 @@ def test_perplexity() -> tuple[float, float, int]:
     The text is cut into sequences of `SEQUENCE` tokens; the first token of each is not scored.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
-    model = AutoModelForCausalLM.from_pretrained(MODEL).eval()
+    model = shipped()
     text = TEST_TEXT.read_text(encoding="utf-8")
     ids = torch.tensor(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
     rows = ids[: len(ids) // SEQUENCE * SEQUENCE].view(-1, SEQUENCE)

@@ -1,9 +1,10 @@
 """Passages that state facts once and questions about them (BoolQ).
 
-A passage gives each of two to four subjects a value: a place, an owner, a colour. Some passages
-tell a later change, after which only the new value holds. Questions are open ("where is ...") or
-answered by yes or no; for some of the "no" the asked value belongs to another subject of the same
-passage, so that its being mentioned does not give the answer away.
+A passage gives each of two to four subjects a value: a place, an owner, a colour, a state. Some
+passages tell a later change, after which only the new value holds. Questions are open ("where is
+...") or, for states, answered by yes or no. A state is one of two opposites, told of a person or of
+their thing: "the hat of ida is wet ." In some passages two subjects share the opposites, so that
+the state must be read of the right one.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,8 +14,18 @@ from random import Random
 from rankwise.embedded.people import Split, ask, pair, sentence
 from rankwise.embedded.world import COLORS, PEOPLE, PLACES, THINGS
 
-NEARBY = 0.25
-"""Share of the "no" questions whose value belongs to another subject of the passage, if any does."""
+PERSON_STATES = (
+    ("awake", "asleep"), ("happy", "sad"), ("rich", "poor"), ("sick", "well"), ("early", "late"),
+)  # fmt: skip
+THING_STATES = (
+    ("clean", "dirty"), ("new", "old"), ("whole", "broken"), ("wet", "dry"), ("heavy", "light"),
+)  # fmt: skip
+STATES = 0.35
+"""Share of the passages with questions that tell states."""
+SHARED = 0.2
+"""Share of the passages of states in which two subjects share their opposites."""
+POLAR = 0.75
+"""Share of the questions about states that are answered by yes or no."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +36,11 @@ class Told:
     value: str
     pool: Sequence[str]
     open_question: str
-    polar_question: str
     open_answer: str = "{v}"
 
     def polar(self, value: str) -> str:
-        """The yes/no question whether the subject has `value`."""
-        return self.polar_question.format(x=self.subject, v=value)
+        """The yes/no question whether the subject, of which a state is told, is in state `value`."""
+        return f"is {self.subject} {value}"
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,7 @@ class Passage:
 
 
 def _place_fact(subject: str, place: str) -> Told:
-    return Told(subject, place, PLACES, "where is {x}", "is {x} in the {v}", "in the {v}")
+    return Told(subject, place, PLACES, "where is {x}", "in the {v}")
 
 
 def _crowd(rng: Random, split: Split, count: int) -> list[str]:
@@ -73,8 +83,8 @@ def owners(rng: Random, split: Split) -> Passage:
     for name, thing, color in zip(people, things, colors, strict=True):
         lines.append(sentence(f"{name} has the {color} {thing}"))
         x = f"the {thing}"
-        told.append(Told(x, name, PEOPLE, "who has {x}", "does {v} have {x}"))
-        told.append(Told(x, color, COLORS, "what color is {x}", "is {x} {v}"))
+        told.append(Told(x, name, PEOPLE, "who has {x}"))
+        told.append(Told(x, color, COLORS, "what color is {x}"))
     return Passage(lines, told)
 
 
@@ -98,42 +108,56 @@ def gifts(rng: Random, split: Split) -> Passage:
     lines = [sentence(f"{name} had the {thing}") for thing, name in owner.items()]
     owner[things[0]] = people[1]
     lines.append(sentence(f"then {people[0]} gave the {things[0]} to {people[1]}"))
-    told = [
-        Told(f"the {thing}", name, PEOPLE, "who has {x}", "does {v} have {x}")
-        for thing, name in owner.items()
-    ]
+    told = [Told(f"the {thing}", name, PEOPLE, "who has {x}") for thing, name in owner.items()]
     return Passage(lines, told)
 
 
+def states(rng: Random, split: Split) -> Passage:
+    """Two or three people, or a thing of each, in one of two opposite states each."""
+    people = _crowd(rng, split, rng.randint(2, 3))
+    own = rng.random() < 0.5
+    opposites = rng.sample(PERSON_STATES if own else THING_STATES, len(people))
+    if rng.random() < SHARED:
+        opposites[1] = opposites[0]
+    rng.shuffle(opposites)
+    things = rng.sample(THINGS, len(people))
+    told = [
+        Told(name if own else f"the {thing} of {name}", rng.choice(pool), pool, "how is {x}")
+        for name, thing, pool in zip(people, things, opposites, strict=True)
+    ]
+    return Passage([sentence(f"{fact.subject} is {fact.value}") for fact in told], told)
+
+
 KINDS: tuple[Callable[[Random, Split], Passage], ...] = (places, owners, moves, gifts)
+"""The kinds that are asked for openly; `states` are also asked for by yes or no."""
 
 
-def passage(rng: Random, split: Split) -> Passage:
-    """A passage of any kind."""
-    return rng.choice(KINDS)(rng, split)
+def polar_question(rng: Random, given: Passage) -> tuple[str, bool]:
+    """A yes/no question about one told state, and its answer.
 
-
-def polar_question(rng: Random, given: Passage, answer: bool) -> str:
-    """A yes/no question about one told fact, with the wanted answer."""
+    It asks for the first of the two opposites: is it wet, never is it dry.
+    """
     fact = rng.choice(given.told)
-    if answer:
-        return fact.polar(fact.value)
-    nearby = [t.value for t in given.told if t.pool is fact.pool and t.value != fact.value]
-    if nearby and rng.random() < NEARBY:
-        return fact.polar(rng.choice(nearby))
-    return fact.polar(rng.choice([v for v in fact.pool if v != fact.value]))
+    asked_for = fact.pool[0]
+    return fact.polar(asked_for), fact.value == asked_for
+
+
+def open_question(rng: Random, given: Passage) -> tuple[str, str]:
+    """An open question about one told fact, and its answer."""
+    fact = rng.choice(given.told)
+    return fact.open_question.format(x=fact.subject), fact.open_answer.format(v=fact.value)
 
 
 def asked(rng: Random, split: Split) -> list[str]:
     """A document: a passage and up to six different answered questions about it."""
-    given = passage(rng, split)
+    told_states = rng.random() < STATES
+    given = (states if told_states else rng.choice(KINDS))(rng, split)
     answered = {}
     for _ in range(rng.randint(3, 6)):
-        if rng.random() < 0.4:
-            fact = rng.choice(given.told)
-            question = fact.open_question.format(x=fact.subject)
-            answered[question] = fact.open_answer.format(v=fact.value)
+        if told_states and rng.random() < POLAR:
+            question, truth = polar_question(rng, given)
+            answered[question] = "yes" if truth else "no"
         else:
-            truth = rng.random() < 0.5
-            answered[polar_question(rng, given, truth)] = "yes" if truth else "no"
+            question, answer = open_question(rng, given)
+            answered[question] = answer
     return [*given.sentences, *(ask(question, answer) for question, answer in answered.items())]

@@ -19,13 +19,15 @@ class Stream:
     starts: Tensor
     bos: int
 
-    def batch(self, rng: torch.Generator, rows: int, aligned: float) -> tuple[Tensor, Tensor]:
-        """Draw ids of shape (rows, WINDOW + 1) and the weights of all but the first column.
+    def batch(
+        self, rng: torch.Generator, rows: int, window: int, aligned: float
+    ) -> tuple[Tensor, Tensor]:
+        """Draw ids of shape (rows, window + 1) and the weights of all but the first column.
 
         A share `aligned` of the rows begins with ``<s>`` and a document, as the tasks do; the
         rest begins anywhere, as slices of a running text do.
         """
-        length = WINDOW + 1
+        length = window + 1
         anywhere = torch.randint(0, len(self.ids) - length, (rows,), generator=rng)
         pick = torch.randint(0, len(self.starts), (rows,), generator=rng)
         at_start = torch.rand(rows, generator=rng) < aligned
@@ -51,7 +53,8 @@ def encode(
     tokenizer: PreTrainedTokenizerFast, documents: list[str], answer_weight: float
 ) -> Stream:
     """Encode documents with their separators; document starts leave room for a whole window."""
-    separator: list[int] = tokenizer(SEPARATOR, add_special_tokens=False)["input_ids"]
+    between = tokenizer(f".{SEPARATOR}.", add_special_tokens=False)["input_ids"]
+    separator: list[int] = between[1:-1]  # as in a text; alone it would be read otherwise
     row: list[int] = list(separator)
     starts: list[int] = []
     for begin in range(0, len(documents), 10_000):

@@ -15,7 +15,7 @@ from random import Random
 from rankwise.embedded import TASK_NAMES
 from rankwise.embedded.facts import FACTS, GOALS, Fact, means
 from rankwise.embedded.grammar import SEEDS
-from rankwise.embedded.passages import passage, polar_question
+from rankwise.embedded.passages import polar_question, states
 from rankwise.embedded.people import Split, join, prompt
 from rankwise.embedded.plots import plot
 from rankwise.embedded.pronouns import schema
@@ -44,9 +44,12 @@ def _place(rng: Random, right: str, wrong: list[str], gold: int) -> tuple[str, .
 
 
 def boolq(rng: Random, gold: int) -> Item:
-    """A passage and a yes/no question; position 0 is "yes"."""
-    given = passage(rng, Split.TASK)
-    question = polar_question(rng, given, answer=gold == 0)
+    """A passage of states and a yes/no question; position 0 is "yes"."""
+    while True:
+        given = states(rng, Split.TASK)
+        question, truth = polar_question(rng, given)
+        if truth == (gold == 0):
+            break
     return Item(join([*given.sentences, prompt(question)]), ("yes", "no"), gold)
 
 
