@@ -1,6 +1,6 @@
 """What a search trial costs beside the forward pass it needs: ratios of one run on one machine.
 
-    python bench/trial.py          after `make run`
+    python bench/trial.py          after `make run`; writes a block of docs/performance.md
 
 Times, in turn, (a) a forward pass of the dense model over the search text with its loss, (b) the same
 of a checkpoint built at the choices, (c) a whole trial at these: setting ranks, slicing, forward
@@ -9,10 +9,9 @@ pass, perplexity and KL. (c) / (b) is what the search adds.
 
 import statistics
 import time
-from pathlib import Path
 
 import torch
-from rich.console import Console
+from document import ROOT, fill
 
 from rankwise import checkpoint
 from rankwise.allocation import choices_of
@@ -21,7 +20,7 @@ from rankwise.evaluate.perplexity import window_losses
 from rankwise.records import AllocationRecord
 from rankwise.search import SearchModel
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = ROOT / "data"
 RUN, BATCH, REPEATS = "bolaco-80", 16, 7
 
 
@@ -51,10 +50,11 @@ def main() -> None:
             job()
             seconds[name].append(time.perf_counter() - began)
     medians = {name: statistics.median(taken) for name, taken in seconds.items()}
-    console = Console()
+    lines = ["| | median | of a built forward pass |", "|---|---:|---:|"]
     for name, median in medians.items():
         share = median / medians["built forward pass"]
-        console.print(f"{name}: {1000 * median:.0f} ms, {share:.2f} of a built forward pass")
+        lines.append(f"| {name} | {1000 * median:.0f} ms | {share:.2f} |")
+    fill(ROOT / "docs/performance.md", "trial", "\n".join(lines))
 
 
 if __name__ == "__main__":
