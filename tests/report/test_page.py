@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from rankwise.__main__ import app
 from rankwise.errors import RankwiseError
 from rankwise.files import write_json
-from rankwise.records import Scores, SpeedRecord, Summary
+from rankwise.records import RefineRecord, Scores, SpeedRecord, Summary
 from rankwise.report import figures
+from rankwise.report.page import render
 from rankwise.report.study import best, gather, read_trials
 from tests.report.conftest import FAILED_TRIAL, RUNS
 
@@ -172,3 +173,40 @@ def test_scale_is_logarithmic_where_values_need_it() -> None:
     wide = figures._scale([3.0, 4000.0])
     assert wide["type"] == "log"
     assert {"5", "100", "2,000"} <= set(wide["ticktext"])
+
+
+def test_a_refined_run_stands_beside_its_base_with_its_allocation(study: Path) -> None:
+    base = "bolaco-80"
+    results = results_of(study)
+    [start] = [result for result in results if result.name == base]
+    record = RefineRecord(
+        run="better",
+        of=base,
+        method="blockwise",
+        parameters={"epochs": 4},
+        training_sequences=7,
+        held_out_sequences=1,
+        sequence_length=128,
+        dense_loss=0.9,
+        loss_before=1.5,
+        loss_after=1.0,
+        returned_input=False,
+        curves=[],
+    )
+    again = record.model_copy(update={"run": "best", "of": "better"})
+    found = gather(
+        [r.scores for r in results]
+        + [start.scores.model_copy(update={"run": run}) for run in ("better", "best")],
+        [r.speed for r in results]
+        + [start.speed.model_copy(update={"run": run}) for run in ("better", "best")],
+        [r.allocation for r in results if r.allocation],
+        [record, again],
+        {},
+    )
+    by_name = {result.name: result for result in found}
+    for run in ("better", "best"):
+        assert by_name[run].allocation == start.allocation
+        assert by_name[run].method == f"{start.method} + blockwise"
+    page = render("refined", found)
+    assert "blockwise, from bolaco-80" in page
+    assert "1.5 before, 1 after, 0.9 dense: better" in page

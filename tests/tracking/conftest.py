@@ -48,6 +48,7 @@ def write_summary(study: Path) -> None:
         [Scores.load(study / f"scores/{name}.json") for name in names],
         [SpeedRecord.load(study / f"speed/{name}.json") for name in names],
         [AllocationRecord.load(study / f"allocate/{name}.json") for name in RUNS],
+        [],
         {},
     )
     summarise("study", results).save(study / "report/summary.json")

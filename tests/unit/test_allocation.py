@@ -23,6 +23,7 @@ from rankwise.budget import Matrix
 from rankwise.decompose.svd import SVD
 from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block, largest_rank, weight_errors
+from rankwise.files import write_json
 from rankwise.params import Compute, Run
 from rankwise.records import AllocationRecord
 from rankwise.stages import allocate
@@ -213,12 +214,14 @@ def test_the_stage_hands_statistics_to_those_who_ask(tmp_path, tiny_statistics):
     BlockFactors("svd", [0, 1], factors).save(tmp_path / "factors", torch.float32)
     sections = {
         "compute": Compute(),
-        "params": MGAA(**LIMITS),
         "run": Run(decompose="svd", allocate="mgaa", keep=0.6),
     }
     for name, value in sections.items():
         (tmp_path / f"{name}.json").write_text(value.model_dump_json())
-    files = {name: tmp_path / f"{name}.json" for name in (*sections, "model", "trials", "out")}
+    write_json(tmp_path / "params.json", {"method": "mgaa", **MGAA(**LIMITS).model_dump()})
+    files = {
+        name: tmp_path / f"{name}.json" for name in (*sections, "params", "model", "trials", "out")
+    }
     paths = {**files, "factors": [tmp_path / "factors"], "work": tmp_path / "work"}
     with pytest.raises(RankwiseError, match=r"mgaa asks .*--statistics"):
         allocate.command(**paths)
