@@ -94,7 +94,7 @@ def task_average(model: PreTrainedModel) -> float:
 
 def test_plain_svd_at_half_costs_twenty_points() -> None:
     dense = task_average(shipped())
-    assert dense >= 0.75
+    assert dense >= 0.85
     assert task_average(truncated(shipped(), 0.5)) <= dense - 0.20
 
 
