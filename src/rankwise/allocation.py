@@ -31,7 +31,7 @@ def problem_of(
             max_rank=found.max_rank if found else 0,
             bias=f"{linear.name}.bias" in weights.where,
             factored_bias=found is not None and found.offset is not None,
-            entries=tuple(found.sparse.counts.tolist()) if found and found.sparse else (),
+            ladder=found.sparse.choices() if found and found.sparse else (),
             value_bits=DTYPES[manifest.dtype].itemsize * 8,
         )
         if found is not None:
@@ -40,6 +40,7 @@ def problem_of(
                 linear.kind,
                 found.spectrum,
                 magnitudes=found.sparse.magnitudes if found.sparse else None,
+                ladder=matrices[linear.name].ladder,
                 weight_errors=found.weight_errors,
                 sublayer=linear.sublayer,
             )

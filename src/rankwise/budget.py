@@ -45,8 +45,8 @@ class Matrix:
     """Whether the dense linear has a bias [out]."""
     factored_bias: bool = False
     """Whether the factored linear has a bias [out]."""
-    entries: tuple[int, ...] = ()
-    """[max_rank + 1]: sparse entries that go with each rank; empty: no sparse part."""
+    ladder: tuple[Kept, ...] = ()
+    """For factors with a sparse part: choices, none below the one before; empty: every rank is one."""
     value_bits: int = 32
     """Size of a stored number [bits]; what an index costs is counted in such numbers."""
 
@@ -83,21 +83,24 @@ class Matrix:
         count = bisect_right(entries, numbers, key=lambda n: self.parameters(Kept(rank, n)))
         return entries[max(0, count - 1)]
 
-    def kept(self, rank: int) -> Kept:
-        """Return the choice that goes with ``rank``."""
-        return Kept(rank, self.entries[rank] if self.entries else 0)
-
     def steps(self, multiple: int, floor: float) -> list[Kept]:
-        """Return the choices: multiples from the floor on whose factors are cheaper than dense.
+        """Return the choices: rank multiples from the floor on whose factors are cheaper than dense.
 
-        A sparse part counts towards the floor with the rank that its numbers would buy.
+        A sparse part counts towards the floor with the rank that its numbers would buy. Raises
+        RankwiseError where no rank of a ladder is such a multiple.
         """
         if self.max_rank == 0:
             return []
-        kept = [self.kept(rank) for rank in range(multiple, self.max_rank + 1, multiple)]
+        whole = self.ladder or tuple(Kept(rank) for rank in range(1, self.max_rank + 1))
+        kept = [choice for choice in whole if choice.rank and choice.rank % multiple == 0]
+        if self.ladder and not kept:
+            raise RankwiseError(
+                f"ranks in multiples of {multiple} asked, the factors with a sparse part have {whole[0].rank} to "
+                f"{whole[-1].rank}; make allocate.….multiple a divisor of decompose.….multiple"
+            )
         least = floor * self.break_even
         kept = [choice for choice in kept if self.equivalent_rank(choice) >= least]
-        kept = kept or [self.kept(self.max_rank)]
+        kept = kept or [whole[-1]]
         return [choice for choice in kept if self.parameters(choice) < self.parameters(None)]
 
     def partly(self, before: Kept, after: Choice, numbers: float) -> Kept:
@@ -105,9 +108,9 @@ class Matrix:
 
         Where the step to ``after`` is too dear as a whole: entries can be bought one by one.
         """
-        if not self.entries:
+        if not self.ladder:
             return before
-        most = self.entries[-1] if after is None else after.entries
+        most = self.ladder[-1].entries if after is None else after.entries
         entries = range(before.entries, max(most, before.entries) + 1)
         return Kept(before.rank, self.affordable(before.rank, numbers, entries))
 

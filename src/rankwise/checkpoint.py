@@ -113,7 +113,7 @@ def replace(model: Any, name: str, factors: Factors, kept: Kept) -> None:
         new.left.bias = nn.Parameter(bias.to(dtype).clone())
     if isinstance(new, LowRankSparseLinear) and factors.sparse is not None:
         sparse = factors.sparse
-        new.hold(sparse.places[: kept.entries], sparse.values[: kept.entries].to(dtype))
+        new.hold(sparse.places[: kept.entries], sparse.values_of(kept.entries).to(dtype))
     model.set_submodule(name, new)
 
 

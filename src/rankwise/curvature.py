@@ -20,7 +20,7 @@ from rankwise.params import CurvatureParams
 
 
 class GradientSums:
-    """Running sums of one linear: Σ g gᵀ on the smaller side of its weight, and Σ ‖g‖².
+    """Running sums of one linear: Σ g gᵀ on the smaller side of its weight, and Σ g² of every output.
 
     ``g`` [out] is the gradient of the loss at the output y = W x. Where out > in the sums are those
     of Wᵀ g [in], so that no matrix is larger than [min(out, in)]² (methods.md §6.3); W is then needed,
@@ -31,21 +31,21 @@ class GradientSums:
         self.linear = linear
         self.weight = weight
         self.second: Tensor | None = None
-        self.size, self.outputs = min(shape), shape[0]
-        self.energy = 0.0
+        self.size = min(shape)
+        self.squares = torch.zeros(shape[0], dtype=ACCUMULATE)
 
     def add(self, gradient: Tensor) -> None:
         """Add gradients [..., out] of some tokens."""
         rows = gradient.detach().reshape(-1, gradient.shape[-1])
         if rows.dtype in (torch.bfloat16, torch.float16):
             rows = rows.float()
-        energy = float(rows.square().sum(dtype=ACCUMULATE))
-        if not energy < float("inf"):
+        squares = rows.square().sum(0, dtype=ACCUMULATE)
+        if not bool(squares.isfinite().all()):
             raise RankwiseError(
                 f"curvature of layer {self.linear.layer}, {self.linear.name}: gradients are NaN or infinite; "
                 "check the model's weights, or load it in float32 (prepare.model.dtype)"
             )
-        self.energy += energy
+        self.squares = self.squares.to(squares.device) + squares
         if self.weight is not None:
             rows = rows @ self.weight.to(rows)
         product = (rows.T @ rows).to(ACCUMULATE)
@@ -56,7 +56,7 @@ class GradientSums:
         if self.second is None:  # no gradient reaches this linear: the loss does not depend on it
             self.second = torch.zeros(self.size, self.size, dtype=ACCUMULATE)
         side = "out" if self.weight is None else "in"
-        return OutputGradient(self.second.cpu(), side, self.energy, tokens, self.outputs)
+        return OutputGradient(self.second.cpu(), side, self.squares.cpu(), tokens)
 
 
 def gather(

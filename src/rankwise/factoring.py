@@ -2,7 +2,6 @@
 
 from bisect import bisect_left
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -53,9 +52,7 @@ def factor_block(
                 f"{linear.name}: the weight holds NaN or infinite values; check the model's files"
             )
         if curvature is not None:
-            gradient = curvature.linears[linear.name]
-            gradient = replace(gradient, second=gradient.second.to(device))
-            inputs = replace(inputs, gradient=gradient)
+            inputs = replace(inputs, gradient=curvature.linears[linear.name].to(device))
         factors = decomposer(weight, inputs, largest_rank(weight.shape))
         made = [factors.left, factors.right, factors.spectrum]
         if factors.sparse is not None:
@@ -81,23 +78,22 @@ def factor_block(
 def payable(factors: Factors, sparse: SparsePart) -> SparsePart:
     """Return the entries that some choice cheaper than the dense weight can hold; others are dropped.
 
-    Those are the entries up to the last rank of the ladder that is cheaper, and towards the next. What
+    Those are the entries up to the last choice of the ladder that is cheaper, and towards the next. What
     the dropped ones cost is lost by every choice alike.
     """
-    matrix = Matrix(factors.shape, factors.max_rank, entries=tuple(sparse.counts.tolist()))
+    ladder = sparse.choices()
+    matrix = Matrix(factors.shape, factors.max_rank, ladder=ladder)
     dense = matrix.parameters(None)
-    ranks = range(factors.max_rank + 1)
-    cheaper = bisect_left(ranks, dense, key=lambda r: matrix.parameters(matrix.kept(r)))
-    last = max(0, cheaper - 1)
-    most = matrix.entries[min(last + 1, factors.max_rank)]
-    return sparse.first(matrix.affordable(last, dense - 1, range(most + 1)))
+    last = max(0, bisect_left(ladder, dense, key=matrix.parameters) - 1)
+    most = ladder[min(last + 1, len(ladder) - 1)].entries
+    return sparse.first(matrix.affordable(ladder[last].rank, dense - 1, range(most + 1)))
 
 
 def weight_errors(weight: Tensor, factors: Factors) -> Tensor:
-    """Return ‖W − left[:, :r] @ right[:r] − the entries that go with r‖_F² for r = 0 … R, [R + 1].
+    """Return ‖W‖_F², then ‖W − left[:, :r] @ right[:r]‖_F² for r = 1 … R, or for every choice of the ladder.
 
     Without a sparse part from two Gram matrices [R, R]: ``‖W‖² − 2 Σᵢ lᵢᵀ W rᵢ + Σᵢⱼ (lᵢ·lⱼ)(rᵢ·rⱼ)``,
-    whose double sum grows by one row and column a rank. With one, from the residual itself: R·out·in.
+    whose double sum grows by one row and column a rank. With one, from the residual of every choice.
     """
     if factors.sparse is not None:
         return _residuals(weight, factors, factors.sparse)
@@ -111,15 +107,11 @@ def weight_errors(weight: Tensor, factors: Factors) -> Tensor:
 
 
 def _residuals(weight: Tensor, factors: Factors, sparse: SparsePart) -> Tensor:
-    """Return the squared norm of what is left of ``weight`` at every rank and its entries [R + 1]."""
-    rest = weight.flatten()
-    places, counts = sparse.places.long(), [0, *sparse.counts.tolist()]
-    errors = []
-    for rank, (before, entries) in enumerate(pairwise(counts)):
-        if rank:
-            rest = rest - torch.outer(factors.left[:, rank - 1], factors.right[rank - 1]).flatten()
-        rest = rest.index_add(0, places[before:entries], -sparse.values[before:entries])
-        errors.append(rest.square().sum())
+    """Return the squared norm of ``weight`` and of what every choice of the ladder leaves of it."""
+    errors = [weight.square().sum()]
+    for kept in sparse.choices():
+        low = factors.left[:, : kept.rank] @ factors.right[: kept.rank]
+        errors.append((weight - low - sparse.dense(kept.entries, factors.shape)).square().sum())
     return torch.stack(errors)
 
 

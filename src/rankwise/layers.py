@@ -154,14 +154,14 @@ class SlicedLinear(nn.Module):
         self._bias = None if choice is None else self.factors.bias(choice.rank)
         self._gates = None
         if choice is not None:
-            self._lay_out(slice(choice.entries))
+            self._lay_out(slice(choice.entries), choice.entries)
 
     def mask(self, components: Tensor, entries: Tensor) -> None:
         """Choose any components, ``components`` [R] bool, and entries, ``entries`` [n] bool."""
         self.rank = self.factors.max_rank
         self._gates = components.to(self.factors.right)
         self._bias = self.factors.bias(self.rank, self._gates)
-        self._lay_out(entries.to(self.factors.right.device))
+        self._lay_out(entries.to(self.factors.right.device), None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [..., out] for x [..., in]."""
@@ -173,12 +173,16 @@ class SlicedLinear(nn.Module):
         y = functional.linear(codes, self.factors.left[:, : self.rank], self._bias)
         return y if self._sparse is None else y + functional.linear(x, self._sparse)
 
-    def _lay_out(self, which: slice | Tensor) -> None:
-        """Put the chosen entries of the sparse part, and no others, into the dense matrix."""
+    def _lay_out(self, which: slice | Tensor, first: int | None) -> None:
+        """Put the chosen entries of the sparse part, and no others, into the dense matrix.
+
+        Where they are the ``first`` so many, with the values that go with as many.
+        """
         part = self.factors.sparse
         if part is None:
             return
         if self._sparse is None:
             self._sparse = part.values.new_zeros(self.factors.shape)
         flat = self._sparse.zero_().view(-1)
-        flat[part.places[which].long()] = part.values[which]
+        values = part.values[which] if first is None else part.values_of(first)
+        flat[part.places[which].long()] = values

@@ -44,17 +44,19 @@ def problem(
         for kind, shape in KINDS.items():
             name = f"{layer}.{kind}"
             stored = 0 if kind in dense else shape[0] * shape[1] // sum(shape)
-            counts = tuple(rank * sum(shape) // 4 for rank in range(stored + 1)) if sparse else ()
-            matrices[name] = Matrix(shape, stored, factored_bias=True, entries=counts)
+            ladder = tuple(Kept(rank, rank * sum(shape) // 4) for rank in range(stored + 1))
+            ladder = ladder if sparse else ()
+            matrices[name] = Matrix(shape, stored, factored_bias=True, ladder=ladder)
             if stored:
                 spectrum = torch.rand(min(shape), generator=generator, dtype=torch.float64)
-                sizes = torch.rand(counts[-1] if sparse else 0, generator=generator)
-                errors = torch.rand(stored + 1, generator=generator, dtype=torch.float64)
+                sizes = torch.rand(ladder[-1].entries if sparse else 0, generator=generator)
+                errors = torch.rand(stored + 2, generator=generator, dtype=torch.float64)
                 candidates[name] = Candidate(
                     layer,
                     kind,
                     spectrum.sort(descending=True).values,
                     magnitudes=sizes.sort(descending=True).values if sparse else None,
+                    ladder=ladder,
                     weight_errors=errors.sort(descending=True).values,
                     sublayer="attention" if kind in "qkvo" else "mlp",
                 )

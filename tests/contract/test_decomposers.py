@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from rankwise.budget import Kept
 from rankwise.decompose import decomposers
 from rankwise.factoring import largest_rank
 from rankwise.models import family_of
@@ -31,23 +32,31 @@ def case(request, tiny_statistics, tiny_gradients):
     return weight, inputs
 
 
-def approximation(factors, rank):
-    """What stands for the weight at a rank and the entries that go with it."""
-    low = factors.left[:, :rank] @ factors.right[:rank]
+def choices(factors):
+    """All that the factors offer, the least first."""
+    if factors.sparse is None:
+        return [Kept(rank) for rank in range(1, factors.max_rank + 1)]
+    return list(factors.sparse.choices())
+
+
+def approximation(factors, kept):
+    """What stands for the weight at a choice."""
+    low = factors.left[:, : kept.rank] @ factors.right[: kept.rank]
     if factors.sparse is None:
         return low
-    return low + factors.sparse.dense(int(factors.sparse.counts[rank]), factors.shape)
+    return low + factors.sparse.dense(kept.entries, factors.shape)
 
 
 def test_full_rank_and_all_entries_reproduce_the_weight(decomposer, case):
     weight, inputs = case
     factors = decomposer(weight, inputs, min(weight.shape))
+    last = choices(factors)[-1]
     if factors.sparse is not None:
-        assert int(factors.sparse.counts[-1]) == len(factors.sparse.places) > 0
+        assert last.entries == len(factors.sparse.places) > 0
     x = torch.randn(
         10, weight.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     )
-    y = x @ approximation(factors, factors.max_rank).T
+    y = x @ approximation(factors, last).T
     if factors.bias(factors.max_rank) is not None:
         y = y + factors.bias(factors.max_rank)
     torch.testing.assert_close(y, x @ weight.T, rtol=1e-6, atol=1e-6)
@@ -60,7 +69,9 @@ def test_ranks_nest_and_shapes_are_right(decomposer, case):
     assert full.left.shape == (weight.shape[0], full.max_rank)
     assert full.spectrum.shape == (min(weight.shape),)
     assert full.spectrum.dtype == full.left.dtype == torch.float64
-    torch.testing.assert_close(approximation(full, 3), approximation(small, 3))
+    if decomposer.nested:
+        low = [f.left[:, :3] @ f.right[:3] for f in (full, small)]
+        torch.testing.assert_close(*low)
 
 
 def test_sparse_entries_nest_and_are_sorted(decomposer, case):
@@ -69,22 +80,24 @@ def test_sparse_entries_nest_and_are_sorted(decomposer, case):
     part = factors.sparse
     if part is None:
         return
-    assert part.counts.shape == (factors.max_rank + 1,)
-    assert bool((part.counts.diff() >= 0).all())
+    assert part.ladder.shape[1] == 2
+    assert bool((part.ladder.diff(dim=0) >= 0).all())
+    assert int(part.ladder[-1, 0]) == factors.max_rank
+    assert all(len(part.values_of(kept.entries)) == kept.entries for kept in part.choices())
     assert bool((part.magnitudes.diff() <= 0).all())
     assert len(part.places.unique()) == len(part.places) == len(part.values)
     assert int(part.places.min()) >= 0
     assert int(part.places.max()) < weight.numel()
 
 
-def test_spectrum_falls_and_error_falls_with_rank(decomposer, case):
+def test_spectrum_falls_and_error_falls_along_the_ladder(decomposer, case):
     weight, inputs = case
     factors = decomposer(weight, inputs, largest_rank(weight.shape))
     assert bool((factors.spectrum.diff() <= 1e-12).all())
     second = inputs.second_moment
     errors = []
-    for rank in range(1, factors.max_rank + 1):
-        rest = weight - approximation(factors, rank)
+    for kept in choices(factors):
+        rest = weight - approximation(factors, kept)
         errors.append(float(torch.trace(rest @ second @ rest.T)))
     assert errors[-1] < errors[0]
 
@@ -97,7 +110,8 @@ def test_same_input_same_bytes_and_inputs_untouched(decomposer, case):
     assert torch.equal(first.right, second.right)
     if first.sparse is not None:
         for name, tensor in vars(first.sparse).items():
-            assert torch.equal(tensor, getattr(second.sparse, name))
+            other = getattr(second.sparse, name)
+            assert tensor is other is None or torch.equal(tensor, other)
     assert torch.equal(weight, before[0])
     assert torch.equal(inputs.second, before[1])
 
@@ -114,7 +128,7 @@ def test_rank_deficient_statistics_give_finite_factors(decomposer, case):
         assert bool(tensor.isfinite().all())
     if factors.sparse is not None:
         assert bool(factors.sparse.values.isfinite().all())
-    rest = weight - approximation(factors, factors.max_rank)
+    rest = weight - approximation(factors, choices(factors)[-1])
     covariance = few.covariance if decomposer.bias else few.second_moment
     lost = torch.trace(rest @ covariance @ rest.T) / torch.trace(weight @ covariance @ weight.T)
     assert float(lost) < 0.5

@@ -96,9 +96,10 @@ def factored(model):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_an_absurd_learning_rate_returns_the_input(name, ids):
+    """One that overflows: a merely large one may happen to beat a random model, as on some processors."""
     case = problem(ids)
     before = state(case)
-    curves = make(name, learning_rate=1e4)(case)
+    curves = make(name, learning_rate=1e30)(case)
     assert all(curve.best == 0 for curve in curves)
     assert same(before, state(case))
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankwise.allocate.curvature import Curvature
@@ -52,6 +52,7 @@ def test_manual_shares_are_relative_and_unknown_types_are_refused():
 
 
 @given(keep=st.floats(0.2, 0.9))
+@settings(deadline=None)
 def test_energy_shares_differ_by_less_than_one_component(keep):
     """At the common level, one component less takes every matrix below the least share of all."""
     case = problem()

@@ -30,7 +30,9 @@ def factors():
         torch.tensor([7, 0, 23], dtype=torch.int32),
         torch.tensor([-2.0, 1, 0.5]),
         torch.tensor([2.0, 1, 0.5], dtype=torch.float64),
-        torch.tensor([0, 1, 1, 3]),
+        torch.tensor([[0, 0], [1, 1], [2, 1], [3, 3]]),
+        torch.tensor([1, 2]),
+        torch.tensor([-2.5, -2.25, 1.5]),
     )
     beside = Factors(left.clone(), right.clone(), spectrum.clone(), sparse=sparse)
     return BlockFactors("svd", [0], {"a.b": biased, "a.c": beside})
@@ -76,7 +78,7 @@ def test_other_missing_and_broken_files_are_named(tmp_path):
     path = tmp_path / "f"
     factors().save(path, torch.float32)
     with pytest.raises(
-        RankwiseError, match=r"f: expected schema rankwise/tokens@1, found rankwise/factors@2"
+        RankwiseError, match=r"f: expected schema rankwise/tokens@1, found rankwise/factors@3"
     ):
         Tokens.load(path)
     path.write_bytes(path.read_bytes()[:-9])

@@ -93,8 +93,8 @@ def test_sparse_entries_cost_their_values_and_the_smaller_of_two_indices():
 
 def test_what_a_step_is_too_dear_for_buys_entries():
     """A step of rank 1 and 9 entries costs 20 + 9 and their places; what is left pays for some entries."""
-    entries = tuple(9 * rank for rank in range(6))
-    matrices = {"a": Matrix((10, 10), 5, entries=entries)}
+    ladder = tuple(Kept(rank, 9 * rank) for rank in range(6))
+    matrices = {"a": Matrix((10, 10), 5, ladder=ladder)}
     places = index_bits((10, 10), 18)[1] / 32
     assert places == 5
     reached = [spend(matrices, k / 100, {"a": by_share(1.0)}, 1, 0.0)["a"] for k in range(63, 92)]

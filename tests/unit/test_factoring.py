@@ -3,7 +3,7 @@
 import torch
 
 from rankwise.artifacts import Factors, SparsePart
-from rankwise.budget import Matrix
+from rankwise.budget import Kept, Matrix
 from rankwise.factoring import payable, weight_errors
 
 
@@ -24,14 +24,17 @@ def sparse_factors(counts: list[int]) -> tuple[torch.Tensor, Factors]:
     )
     places = torch.randperm(63, generator=g)[: counts[-1]].to(torch.int32)
     values = torch.randn(counts[-1], generator=g, dtype=torch.float64)
-    part = SparsePart(places, values, values.abs(), torch.tensor(counts))
+    ladder = torch.tensor(list(enumerate(counts)))
+    part = SparsePart(places, values, values.abs(), ladder)
     return weight, Factors(left, right, torch.ones(7, dtype=torch.float64), sparse=part)
 
 
 def test_weight_errors_count_the_entries_that_go_with_each_rank():
     counts = [2, 2, 9, 20]
     weight, factors = sparse_factors(counts)
-    for rank, error in enumerate(weight_errors(weight, factors)):
+    whole, *errors = weight_errors(weight, factors)
+    torch.testing.assert_close(whole, weight.square().sum())
+    for rank, error in enumerate(errors):
         rest = weight - factors.left[:, :rank] @ factors.right[:rank]
         for place, value in list(zip(factors.sparse.places, factors.sparse.values, strict=True))[
             : counts[rank]
@@ -44,9 +47,9 @@ def test_entries_that_cost_more_than_the_dense_weight_are_dropped():
     counts = [0, 10, 20, 63]
     _, factors = sparse_factors(counts)
     kept = payable(factors, factors.sparse)
-    matrix = Matrix((7, 9), 3, entries=tuple(kept.counts.tolist()))
+    matrix = Matrix((7, 9), 3, ladder=kept.choices())
     # Rank 2 with its 20 entries costs 32 + 20 + 4 of 63 numbers; 6 more leave it cheaper than dense.
     assert len(kept.places) == len(kept.values) == len(kept.magnitudes) == 26
-    assert kept.counts.tolist() == [0, 10, 20, 26]
-    assert matrix.parameters(matrix.kept(2)) < 63 <= matrix.parameters(matrix.kept(3))
+    assert kept.choices() == (Kept(0, 0), Kept(1, 10), Kept(2, 20), Kept(3, 26))
+    assert matrix.parameters(Kept(2, 20)) < 63 <= matrix.parameters(Kept(3, 26))
     assert torch.equal(kept.places, factors.sparse.places[:26])

@@ -20,9 +20,9 @@ def spectrum(seed: int, scale: float = 1.0, count: int = 12) -> torch.Tensor:
 def problem(*, entries: int = 0) -> Problem:
     """Three matrices whose sizes are alike; the loss is that of the last one alone."""
     matrices, candidates = {}, {}
-    counts = tuple(entries * rank // 6 for rank in range(7)) if entries else ()
+    ladder = tuple(Kept(rank, entries * rank // 6) for rank in range(7)) if entries else ()
     for index, name in enumerate("abc"):
-        matrices[name] = Matrix((12, 12), 6, entries=counts)
+        matrices[name] = Matrix((12, 12), 6, ladder=ladder)
         sizes = spectrum(10 + index, 0.2, entries) if entries else None
         candidates[name] = Candidate(index, "q", spectrum(index), sizes)
 

@@ -59,7 +59,7 @@ def test_the_ladder_of_robust_pca_takes_what_gains_most_per_parameter():
     gain = factors.sparse.magnitudes.square() / 1.5
     for rank in range(18):
         bar = float(factors.spectrum[rank]) ** 2 / 70
-        assert int(factors.sparse.counts[rank]) == int((gain >= bar).sum())
+        assert factors.sparse.choices()[rank] == Kept(rank, int((gain >= bar).sum()))
 
 
 def test_oats_spends_its_keep_and_beats_either_part_alone():
@@ -67,10 +67,10 @@ def test_oats_spends_its_keep_and_beats_either_part_alone():
     weight = low + spikes
     factors = OATS(keep=0.5)(weight, inputs, 17)
     rank, entries = factors.notes["rank"], factors.notes["entries"]
-    matrix = Matrix((30, 40), 17, entries=tuple(factors.sparse.counts.tolist()))
-    assert matrix.kept(rank) == Kept(rank, entries)
+    matrix = Matrix((30, 40), 17, ladder=factors.sparse.choices())
+    assert matrix.ladder[rank] == Kept(rank, entries)
     numbers = 0.5 * weight.numel()
-    assert numbers - 30 - 70 < matrix.parameters(matrix.kept(rank)) <= numbers
+    assert numbers - 30 - 70 < matrix.parameters(Kept(rank, entries)) <= numbers
     scale = inputs.second_moment.diagonal().sqrt()
     approximation = factors.left[:, :rank] @ factors.right[:rank]
     rest = weight - approximation - factors.sparse.dense(entries, factors.shape)

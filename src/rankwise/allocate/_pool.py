@@ -106,7 +106,7 @@ class Pool:
             _Order(
                 name,
                 problem.matrices[name],
-                replace(problem.matrices[name], entries=()).steps(limits.multiple, limits.floor),
+                replace(problem.matrices[name], ladder=()).steps(limits.multiple, limits.floor),
                 limits.multiple,
                 np.sort(place[components]),
                 np.sort(place[entries]),

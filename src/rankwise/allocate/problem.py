@@ -41,8 +41,10 @@ class Candidate:
     """[min(out, in)] descending; its squared tail is the decomposer's measure of loss."""
     magnitudes: Tensor | None = None
     """[entries] descending, of the sparse part: their squared tail is lost besides, in the same measure."""
+    ladder: tuple[Kept, ...] = ()
+    """Choices of a method with a sparse part; empty: every rank is one."""
     weight_errors: Tensor | None = None
-    """[max_rank + 1]: ‖W − W_r‖_F² of the weights themselves, whatever the method measures."""
+    """[1 + choices]: ‖W − Ŵ‖_F² of the weights themselves for Ŵ = 0, then for every choice."""
     sublayer: str = ""
     """Part of the block that it lies in: attention, mlp."""
 
@@ -64,7 +66,7 @@ class Candidate:
         return 1.0 - self.loss(choice) / whole if whole else 1.0
 
     def weight_error(self, choice: Choice) -> float:
-        """Return ‖W − W_r‖_F² / ‖W‖_F² [-]."""
+        """Return ‖W − Ŵ‖_F² / ‖W‖_F² of a rank, or of a choice on the ladder [-]."""
         if choice is None:
             return 0.0
         if self.weight_errors is None:
@@ -72,7 +74,8 @@ class Candidate:
                 f"layer {self.layer}, {self.kind}: the factors say nothing of the error of the weight itself; decompose again"
             )
         whole = float(self.weight_errors[0])
-        return float(self.weight_errors[choice.rank]) / whole if whole else 0.0
+        place = 1 + self.ladder.index(choice) if self.ladder else choice.rank
+        return float(self.weight_errors[place]) / whole if whole else 0.0
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from rankwise.artifacts.store import moved, read, write
+from rankwise.budget import Kept
 
 
 @dataclass(frozen=True)
 class SparsePart:
     """Single entries of a matrix [out, in], the most important first: n entries are the first n.
 
-    ``counts`` ties them to the ranks of the low-rank part, so that one ladder of (rank, entries)
-    serves every budget.
+    ``ladder`` ties them to the ranks of the low-rank part, so that one ladder serves every budget. Some
+    methods fit the values anew to how many there are: ``refits`` holds them for some ``levels``.
     """
 
     places: Tensor
@@ -24,21 +25,47 @@ class SparsePart:
     """[n]."""
     magnitudes: Tensor
     """[n], descending: squared, what dropping an entry costs in the method's measure."""
-    counts: Tensor
-    """[R + 1] int64, never falling: entries that go with each rank."""
+    ladder: Tensor
+    """[choices, 2] int64, neither column ever falling: rank, and entries that go with it."""
+    levels: Tensor | None = None
+    """[k] int64, rising: numbers of entries that the values were fitted to."""
+    refits: Tensor | None = None
+    """[Σ levels]: the values at each level, one after the other."""
+
+    def choices(self) -> tuple[Kept, ...]:
+        """Return the ladder."""
+        return tuple(Kept(rank, entries) for rank, entries in self.ladder.tolist())
 
     def first(self, entries: int) -> "SparsePart":
-        """Return the part cut to ``entries``; no rank keeps more (copies, so that the rest is freed)."""
-        places, values, magnitudes = (
-            tensor[:entries].clone() for tensor in (self.places, self.values, self.magnitudes)
-        )
-        return SparsePart(places, values, magnitudes, self.counts.clamp_max(entries))
+        """Return the part cut to ``entries``; no choice keeps more (copies, so that the rest is freed)."""
+        ladder = self.ladder.clone()
+        ladder[:, 1].clamp_(max=entries)
+        cut = {name: getattr(self, name)[:entries].clone() for name in ENTRY_WISE}
+        part = replace(self, **cut, ladder=ladder)
+        if self.levels is None or self.refits is None:
+            return part
+        levels = self.levels[self.levels <= entries]
+        return replace(part, levels=levels, refits=self.refits[: int(levels.sum())].clone())
+
+    def values_of(self, entries: int) -> Tensor:
+        """Return the values of the first ``entries``: as fitted to the next level that holds as many."""
+        if self.levels is None or self.refits is None:
+            return self.values[:entries]
+        level = int(torch.searchsorted(self.levels, entries))
+        if level == len(self.levels):
+            return self.values[:entries]
+        begin = int(self.levels[:level].sum())
+        return self.refits[begin : begin + entries]
 
     def dense(self, entries: int, shape: tuple[int, int]) -> Tensor:
         """Return the matrix [out, in] of the first ``entries``, zero elsewhere."""
         flat = self.values.new_zeros(shape[0] * shape[1])
-        flat[self.places[:entries].long()] = self.values[:entries]
+        flat[self.places[:entries].long()] = self.values_of(entries)
         return flat.view(shape)
+
+
+ENTRY_WISE = ("places", "values", "magnitudes")
+"""Tensors with one number an entry."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +88,7 @@ class Factors:
     codes: Tensor | None = None
     """[R]: right @ mean input."""
     weight_errors: Tensor | None = None
-    """[R + 1] float64: ‖W − left[:, :r] @ right[:r] − its entries‖_F² at every rank r."""
+    """[1 + choices] float64: ‖W‖_F², then ‖W − Ŵ‖_F² at every rank, or at every choice of the ladder."""
     notes: dict[str, Any] = field(default_factory=dict)
     """Damping used, what was out of the ordinary."""
     sparse: SparsePart | None = None
@@ -115,15 +142,12 @@ class BlockFactors:
                 tensors[f"{name}.codes"] = factors.codes.to(dtype)
             if factors.weight_errors is not None:
                 tensors[f"{name}.weight_errors"] = factors.weight_errors
-            if factors.sparse is not None:
-                tensors[f"{name}.sparse.places"] = factors.sparse.places
-                tensors[f"{name}.sparse.values"] = factors.sparse.values.to(dtype)
-                tensors[f"{name}.sparse.magnitudes"] = factors.sparse.magnitudes.float()
-                tensors[f"{name}.sparse.counts"] = factors.sparse.counts
+            for part, tensor in _of_sparse_part(factors.sparse, dtype).items():
+                tensors[f"{name}.sparse.{part}"] = tensor
         notes = {name: factors.notes for name, factors in self.linears.items()}
         write(
             path,
-            "factors@2",
+            "factors@3",
             tensors,
             {"method": self.method, "layers": self.layers, "notes": notes},
         )
@@ -131,7 +155,7 @@ class BlockFactors:
     @classmethod
     def load(cls, path: Path) -> "BlockFactors":
         """Read one block's factors (memory-mapped)."""
-        tensors, head = read(path, "factors@2")
+        tensors, head = read(path, "factors@3")
         linears = {
             name: Factors(
                 tensors[f"{name}.left"].T,
@@ -148,9 +172,17 @@ class BlockFactors:
         return cls(head["method"], head["layers"], linears)
 
 
+def _of_sparse_part(sparse: SparsePart | None, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return the tensors of a sparse part by name, in the precision that they are stored in."""
+    if sparse is None:
+        return {}
+    stored = {"values": dtype, "refits": dtype, "magnitudes": torch.float32}
+    tensors = {name: tensor for name, tensor in vars(sparse).items() if tensor is not None}
+    return {name: t.to(stored[name]) if name in stored else t for name, t in tensors.items()}
+
+
 def _sparse_part(tensors: dict[str, Tensor], name: str) -> SparsePart | None:
     """Return the sparse part of one linear of a file, None where it has none."""
-    if f"{name}.sparse.places" not in tensors:
-        return None
-    parts = ("places", "values", "magnitudes", "counts")
-    return SparsePart(*(tensors[f"{name}.sparse.{part}"] for part in parts))
+    prefix = f"{name}.sparse."
+    found = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+    return SparsePart(**found) if found else None

@@ -1,11 +1,13 @@
 """What the backward pass gathers: how the loss bends at every linear's output."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from rankwise.artifacts.store import read, write
+from rankwise import linalg
+from rankwise.artifacts.store import moved, read, write
 
 
 @dataclass(frozen=True)
@@ -16,12 +18,10 @@ class OutputGradient:
     """float64: Σ g gᵀ [out, out], or Σ (Wᵀg)(Wᵀg)ᵀ [in, in] where that is smaller."""
     side: str
     """'out' or 'in': which of the two."""
-    energy: float
-    """Σ ‖g‖²."""
+    squares: Tensor
+    """[out] float64: Σ g² of every output."""
     tokens: int
     """Predictions whose loss was counted [tokens]."""
-    outputs: int
-    """out."""
 
     @property
     def second_moment(self) -> Tensor:
@@ -31,7 +31,19 @@ class OutputGradient:
     @property
     def mean_square(self) -> float:
         """Mean of E[g gᵀ]'s diagonal."""
-        return self.energy / self.tokens / self.outputs
+        return float(self.squares.mean()) / self.tokens
+
+    def output_metric(self, damping: float) -> Tensor:
+        """Return E[g gᵀ] [out, out], only its diagonal where the sums are the input side's, damped.
+
+        ``damping`` is relative to the mean diagonal.
+        """
+        whole = self.second_moment if self.side == "out" else (self.squares / self.tokens).diag()
+        return linalg.damped(whole, damping)
+
+    def to(self, device: torch.device) -> "OutputGradient":
+        """Return the same sums on another device."""
+        return replace(self, **moved(self, device))
 
 
 @dataclass(frozen=True)
@@ -44,19 +56,21 @@ class BlockCurvature:
 
     def save(self, path: Path) -> None:
         """Write the sums in float64."""
-        tensors = {f"{name}.second": found.second for name, found in self.linears.items()}
-        facts = {
-            name: {key: value for key, value in vars(found).items() if key != "second"}
-            for name, found in self.linears.items()
-        }
-        write(path, "curvature@1", tensors, {"layers": self.layers, "linears": facts})
+        tensors: dict[str, Tensor] = {}
+        facts = {}
+        for name, found in self.linears.items():
+            tensors |= {f"{name}.second": found.second, f"{name}.squares": found.squares}
+            facts[name] = {"side": found.side, "tokens": found.tokens}
+        write(path, "curvature@2", tensors, {"layers": self.layers, "linears": facts})
 
     @classmethod
     def load(cls, path: Path) -> "BlockCurvature":
         """Read the gradients of one block of layers."""
-        tensors, head = read(path, "curvature@1")
+        tensors, head = read(path, "curvature@2")
         linears = {
-            name: OutputGradient(tensors[f"{name}.second"], **facts)
+            name: OutputGradient(
+                second=tensors[f"{name}.second"], squares=tensors[f"{name}.squares"], **facts
+            )
             for name, facts in head["linears"].items()
         }
         return cls(head["layers"], linears)

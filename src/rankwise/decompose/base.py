@@ -24,6 +24,9 @@ class Decomposer(BaseModel, ABC):
     gradient: ClassVar[bool] = False
     """Whether the method needs the gradients at the outputs (the stage curvature is then run)."""
 
+    nested: ClassVar[bool] = True
+    """Whether the first r components are the factors of every smaller rank, whatever the largest is."""
+
     dense: tuple[str, ...] = ()
     """Types of linear (q, k, v, o, gate, up, down, …) that this method leaves as they are."""
 
@@ -32,6 +35,7 @@ class Decomposer(BaseModel, ABC):
         """Factor ``weight`` [out, in] given its input's statistics, up to ``rank`` components.
 
         Components are sorted so that the first r of them are the factors of rank r (truncation is
-        slicing). Returns float64 factors; the caller chooses the stored precision. Import torch in
+        slicing); where a method cannot promise that (`nested`), its ladder holds the ranks that it
+        serves. Returns float64 factors; the caller chooses the stored precision. Import torch in
         here, not above: params.yaml is read with every method, and that should be quick.
         """

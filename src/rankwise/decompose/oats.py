@@ -38,6 +38,8 @@ class OATS(Decomposer):
     """Alternations; OATS: 80 [-]."""
     damping: Annotated[float, Field(gt=0, lt=1)] = 1e-6
     """Added to E[x²] of every channel, relative to the mean over channels [-]."""
+    multiple: Annotated[int, Field(ge=1)] = 8
+    """The fitted rank is a multiple of this where there is room for one, as the allocator's ranks are [-]."""
     value_bits: Annotated[int, Field(ge=8, le=64)] = 32
     """Size of a stored number, which an index is paid in; 16 for a model in 16 bits [bits]."""
 
@@ -69,7 +71,8 @@ class OATS(Decomposer):
         u, s, vh = linalg.svd(scaled - apart)
         root = s[:rank].sqrt()
         counts = (torch.arange(rank + 1) / fitted).clamp_max(1).mul(len(places)).round().long()
-        sparse = SparsePart(places, values / scale[places % len(scale)], sizes, counts)
+        ladder = torch.stack([torch.arange(rank + 1), counts], 1)
+        sparse = SparsePart(places, values / scale[places % len(scale)], sizes, ladder)
         return Factors(
             u[:, :rank] * root,
             vh[:rank] * root[:, None] / scale,
@@ -83,7 +86,8 @@ class OATS(Decomposer):
         from rankwise.budget import Matrix
 
         numbers = self.keep * out * columns
-        rank = max(1, int(self.kappa * numbers / (out + columns)))
+        rank = int(self.kappa * numbers / (out + columns))
+        rank = rank // self.multiple * self.multiple or max(1, rank)
         matrix = Matrix((out, columns), rank, value_bits=self.value_bits)
         return rank, matrix.affordable(rank, numbers, range(out * columns + 1))
 

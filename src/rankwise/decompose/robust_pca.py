@@ -90,4 +90,5 @@ def _ladder(apart: Tensor, spectrum: Tensor, rank: int) -> SparsePart:
     gains = sizes.square() / (1 + column_bits(columns) / 32)
     bars = torch.cat([spectrum.square() / (out + columns), spectrum.new_zeros(1)])[: rank + 1]
     counts = torch.searchsorted(-gains, -bars, right=True)
-    return SparsePart(places, values, sizes, counts)
+    ladder = torch.stack([torch.arange(rank + 1, device=counts.device), counts], 1)
+    return SparsePart(places, values, sizes, ladder)

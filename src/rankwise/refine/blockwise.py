@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class Blockwise(Refiner):
-    """``min E‖block(x̂) − block_dense(x)‖²`` over a block's factors and their biases, block by block.
+    """``min E‖block(x̂) − block_dense(x)‖²`` over a block's factors, biases and sparse values, block by block.
 
     AA-SVD (arXiv 2604.02119, its second stage): x are the hidden states of calibration text in the
     dense model, x̂ those behind the compressed blocks before, already refined. Published: AdamW
     1e-4, 25 epochs, 256 samples; weight decay and schedule are not, ours are 0 and cosine.
-    Deviations: the state that was best on held-out sequences is kept; linears left dense and sparse
-    parts stay as they are. Arithmetic is float32; weights are rounded to the checkpoint's precision
+    Deviations: the state that was best on held-out sequences is kept; linears left dense and the
+    places of sparse entries stay as they are, their values are trained with the factors. Arithmetic is float32; weights are rounded to the checkpoint's precision
     behind their block, and later blocks see the rounded ones.
     Errors in the curves are shares of the dense output's mean square [-].
     Memory beside the models: two streams of hidden states, [sequences, length, width] each, on the
@@ -127,10 +127,10 @@ class Blockwise(Refiner):
 
 
 def trainable(block: nn.Module, *, norms: bool) -> dict[str, nn.Parameter]:
-    """Return a block's factors and their biases by name, its norms as well if asked."""
+    """Return a block's factors, their biases and sparse values by name, its norms as well if asked."""
     from torch import nn
 
-    from rankwise.layers import LowRankLinear
+    from rankwise.layers import LowRankLinear, LowRankSparseLinear
 
     found: dict[str, nn.Parameter] = {}
     for path, module in block.named_modules():
@@ -138,6 +138,8 @@ def trainable(block: nn.Module, *, norms: bool) -> dict[str, nn.Parameter]:
             for side in ("right", "left"):
                 factor = module.get_submodule(side)
                 found |= {f"{path}.{side}.{name}": p for name, p in factor.named_parameters()}
+            if isinstance(module, LowRankSparseLinear):
+                found[f"{path}.values"] = module.values
         elif norms and not isinstance(module, nn.Linear):
             own = module.named_parameters(recurse=False)
             found |= {f"{path}.{name}": parameter for name, parameter in own}
