@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from rankwise.measure import Measure
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -23,6 +25,9 @@ class Decomposer(BaseModel, ABC):
 
     gradient: ClassVar[bool] = False
     """Whether the method needs the gradients at the outputs (the stage curvature is then run)."""
+
+    measure: ClassVar[Measure] = Measure.SIZE
+    """What the spectrum says of the components; allocators that need more are refused."""
 
     dense: tuple[str, ...] = ()
     """Types of linear (q, k, v, o, gate, up, down, …) that this method leaves as they are."""
