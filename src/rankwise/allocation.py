@@ -86,6 +86,9 @@ def choices_of(record: AllocationRecord) -> Choices:
     }
 
 
-def _relative_error(problem: Problem, linear: str, choice: Choice) -> float:
-    """Return the share of the method's measure that is lost [-]."""
-    return 0.0 if choice is None else 1.0 - problem.candidates[linear].energy(choice)
+def _relative_error(problem: Problem, linear: str, choice: Choice) -> float | None:
+    """Return the share of the method's measure that is lost, None where it has none [-]."""
+    if choice is None:
+        return 0.0
+    candidate = problem.candidates[linear]
+    return 1.0 - candidate.energy(choice) if len(candidate.spectrum) else None

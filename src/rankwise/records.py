@@ -101,8 +101,8 @@ class LinearRank(BaseModel):
     """[out, in]."""
     parameters: int
     """Weights, factors, bias, sparse entries and their places that remain [-]."""
-    relative_error: float
-    """Predicted squared error as a share of what dropping the matrix would cost, by the decomposer's own measure [-]."""
+    relative_error: float | None
+    """Predicted squared error as a share of what dropping the matrix would cost, by the decomposer's own measure; null where it has none [-]."""
 
 
 class AllocationRecord(Record):

@@ -13,7 +13,7 @@ from rankwise.files import to_json, write_if_changed
 from rankwise.params import FURTHER, NAME, Params
 from rankwise.refine import refiners
 from rankwise.registry import Registry
-from rankwise.runs import DENSE, RefinedRun
+from rankwise.runs import DENSE, CompressedRun, RefinedRun
 from rankwise.sections import validate
 
 METHODS: dict[str, Registry[Any]] = {
@@ -22,6 +22,8 @@ METHODS: dict[str, Registry[Any]] = {
     "refine": refiners,
 }
 """Sections that hold a section a method."""
+Methods = dict[str, dict[str, Any]]
+"""Kind (decompose, allocate, refine) → name of a section → its method."""
 NAMED_BY = {
     "decompose": "decompose",
     "allocate": "allocate",
@@ -104,6 +106,29 @@ def _fields(given: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _cross_checks(params: Params) -> list[str]:
+    methods, problems = _methods(params)
+    for name, run in params.runs.items():
+        if name == DENSE or not NAME.fullmatch(name):
+            problems.append(
+                f"runs.{name}: a run is named by letters, digits, '_' and single '-', and not '{DENSE}' (the model itself)"
+            )
+        for key, section in NAMED_BY.items():
+            asked, listed = getattr(run, key, None), getattr(params, section)
+            if asked is not None and asked not in listed:
+                problems.append(
+                    f"runs.{name}.{key}: '{asked}' has no section {section}.{asked}; {nearest(asked, listed)}"
+                )
+        if isinstance(run, RefinedRun):
+            problems += _refinement_checks(params, name, run, methods["refine"])
+        else:
+            problems += _measure_checks(name, run, methods)
+    problems += _sample_checks(params)
+    return problems
+
+
+def _methods(params: Params) -> tuple[Methods, list[str]]:
+    """Return the methods of all sections that are right, and what is wrong with the others."""
+    found: Methods = {section: {} for section in METHODS}
     problems: list[str] = []
     for section, registry in METHODS.items():
         for name, given in getattr(params, section).items():
@@ -118,32 +143,49 @@ def _cross_checks(params: Params) -> list[str]:
                 )
                 continue
             try:
-                validate(registry[method], _fields(given), "", (section, name))
+                made = validate(registry[method], _fields(given), "", (section, name))
+                found[section][name] = made
             except RankwiseError as error:
                 problems.append(str(error).removeprefix(": "))
-    for name, run in params.runs.items():
-        if name == DENSE or not NAME.fullmatch(name):
-            problems.append(
-                f"runs.{name}: a run is named by letters, digits, '_' and single '-', and not '{DENSE}' (the model itself)"
-            )
-        for key, section in NAMED_BY.items():
-            asked, listed = getattr(run, key, None), getattr(params, section)
-            if asked is not None and asked not in listed:
-                problems.append(
-                    f"runs.{name}.{key}: '{asked}' has no section {section}.{asked}; {nearest(asked, listed)}"
-                )
-        if isinstance(run, RefinedRun):
-            problems += _refinement_checks(params, name, run)
-    problems += _sample_checks(params)
+    return found, problems
+
+
+def _measure_checks(name: str, run: CompressedRun, methods: Methods) -> list[str]:
+    """Refuse allocators that need more of the spectrum than the run's decomposer gives."""
+    decomposer = methods["decompose"].get(run.decompose)
+    if decomposer is None:
+        return []
+    problems = []
+    for key in ("allocate", "steps_allocate"):
+        asked = getattr(run, key)
+        allocator = methods["allocate"].get(asked)
+        if allocator is None or decomposer.measure >= allocator.needs:
+            continue
+        able = [
+            n for n, method in decomposers.classes().items() if method.measure >= allocator.needs
+        ]
+        problems.append(
+            f"runs.{name}.{key}: '{asked}' needs a decomposer whose spectrum says {allocator.needs}, "
+            f"that of '{run.decompose}' says {decomposer.measure}; "
+            f"name another allocator, or a decomposer of method {' or '.join(able)}"
+        )
     return problems
 
 
-def _refinement_checks(params: Params, name: str, run: RefinedRun) -> list[str]:
+def _refinement_checks(
+    params: Params, name: str, run: RefinedRun, methods: dict[str, Any]
+) -> list[str]:
     if run.of not in params.runs:
         return [f"runs.{name}.of: there is no run '{run.of}'; {nearest(run.of, params.runs)}"]
     names = list(params.runs)
     if names.index(run.of) >= names.index(name):
         return [f"runs.{name}.of: '{run.of}' must stand above the run that refines it"]
+    sequences = params.sample.calibration.sequences
+    if run.refine in methods and sequences is not None:
+        try:
+            methods[run.refine].split(sequences)
+        except RankwiseError as error:
+            return [f"runs.{name}.refine: {error}"]
     return []
 
 

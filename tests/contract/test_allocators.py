@@ -1,5 +1,7 @@
 """What every allocator promises; a new file in the folder is tested by existing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from rankwise.allocate.problem import Candidate, Problem, Trials, TrialScore
 from rankwise.allocate.sequential import DRAWS, SequentialSearch
 from rankwise.budget import Kept, Matrix, keep_reached
 from rankwise.errors import RankwiseError
+from rankwise.measure import Measure
 
 METHODS = sorted(allocators)
 SEQUENCES = 12
@@ -136,6 +139,34 @@ def test_the_floor_holds_or_is_refused(name):
         make(name, floor=0.9)(case, 0.5)
 
 
+SEQUENTIAL = [name for name in METHODS if issubclass(allocators[name], SequentialSearch)]
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [(name, {}) for name in METHODS] + [(name, {"space": "losses"}) for name in SEQUENTIAL],
+)
+def test_what_an_allocator_says_it_needs_of_the_spectrum_is_what_it_uses(name, fields):
+    """Nothing: the answer is the same without one. Sizes: it is the same where every matrix has a unit
+    of its own. Losses: it is another one then."""
+    method, case = make(name, **fields), problem()
+    units = {linear: float(i % 3 + 1) for i, linear in enumerate(case.candidates)}
+
+    def answer(change):
+        seen = {
+            linear: replace(candidate, spectrum=change(linear, candidate.spectrum))
+            for linear, candidate in case.candidates.items()
+        }
+        return method(replace(case, candidates=seen, trials=Trials()), 0.6)
+
+    asis = answer(lambda _, spectrum: spectrum)
+    if method.needs == Measure.NONE:
+        assert answer(lambda _, spectrum: spectrum[:0]) == asis
+    else:
+        in_own_units = answer(lambda linear, spectrum: spectrum * units[linear])
+        assert (in_own_units == asis) == (method.needs == Measure.SIZE)
+
+
 SCORING = [name for name in METHODS if issubclass(allocators[name], ScoringAllocator)]
 
 
@@ -193,9 +224,6 @@ def test_failing_trials_are_recorded_and_do_not_end_the_search(name):
     broken = problem(scorer=lambda *_: TrialScore(float("inf"), 0.0))
     with pytest.raises(RankwiseError, match="not finite"):
         make(name)(broken, 0.6)
-
-
-SEQUENTIAL = [name for name in METHODS if issubclass(allocators[name], SequentialSearch)]
 
 
 @pytest.mark.parametrize("name", SEQUENTIAL)

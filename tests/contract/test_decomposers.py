@@ -8,6 +8,7 @@ import torch
 from rankwise.budget import Kept
 from rankwise.decompose import decomposers
 from rankwise.factoring import largest_rank
+from rankwise.measure import Measure
 from rankwise.models import family_of
 from tests.conftest import tiny_llama
 
@@ -67,7 +68,8 @@ def test_ranks_nest_and_shapes_are_right(decomposer, case):
     full = decomposer(weight, inputs, largest_rank(weight.shape))
     small = decomposer(weight, inputs, 3)
     assert full.left.shape == (weight.shape[0], full.max_rank)
-    assert full.spectrum.shape == (min(weight.shape),)
+    sizes = 0 if decomposer.measure == Measure.NONE else min(weight.shape)
+    assert full.spectrum.shape == (sizes,)
     assert full.spectrum.dtype == full.left.dtype == torch.float64
     if decomposer.nested:
         low = [f.left[:, :3] @ f.right[:3] for f in (full, small)]
@@ -100,6 +102,22 @@ def test_spectrum_falls_and_error_falls_along_the_ladder(decomposer, case):
         rest = weight - approximation(factors, kept)
         errors.append(float(torch.trace(rest @ second @ rest.T)))
     assert errors[-1] < errors[0]
+
+
+def test_a_spectrum_that_predicts_the_loss_is_in_nats(decomposer, case):
+    """½ tr(G (W − Ŵ) C (W − Ŵ)ᵀ) to within a factor of two: damping and a sparse part's overlap aside."""
+    weight, inputs = case
+    if decomposer.measure < Measure.LOSS or inputs.gradient.side == "in":
+        return
+    factors = decomposer(weight, inputs, largest_rank(weight.shape))
+    offered = choices(factors)
+    for kept in (offered[0], offered[len(offered) // 2]):
+        predicted = factors.spectrum[kept.rank :].square().sum()
+        if factors.sparse is not None:
+            predicted = predicted + factors.sparse.magnitudes[kept.entries :].square().sum()
+        rest = weight - approximation(factors, kept)
+        bent = inputs.gradient.second_moment @ rest @ inputs.covariance @ rest.T
+        assert 0.5 < float(predicted / (torch.trace(bent) / 2)) < 2
 
 
 def test_same_input_same_bytes_and_inputs_untouched(decomposer, case):

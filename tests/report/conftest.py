@@ -8,7 +8,15 @@ from random import Random
 import pytest
 
 from rankwise.files import write_json, write_text
-from rankwise.records import AllocationRecord, LinearRank, Scores, SpeedRecord, TaskScore
+from rankwise.records import (
+    AllocationRecord,
+    Curve,
+    LinearRank,
+    RefineRecord,
+    Scores,
+    SpeedRecord,
+    TaskScore,
+)
 
 RUNS = {
     "svd-80": ("svd", "uniform", 0.8),
@@ -17,6 +25,9 @@ RUNS = {
     "svd-50": ("svd", "uniform", 0.5),
     "bolaco-50": ("pooled_pca", "hyperopt", 0.5),
 }
+REFINED = {"svd-50-refined": ("svd-50", "blockwise"), "svd-80-refined": ("svd-80", "diagonal_lora")}
+RETURNED = "svd-80-refined"
+"""The refined run whose input was returned."""
 TRIALS = 8
 FAILED_TRIAL = 5
 TASKS = {"arc": 4, "boolq": 2, "hellaswag": 4, "piqa": 2, "winogrande": 2}
@@ -134,16 +145,54 @@ def make_trials(run: str, rng: Random) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
+def make_refinement(run: str) -> RefineRecord:
+    """Four blocks that get better and better, or a model whose first epoch was the best and not enough."""
+    of, method = REFINED[run]
+    returned = run == RETURNED
+    curves = []
+    for layer in [None] if returned else range(4):
+        begin = 2.1 if layer is None else 0.02 * 3**layer
+        held_out: list[float | None] = [begin * (0.2 + 0.8 * 0.6**epoch) for epoch in range(7)]
+        if returned:
+            held_out = [begin, begin * 0.99, begin * 1.2, None]
+        curves.append(
+            Curve(
+                layer=layer,
+                train=[value and value * 0.9 for value in held_out[1:]],
+                held_out=held_out,
+                best=1 if returned else 6,
+            )
+        )
+    return RefineRecord(
+        run=run,
+        of=of,
+        method=method,
+        parameters={"epochs": 6, "learning_rate": 0.004},
+        training_sequences=224,
+        held_out_sequences=32,
+        sequence_length=128,
+        dense_loss=0.9,
+        loss_before=1.5,
+        loss_after=1.75 if returned else 1.0,
+        returned_input=returned,
+        curves=curves,
+    )
+
+
 def make_study(data: Path) -> Path:
     """Write the records as the stages before the report leave them."""
     rng = Random(0)
     write_json(data / "params/report.json", {"title": "A study of <b>two</b> methods & a search"})
-    for run, keep in {"dense": 1.0, **{name: run[2] for name, run in RUNS.items()}}.items():
+    keeps = {"dense": 1.0, **{name: run[2] for name, run in RUNS.items()}}
+    keeps |= {run: keeps[of] for run, (of, _) in REFINED.items()}
+    for run, keep in keeps.items():
         make_scores(run, keep, rng).save(data / f"scores/{run}.json")
         make_speed(run, keep, rng).save(data / f"speed/{run}.json")
     for run in RUNS:
         make_allocation(run, rng).save(data / f"allocate/{run}.json")
         write_text(data / f"allocate/{run}.trials.jsonl", make_trials(run, rng))
+    for run in REFINED:
+        make_refinement(run).save(data / f"refine/{run}.json")
     return data
 
 
@@ -157,13 +206,15 @@ def arguments(study: Path) -> list[str]:
     """Options of the report stage over that study."""
     options = ["--params", f"{study}/params/report.json"]
     options += ["--out", f"{study}/report/index.html", "--summary", f"{study}/report/summary.json"]
-    for run in ["svd-80", "dense", *[name for name in RUNS if name != "svd-80"]]:
+    for run in ["svd-80", "dense", *[name for name in RUNS if name != "svd-80"], *REFINED]:
         options += [
             "--scores",
             f"{study}/scores/{run}.json",
             "--speed",
             f"{study}/speed/{run}.json",
         ]
+    for run in REFINED:
+        options += ["--refinement", f"{study}/refine/{run}.json"]
     for run in RUNS:
         options += ["--allocation", f"{study}/allocate/{run}.json"]
         options += ["--trials", f"{study}/allocate/{run}.trials.jsonl"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rankwise.records import Summary
-from tests.report.conftest import RUNS
+from tests.report.conftest import REFINED, RUNS
 from tests.report.test_page import report
 
 BROWSER = next(
@@ -91,11 +91,11 @@ def test_page_in_a_browser(study: Path, arguments: list[str], tmp_path: Path, da
         assert page["problems"] == []
         assert page["needed"] <= int(width)
         assert page["wider"] == []
-        assert page["drawn"] == page["figures"] == 4 + len(RUNS)
-        assert page["order"] == ["dense", *RUNS]
+        assert page["drawn"] == page["figures"] == 4 + len(RUNS) + 2 * len(REFINED)
+        assert page["order"] == ["dense", *RUNS, *REFINED]
         assert page["ascending"] == ["dense", *by_perplexity]
         assert page["descending"] == ["dense", *by_perplexity[::-1]]
-        assert page["name"] == ["dense", *sorted(RUNS)]
+        assert page["name"] == ["dense", *sorted([*RUNS, *REFINED])]
         assert page["sorted"] == "ascending"
         red = int(re.findall(r"\d+", page["ink"])[0])
         assert red > 200 if dark else red < 60

@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 from rankwise.__main__ import app
 from rankwise.errors import RankwiseError
 from rankwise.files import write_json
-from rankwise.records import RefineRecord, Scores, SpeedRecord, Summary
+from rankwise.records import Curve, RefineRecord, Scores, SpeedRecord, Summary
 from rankwise.report import figures
+from rankwise.report.curves import NAMED, outcome, refinement_curves
 from rankwise.report.page import render
 from rankwise.report.study import best, gather, read_trials
-from tests.report.conftest import FAILED_TRIAL, RUNS
+from tests.report.conftest import FAILED_TRIAL, REFINED, RETURNED, RUNS, make_refinement
 
 
 def report(arguments: list[str]) -> None:
@@ -50,9 +51,9 @@ class Page(HTMLParser):
 def test_table_holds_the_numbers(study: Path, arguments: list[str]) -> None:
     report(arguments)
     page = Page((study / "report/index.html").read_text())
-    assert list(page.rows) == ["dense", *RUNS]
+    assert list(page.rows) == ["dense", *RUNS, *REFINED]
     summary = Summary.load(study / "report/summary.json")
-    assert [row.run for row in summary.rows] == ["dense", *RUNS]
+    assert [row.run for row in summary.rows] == ["dense", *RUNS, *REFINED]
     for row in summary.rows:
         values = row.model_dump()
         assert [float(value) for value in page.rows[values.pop("run")]] == list(values.values())
@@ -168,9 +169,9 @@ def test_figures_hold_the_records(study: Path) -> None:
 
 
 def test_scale_is_logarithmic_where_values_need_it() -> None:
-    assert figures._scale([3.0, 20.0]) == {}
-    assert figures._scale([]) == {}
-    wide = figures._scale([3.0, 4000.0])
+    assert figures.scale([3.0, 20.0]) == {}
+    assert figures.scale([]) == {}
+    wide = figures.scale([3.0, 4000.0])
     assert wide["type"] == "log"
     assert {"5", "100", "2,000"} <= set(wide["ticktext"])
 
@@ -209,4 +210,42 @@ def test_a_refined_run_stands_beside_its_base_with_its_allocation(study: Path) -
         assert by_name[run].method == f"{start.method} + blockwise"
     page = render("refined", found)
     assert "blockwise, from bolaco-80" in page
-    assert "1.5 before, 1 after, 0.9 dense: better" in page
+    assert "Held-out loss 1.5 before, 1 after, 0.9 dense [nats/token]." in page
+
+
+def test_refinement_curves_hold_the_record() -> None:
+    record = make_refinement("svd-50-refined")
+    traces = refinement_curves(record)["data"]
+    assert len(traces) == 3 * len(record.curves)
+    for place, curve in enumerate(record.curves):
+        held_out, train, best = traces[3 * place : 3 * place + 3]
+        assert (held_out["x"], held_out["y"]) == (list(range(7)), curve.held_out)
+        assert (train["x"], train["y"]) == (list(range(1, 7)), curve.train)
+        assert (best["x"], best["y"]) == ([curve.best], [curve.held_out[curve.best]])
+        assert held_out["name"] == f"block {curve.layer}"
+    assert len({trace["line"]["color"] for trace in traces[::3]}) == len(record.curves)
+
+
+def test_a_loss_that_is_not_finite_is_a_gap_and_many_blocks_share_a_short_legend() -> None:
+    record = make_refinement(RETURNED)
+    held_out, _, best = refinement_curves(record)["data"]
+    assert held_out["name"] == "model"
+    assert held_out["y"][-1] is None
+    assert best["x"] == [1]
+    untrained = Curve(layer=0, train=[], held_out=[0.5], best=0)
+    many = [untrained.model_copy(update={"layer": layer}) for layer in range(NAMED + 1)]
+    traces = refinement_curves(record.model_copy(update={"curves": many}))["data"]
+    assert [t["name"] for t in traces if t["showlegend"]] == ["block 0", f"block {NAMED}"]
+
+
+def test_the_page_says_where_the_input_was_returned(study: Path, arguments: list[str]) -> None:
+    report(arguments)
+    text = (study / "report/index.html").read_text()
+    sentence = "no better than the input, svd-80, which is returned as it was."
+    assert outcome(make_refinement(RETURNED)).endswith(sentence)
+    # Once in the section on refinement, once in the run's record.
+    assert text.count(sentence) == 2
+    assert text.count("Held-out loss 1.5 before, 1 after, 0.9 dense [nats/token].") == 2
+    pairs = zip(arguments[::2], arguments[1::2], strict=True)
+    report([word for pair in pairs if "refined" not in pair[1] for word in pair])
+    assert 'id="refinement"' not in (study / "report/index.html").read_text()

@@ -1,6 +1,7 @@
 """What single allocators promise beyond the contract, against short references."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from rankwise.allocate.pareto import Pareto
 from rankwise.allocate.problem import Candidate, Problem
 from rankwise.allocate.sequential import most_varied
 from rankwise.allocate.uniform import Uniform
+from rankwise.allocation import record_of
 from rankwise.artifacts import BlockFactors, BlockStatistics, InputStatistics
 from rankwise.budget import Matrix
 from rankwise.decompose.svd import SVD
@@ -92,6 +94,18 @@ def test_curvature_loses_less_than_uniform_and_energy():
         return sum(c.loss(choices[name]) for name, c in case.candidates.items())
 
     assert lost(Curvature(**LIMITS)) < min(lost(Uniform(**LIMITS)), lost(Energy(**LIMITS)))
+
+
+def test_a_record_says_no_error_where_the_method_has_no_measure():
+    case = problem(dense=("v",))
+    without = {n: replace(c, spectrum=c.spectrum[:0]) for n, c in case.candidates.items()}
+    run, choices = Run(decompose="x", allocate="uniform", keep=0.6), Uniform()(case, 0.6)
+    known = record_of("r", run, Uniform(), case, choices).linears
+    unknown = record_of("r", run, Uniform(), replace(case, candidates=without), choices).linears
+    for name, linear in known.items():
+        truncated = linear.rank is not None
+        assert (linear.relative_error > 0) == truncated
+        assert unknown[name].relative_error == (None if truncated else 0)
 
 
 def test_effective_rank_of_flat_and_single_spectra():

@@ -113,6 +113,39 @@ def changed(tmp_path, *path, value):
         (("sample", "calibration", "sequences"), 250, r"does not divide .* = 250; use 248 or 256"),
         (("sample", "search", "sequences"), None, r"null is for test text only"),
         (("prepare", "model", "revision"), "main", r"revision: 'main' given; .*40 lower-case hex"),
+        (
+            ("runs", "svd-80", "allocate"),
+            "curvature",
+            r"^params.yaml: runs.svd-80.allocate: 'curvature' needs a decomposer whose spectrum says what dropping "
+            r"every component costs the model's loss, that of 'svd' says how large .*; name another allocator, or a "
+            r"decomposer of method .*curvature",
+        ),
+        (
+            ("runs", "svd-80"),
+            {
+                "decompose": "svd",
+                "allocate": "uniform",
+                "keep": 0.8,
+                "steps": 2,
+                "steps_allocate": "curvature",
+            },
+            r"^params.yaml: runs.svd-80.steps_allocate: 'curvature' needs a decomposer",
+        ),
+        (
+            ("allocate", "hyperopt", "space"),
+            "losses",
+            r"^params.yaml: runs.bolaco-80.allocate: 'hyperopt' needs .*that of 'pooled_pca' says how large",
+        ),
+        (
+            ("decompose", "oats", "kappa"),
+            1.5,
+            r"^params.yaml: decompose.oats.kappa: 1.5 given; the sparse part's share of the budget is 1 − kappa = -0.5",
+        ),
+        (
+            ("decompose", "oats", "keep"),
+            1.2,
+            r"^params.yaml: decompose.oats.keep: 1.2 given; .*less than 1",
+        ),
         (("prepare",), {"model": {"source": "x"}}, r"prepare.model.layers: is missing"),
         (("compute", "device"), "gpu", r"compute.device: 'gpu' given"),
     ],
@@ -145,6 +178,31 @@ def test_all_mistakes_are_said_at_once(tmp_path):
     with pytest.raises(RankwiseError) as caught:
         load_params(path)
     assert len(str(caught.value).splitlines()) == 2
+
+
+def test_sums_of_other_measures_are_served_where_they_are_meant(tmp_path):
+    path = changed(tmp_path, "runs", "svd-80", "allocate", value="curvature")
+    given = "curvature: {multiple: 2, floor: 0.1"
+    assert given in path.read_text()
+    path.write_text(path.read_text().replace(given, f"{given}, any_measure: true"))
+    assert load_params(path).built()["svd-80"].allocate == "curvature"
+
+
+def test_a_refinement_without_calibration_text_is_refused_at_once(tmp_path):
+    base = {"decompose": "svd", "allocate": "uniform", "keep": 0.8}
+    better = {"refine": "blockwise", "of": "base"}
+    path = changed(tmp_path, "runs", value={"base": base, "better": better})
+    text = path.read_text() + "refine: {blockwise: {held_out: 0.95}}\n"
+    path.write_text(text)
+    load_params(path)
+    assert "sequences: 256" in text
+    path.write_text(text.replace("sequences: 256", "sequences: 8"))
+    says = (
+        r"^params.yaml: runs.better.refine: 8 calibration sequences, 8 of them held out, leave none "
+        r".* needs calibration text: raise sample.calibration.sequences or lower .*held_out$"
+    )
+    with pytest.raises(RankwiseError, match=says):
+        load_params(path)
 
 
 def test_sections_are_rewritten_only_when_they_changed(tmp_path):

@@ -6,7 +6,7 @@ out  data/report/index.html, summary.json
 
 
 rule report:
-    """Put every run beside the dense model: table, figures, ranks, search trials."""
+    """Put every run beside the dense model: table, figures, ranks, search trials, refinements."""
     input:
         params=section("report"),
         runs=section("runs"),

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rankwise.measure import Measure
+
 if TYPE_CHECKING:
     from rankwise.allocate.problem import Choices, Problem
 
@@ -25,6 +27,11 @@ class Allocator(BaseModel, ABC):
     """Ranks are multiples of this (Bolaco: 8) [-]."""
     floor: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Least share of a matrix's break-even rank that it keeps, whatever the method says [-]."""
+
+    @property
+    def needs(self) -> Measure:
+        """What the decomposer's spectrum must say at least; less is refused when params.yaml is read."""
+        return Measure.NONE
 
     @abstractmethod
     def __call__(self, problem: Problem, keep: float) -> Choices:

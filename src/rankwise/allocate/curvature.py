@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rankwise.allocate.base import Allocator
+from rankwise.measure import Measure
 
 if TYPE_CHECKING:
     from rankwise.allocate.problem import Choices, Problem
@@ -15,11 +16,20 @@ class Curvature(Allocator):
 
     ``min_r Σ_m loss_m(r_m) + lambda · Σ_m cost_m(r_m)``, dense being one of the choices: exact on the
     convex hull of each matrix's (cost, loss). ``loss_m(r)`` is the squared tail of the decomposer's
-    spectrum. Only with the decomposer ``curvature`` is that one currency, the predicted change of the
-    model's loss; with any other one, absolute errors of outputs or weights are added up whose weight in
-    the model's loss differs, and the answer is what that sum makes of it. Without a ``floor`` such sums
-    can hurt (Swift-SVD: methods.md §5). Cost: one sort of all rank steps.
+    spectrum. Only where that predicts the change of the model's loss (`Measure.LOSS`) is it one currency;
+    with any other decomposer, absolute errors of outputs or weights are added up whose weight in the
+    model's loss differs, and the answer is what that sum makes of it: refused unless ``any_measure``
+    says that it is meant. Without a ``floor`` such sums can hurt (Swift-SVD: methods.md §5).
+    Cost: one sort of all rank steps.
     """
+
+    any_measure: bool = False
+    """Whether sums of other measures than the model's loss are meant (an ablation); else refused."""
+
+    @property
+    def needs(self) -> Measure:
+        """Losses of all matrices are added up."""
+        return Measure.SIZE if self.any_measure else Measure.LOSS
 
     def __call__(self, problem: Problem, keep: float) -> Choices:
         """Return the choices of least total predicted loss."""

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from rankwise.allocate.base import Allocator
+from rankwise.measure import Measure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +33,11 @@ class EffectiveRank(Allocator):
 
     beta: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the ranks of q and k that goes to v [-]; the authors' code has 0.1 (0.2 for LLaMA-3)."""
+
+    @property
+    def needs(self) -> Measure:
+        """An effective rank is one of sizes."""
+        return Measure.SIZE
 
     def __call__(self, problem: Problem, keep: float) -> Choices:
         """Return ranks by effective rank, mapped onto the budget."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rankwise.allocate.base import Allocator
+from rankwise.measure import Measure
 
 if TYPE_CHECKING:
     from rankwise.allocate.problem import Choices, Problem
@@ -17,6 +18,11 @@ class Energy(Allocator):
     (methods.md §3.2, taken over the whole model). What σ means is the decomposer's to say. Energy is
     relative to each matrix: how much a matrix matters is not asked. Cost: one sort of all rank steps.
     """
+
+    @property
+    def needs(self) -> Measure:
+        """A share of energy is one of squared sizes."""
+        return Measure.SIZE
 
     def __call__(self, problem: Problem, keep: float) -> Choices:
         """Return the ranks of one energy share."""

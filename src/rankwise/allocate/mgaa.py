@@ -11,6 +11,7 @@ from pydantic import Field
 from rankwise.allocate.base import Allocator
 from rankwise.budget import by_measure, total
 from rankwise.errors import RankwiseError
+from rankwise.measure import Measure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,6 +41,11 @@ class MGAA(Allocator):
 
     t: Annotated[float, Field(ge=0)] = 0.5
     """Exponent of the importance; 0 gives all sublayers the same share [-]."""
+
+    @property
+    def needs(self) -> Measure:
+        """Inside a sublayer energy decides."""
+        return Measure.SIZE
 
     def __call__(self, problem: Problem, keep: float) -> Choices:
         """Return choices of equal energy inside sublayers, shares between them by similarity."""

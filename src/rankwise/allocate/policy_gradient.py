@@ -15,6 +15,7 @@ from rankwise.allocate.base import ScoringAllocator
 from rankwise.allocate.problem import Choices, Problem, Trials, TrialScore, finite
 from rankwise.budget import keep_reached
 from rankwise.errors import RankwiseError
+from rankwise.measure import Measure
 
 if TYPE_CHECKING:
     from rankwise.allocate._pool import Mask, Values
@@ -52,6 +53,11 @@ class PolicyGradient(ScoringAllocator):
     """Exponent on the sizes that s starts from; large: nearly thresholds [-]."""
     check: Annotated[int, Field(ge=2)] = 10
     """Every so many trials the selection itself is scored [-]."""
+
+    @property
+    def needs(self) -> Measure:
+        """Chances start from the size of every component."""
+        return Measure.SIZE
 
     def __call__(self, problem: Problem, keep: float) -> Choices:
         """Return the best selection that was scored; the trace stays in ``problem.trials``."""

@@ -38,7 +38,7 @@ class Candidate:
     kind: str
     """q, k, v, o, gate, up, down."""
     spectrum: Tensor
-    """[min(out, in)] descending; its squared tail is the decomposer's measure of loss."""
+    """[min(out, in)] descending; its squared tail is the decomposer's measure of loss. Empty: it has none."""
     magnitudes: Tensor | None = None
     """[entries] descending, of the sparse part: their squared tail is lost besides, in the same measure."""
     ladder: tuple[Kept, ...] = ()

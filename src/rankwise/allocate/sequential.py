@@ -16,6 +16,7 @@ from rankwise.allocate.base import ScoringAllocator
 from rankwise.allocate.problem import Candidate, Choices, Problem, Trials, finite
 from rankwise.budget import Choice, keep_reached
 from rankwise.errors import RankwiseError
+from rankwise.measure import Measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +53,10 @@ class SequentialSearch(ScoringAllocator):
 
     space: Literal["shares", "losses"] = "shares"
     """``shares``: a share per type, trial 0 uniform, trial 1 Bolaco's first point. ``losses``: a factor
-    on the predicted losses per type, trial 0 all 1, the answer of the allocator ``curvature``: only
-    for decomposers whose spectrum predicts one loss."""
+    on the predicted losses per type, trial 0 all 1, the answer of the allocator ``curvature``: for
+    decomposers whose spectrum predicts the model's loss."""
+    any_measure: bool = False
+    """Whether sums of other measures than the model's loss are meant (an ablation); else refused; only for ``losses``."""
     startup: Annotated[int, Field(ge=1)] = 8
     """Trials before the model of the objective is trusted; drawn at random until then [-]."""
     depth_groups: Annotated[int, Field(ge=1)] = 1
@@ -65,6 +68,13 @@ class SequentialSearch(ScoringAllocator):
     validation: Annotated[int, Field(ge=1)] | None = None
     """Sequences of the search text to score on: those whose perplexity varies most over 20 random
     allocations (Bolaco: 100); null = all."""
+
+    @property
+    def needs(self) -> Measure:
+        """Shares need nothing of the spectrum; the space ``losses`` adds losses up."""
+        if self.space == "shares":
+            return Measure.NONE
+        return Measure.SIZE if self.any_measure else Measure.LOSS
 
     @abstractmethod
     def suggester(self) -> Suggest:

@@ -82,7 +82,7 @@ class Factors:
     right: Tensor
     """[R, in]."""
     spectrum: Tensor
-    """[min(out, in)] float64, descending: squared, what dropping a component costs in the method's measure."""
+    """[min(out, in)] float64, descending: squared, what dropping a component costs in the method's measure; empty where it has none."""
     offset: Tensor | None = None
     """[out]: mean output, the old bias included."""
     codes: Tensor | None = None

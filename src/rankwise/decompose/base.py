@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from rankwise.measure import Measure
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -26,6 +28,9 @@ class Decomposer(BaseModel, ABC):
 
     nested: ClassVar[bool] = True
     """Whether the first r components are the factors of every smaller rank, whatever the largest is."""
+
+    measure: ClassVar[Measure] = Measure.SIZE
+    """What the spectrum says of the components; allocators that need more are refused."""
 
     dense: tuple[str, ...] = ()
     """Types of linear (q, k, v, o, gate, up, down, …) that this method leaves as they are."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from rankwise.decompose.base import Decomposer
+from rankwise.measure import Measure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +33,7 @@ class Curvature(Decomposer):
 
     bias: ClassVar[bool] = True
     gradient: ClassVar[bool] = True
+    measure: ClassVar[Measure] = Measure.LOSS
 
     damping: Annotated[float, Field(gt=0, lt=1)] = 1e-6
     """Added to the covariance's diagonal, relative to its mean [-]."""

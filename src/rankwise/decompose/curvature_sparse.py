@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from rankwise.decompose.base import Decomposer
+from rankwise.measure import Measure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +48,7 @@ class CurvatureSparse(Decomposer):
     """
 
     gradient: ClassVar[bool] = True
+    measure: ClassVar[Measure] = Measure.LOSS
     nested: ClassVar[bool] = False
 
     damping: Annotated[float, Field(gt=0, lt=1)] = 1e-2

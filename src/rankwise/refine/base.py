@@ -64,7 +64,7 @@ class Refiner(BaseModel, ABC):
         held_out = max(1, round(self.held_out * sequences))
         if sequences <= held_out:
             raise RankwiseError(
-                f"refine: {sequences} calibration sequences, {held_out} of them held out, leave none to train on; "
+                f"{sequences} calibration sequences, {held_out} of them held out, leave none to train on; "
                 "refinement needs calibration text: raise sample.calibration.sequences or lower refine.….held_out"
             )
         return sequences - held_out

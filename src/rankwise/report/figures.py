@@ -24,8 +24,8 @@ def perplexity_by_keep(results: list[RunResult]) -> Figure:
     values = {result.name: result.scores.perplexity for result in results}
     figure = _by_keep(results, values, {})
     _level(figure, results, values[DENSE], DENSE)
-    figure.update_yaxes(title="perplexity", **_scale(list(values.values())))
-    return _json(figure)
+    figure.update_yaxes(title="perplexity", **scale(list(values.values())))
+    return plain(figure)
 
 
 def zero_shot_by_keep(results: list[RunResult]) -> Figure:
@@ -39,7 +39,7 @@ def zero_shot_by_keep(results: list[RunResult]) -> Figure:
     guessing = sum(task.chance for task in tasks) / len(tasks)
     _level(figure, results, guessing, "guessing")
     figure.update_yaxes(title="zero-shot average", tickformat=".0%")
-    return _json(figure)
+    return plain(figure)
 
 
 def accuracy_by_task(results: list[RunResult]) -> Figure:
@@ -75,7 +75,7 @@ def accuracy_by_task(results: list[RunResult]) -> Figure:
     )
     figure.update_xaxes(title="accuracy", tickformat=".0%")
     figure.update_yaxes(autorange="reversed", ticklabelstandoff=4)
-    return _json(figure)
+    return plain(figure)
 
 
 def ranks_map(result: RunResult) -> Figure:
@@ -118,7 +118,7 @@ def ranks_map(result: RunResult) -> Figure:
     )
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_layout(height=80 + 28 * len(kinds))
-    return _json(figure)
+    return plain(figure)
 
 
 def search_convergence(results: list[RunResult]) -> Figure:
@@ -151,8 +151,8 @@ def search_convergence(results: list[RunResult]) -> Figure:
             legendgroup=result.name, hovertemplate="best so far %{y:.4g}",
         )  # fmt: skip
     figure.update_xaxes(title="trial")
-    figure.update_yaxes(title="objective", **_scale(seen))
-    return _json(figure)
+    figure.update_yaxes(title="objective", **scale(seen))
+    return plain(figure)
 
 
 def _by_keep(
@@ -207,7 +207,7 @@ def _place(kind: str) -> int:
     return KINDS.index(kind) if kind in KINDS else len(KINDS)
 
 
-def _scale(values: list[float]) -> dict[str, Any]:
+def scale(values: list[float]) -> dict[str, Any]:
     """Return a logarithmic axis with ticks at 1, 2 and 5 where the values need one."""
     if not values or min(values) <= 0 or max(values) / min(values) <= LOG_RANGE:
         return {}
@@ -221,8 +221,8 @@ def _row_height(results: list[RunResult]) -> int:
     return max(46, 11 * len(results))
 
 
-def _json(figure: go.Figure) -> Figure:
+def plain(figure: go.Figure) -> Figure:
     """Return data and layout without Plotly's template, which would override the page's style."""
     figure.update_layout(template="none")
-    plain: Figure = json.loads(figure.to_json())
-    return {"data": plain["data"], "layout": plain["layout"]}
+    whole: Figure = json.loads(figure.to_json())
+    return {"data": whole["data"], "layout": whole["layout"]}

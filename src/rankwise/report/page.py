@@ -11,6 +11,7 @@ from jinja2 import Environment, StrictUndefined
 
 from rankwise.records import RefineRecord
 from rankwise.report import figures
+from rankwise.report.curves import outcome, refinement_curves
 from rankwise.report.study import RunResult, best
 from rankwise.runs import DENSE
 
@@ -70,6 +71,7 @@ def render(title: str, results: list[RunResult]) -> str:
         cells=_cells,
         facts=_facts,
         percent=_percent,
+        outcome=outcome,
         best=best(results),
         captions=CAPTIONS,
         wide=WIDE,
@@ -88,9 +90,12 @@ def _figures(results: list[RunResult]) -> dict[str, figures.Figure]:
         drawn["tasks"] = figures.accuracy_by_task(results)
     if any(result.trials for result in results):
         drawn["search"] = figures.search_convergence(results)
-    return drawn | {
-        f"ranks-{result.name}": figures.ranks_map(result) for result in results if result.allocation
-    }
+    for result in results:
+        if result.allocation is not None:
+            drawn[f"ranks-{result.name}"] = figures.ranks_map(result)
+        if result.refinement is not None and result.refinement.curves:
+            drawn[f"refine-{result.name}"] = refinement_curves(result.refinement)
+    return drawn
 
 
 def _lead(results: list[RunResult]) -> str:
@@ -164,11 +169,9 @@ def _facts(result: RunResult) -> dict[str, str]:
 
 def _refinement_facts(record: RefineRecord) -> dict[str, str]:
     """Return what a refinement did, as words."""
-    outcome = "no better, the input was returned" if record.returned_input else "better"
-    losses = [_word(loss) for loss in (record.loss_before, record.loss_after, record.dense_loss)]
     return {
         "refiner": f"{record.method}, from {record.of}",
-        "refiner: loss held out": f"{losses[0]} before, {losses[1]} after, {losses[2]} dense: {outcome}",
+        "refiner: outcome": outcome(record),
         **{f"refiner: {key}": _word(value) for key, value in record.parameters.items()},
     }
 
