@@ -1,11 +1,12 @@
 """Every method beside every other: one study a calibration seed, a run a method and budget.
 
     python bench/methods.py FOLDER [--model embedded|wikitext] [--keeps 0.8 0.6] [--seeds 0 1 2] [--only NAME ...]
-    python bench/document.py --methods FOLDER      writes the table of docs/results.md
+    python bench/table.py FOLDER …      writes the tables of docs/results.md
 
-The studies are ordinary ones, in FOLDER/seed-<n>: run again, only what is missing is done. Model
-``wikitext`` is a small real-English LLaMA on WikiText-2, with a C4 sample as a second text; data are
-found under RANKWISE_DATA (default ../shared/data).
+The studies are ordinary ones, in FOLDER/<model>-<seed>, of which everything up to the scores is run;
+called again, only what is missing is done. Model ``wikitext`` is a small real-English LLaMA on
+WikiText-2, with a C4 sample as a second text and ARC-Easy and PIQA; data are found under RANKWISE_DATA
+(default ../shared/data).
 """
 
 import argparse
@@ -16,6 +17,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rankwise import engines
+from rankwise.forkserver.launch import fork_server
+from rankwise.runs import DENSE
+from rankwise.study import with_settings
+
 DECOMPOSE: dict[str, dict[str, Any]] = {
     "svd": {},
     "asvd": {},
@@ -23,6 +29,7 @@ DECOMPOSE: dict[str, dict[str, Any]] = {
     "pooled_pca": {"dense": ["v"]},
     "robust_pca": {},
     "curvature": {},
+    "curvature_sparse": {"multiple": 2},
 }
 SHARES = {"q": 0.4, "k": 0.4, "v": 1.0, "o": 0.6, "gate": 0.9, "up": 0.9, "down": 0.9}
 """For `manual`: a table as LoRD uses one, our own figures."""
@@ -38,7 +45,7 @@ ALLOCATE: dict[str, dict[str, Any]] = {
     "gp": SEARCH,
     "policy_gradient": {},
     "curvature": {},
-    "around": {"method": "gp", "space": "losses", "depth_groups": 4, "trials": 50},
+    "around": {"method": "gp", "space": "losses", **SEARCH},
 }
 RUNS: dict[str, dict[str, Any]] = {
     "svd": {"decompose": "svd", "allocate": "uniform"},
@@ -52,34 +59,30 @@ RUNS: dict[str, dict[str, Any]] = {
     "energy": {"decompose": "pooled_pca", "allocate": "energy"},
     "bolaco-tpe": {"decompose": "pooled_pca", "allocate": "hyperopt"},
     "bolaco": {"decompose": "pooled_pca", "allocate": "gp"},
-    "oats": {"decompose": "oats", "allocate": "uniform"},
     "rpca": {"decompose": "robust_pca", "allocate": "uniform"},
     "cap": {"decompose": "robust_pca", "allocate": "policy_gradient"},
-    "ours-1": {"decompose": "curvature", "allocate": "curvature"},
-    "ours": {"decompose": "curvature", "allocate": "curvature", "steps": 4},
-    "ours-search": {
-        "decompose": "curvature",
-        "allocate": "around",
-        "steps": 4,
-        "steps_allocate": "curvature",
-    },
+    "oats": {"decompose": "oats", "allocate": "uniform"},
+    "ours-low-rank": {"decompose": "curvature", "allocate": "curvature"},
+    "ours": {"decompose": "curvature_sparse", "allocate": "curvature"},
+    "ours-search": {"decompose": "curvature_sparse", "allocate": "around"},
 }
-REFINED = ("svd", "svd-llm", "mgaa", "bolaco", "cap", "ours", "ours-search")
+STEPS = (2, 4, 8)
+"""Steps of `ours-low-rank` that are tried with ``--steps``."""
+REFINED = ("mgaa", "bolaco", "cap", "oats", "ours")
 """Runs that are also refined by `blockwise`."""
 
 
-def runs(keeps: list[float], only: list[str]) -> dict[str, dict[str, Any]]:
+def runs(given: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Every method at every budget; OATS factors for one budget, so it has a section for each."""
     found = {}
-    for keep in keeps:
-        here = {}
-        for name, run in RUNS.items():
-            here[name] = {**run, "keep": keep}
-            if run["decompose"] == "oats":
-                here[name]["decompose"] = f"oats-{percent(keep)}"
+    for keep in given.keeps:
+        here = {name: {**run, "keep": keep} for name, run in RUNS.items()}
+        here["oats"]["decompose"] = f"oats-{percent(keep)}"
+        for steps in STEPS if given.steps else ():
+            here[f"ours-low-rank-{steps}"] = {**here["ours-low-rank"], "steps": steps}
         for name in REFINED:
             here[f"{name}-refined"] = {"refine": "blockwise", "of": f"{name}-{percent(keep)}"}
-        found |= {f"{n}-{percent(keep)}": run for n, run in here.items() if not only or n in only}
+        found |= {f"{n}-{percent(keep)}": run for n, run in here.items()}
     return found
 
 
@@ -87,25 +90,29 @@ def percent(keep: float) -> int:
     return round(100 * keep)
 
 
-def settings(model: str, given: argparse.Namespace, seed: int) -> list[str]:
+def settings(given: argparse.Namespace, seed: int, folder: Path) -> list[str]:
     """The keys that differ from the preset."""
-    multiple = {"multiple": 2}
-    decompose = DECOMPOSE | {
-        f"oats-{percent(keep)}": {"method": "oats", "keep": keep} for keep in given.keeps
-    }
-    allocate = {name: {**fields, **multiple} for name, fields in ALLOCATE.items()}
+    oats = {f"oats-{percent(k)}": {"method": "oats", "keep": k, "multiple": 2} for k in given.keeps}
+    allocate = {name: {**fields, "multiple": 2} for name, fields in ALLOCATE.items()}
     found = [
-        f"decompose={json.dumps(decompose)}",
+        f"decompose={json.dumps(DECOMPOSE | oats)}",
         f"allocate={json.dumps(allocate)}",
         "refine={blockwise: {learning_rate: 0.002, batch: 8, epochs: 4}}",
-        f"runs={json.dumps(runs(given.keeps, given.only))}",
-        f"report.title=Every method, {model}, calibration seed {seed}",
+        f"runs={json.dumps(runs(given))}",
+        f"report.title=Every method, {given.model}, calibration seed {seed}",
+        "compute.layers_per_job=3",
     ]
-    return found + (wikitext() if model == "wikitext" else []) + [f"sample.calibration.seed={seed}"]
+    found += wikitext(folder) if given.model == "wikitext" else embedded()
+    return [*found, f"sample.calibration.seed={seed}"]
 
 
-def wikitext() -> list[str]:
-    """Model and texts of the WikiText-2 study."""
+def embedded() -> list[str]:
+    """Less search text and fewer items than the study that ships with the package."""
+    return ["sample.search.sequences=32", "evaluate.limit=150"]
+
+
+def wikitext(folder: Path) -> list[str]:
+    """Model, texts and tasks of the WikiText-2 study."""
     data = Path(os.environ.get("RANKWISE_DATA", "../shared/data")).resolve()
     corpora = {
         "train": {"source": str(data / "wikitext-2/train.txt"), "characters": 4_000_000},
@@ -116,12 +123,72 @@ def wikitext() -> list[str]:
     return [
         f"prepare.model={{source: {data / 'models/wiki-llama-5m'}, layers: 6}}",
         f"prepare.corpora={json.dumps(corpora)}",
-        "prepare.tasks={source: null}",
-        f"sample.calibration={json.dumps({'corpus': 'train', 'sequences': 256, **window})}",
-        f"sample.search={json.dumps({'corpus': 'train', 'sequences': 32, **window})}",
-        "sample.test={corpus: test, length: 256, sequences: 160, seed: 0}",
-        "sample.further={c4: {corpus: c4, length: 256, sequences: 160, seed: 0}}",
+        f"prepare.tasks={{source: {tasks(folder, data / 'zeroshot')}}}",
+        f"sample.calibration={json.dumps({'corpus': 'train', 'sequences': 160, **window})}",
+        f"sample.search={json.dumps({'corpus': 'train', 'sequences': 24, **window})}",
+        "sample.test={corpus: test, length: 256, sequences: 128, seed: 0}",
+        "sample.further={c4: {corpus: c4, length: 256, sequences: 64, seed: 0}}",
+        "evaluate.limit=100",
     ]
+
+
+def tasks(folder: Path, data: Path) -> Path:
+    """Write ARC-Easy and PIQA as task files beside the studies; prompts and metrics are lm-eval's."""
+    where = folder / "tasks"
+    where.mkdir(parents=True, exist_ok=True)
+    metrics = [
+        {"metric": name, "aggregation": "mean", "higher_is_better": True}
+        for name in ("acc", "acc_norm")
+    ]
+    for name, file, convert in (
+        ("arc_easy", "arc_easy_validation.jsonl", arc),
+        ("piqa", "piqa_validation.jsonl", piqa),
+    ):
+        rows = [json.loads(line) for line in (data / file).read_text("utf-8").splitlines()]
+        items = [json.dumps(convert(row)) + "\n" for row in rows]
+        (where / f"{name}.jsonl").write_text("".join(items), "utf-8")
+        config = {
+            "task": name,
+            "dataset_path": "json",
+            "dataset_kwargs": {"data_files": {"test": f"{name}.jsonl"}},
+            "test_split": "test",
+            "output_type": "multiple_choice",
+            "doc_to_text": "Question: {{context}}\nAnswer:",
+            "doc_to_choice": "{{choices}}",
+            "doc_to_target": "gold",
+            "metric_list": metrics,
+        }
+        (where / f"{name}.yaml").write_text(json.dumps(config), "utf-8")
+    return where
+
+
+def arc(row: dict[str, Any]) -> dict[str, Any]:
+    choices = row["choices"]
+    gold = choices["label"].index(row["answerKey"])
+    return {"context": row["question"], "choices": choices["text"], "gold": gold}
+
+
+def piqa(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "context": row["goal"],
+        "choices": [row["sol1"], row["sol2"]],
+        "gold": int(row["label"]),
+    }
+
+
+def study(given: argparse.Namespace, seed: int) -> Path:
+    """Make the study of one seed, or bring its runs up to date."""
+    folder: Path = given.folder.resolve() / f"{given.model}-{seed}"
+    keys = settings(given, seed, given.folder.resolve())
+    if folder.exists():
+        params = folder / "params.yaml"
+        params.write_text(with_settings(params.read_text("utf-8"), keys), "utf-8")
+        return folder
+    preset = "embedded" if given.model == "embedded" else "local"
+    options = [word for key in keys for word in ("--set", key)]
+    command = [sys.executable, "-m", "rankwise", "init", str(folder), "--preset", preset, *options]
+    subprocess.run(command, check=True)
+    return folder
 
 
 def main() -> None:
@@ -132,18 +199,17 @@ def main() -> None:
     parser.add_argument("--model", choices=("embedded", "wikitext"), default="embedded")
     parser.add_argument("--keeps", type=float, nargs="+", default=[0.8, 0.6, 0.5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--only", nargs="*", default=[], help="names of runs; default: all")
+    parser.add_argument("--steps", action="store_true", help="ours-low-rank in 2, 4, 8 steps too")
+    parser.add_argument("--only", nargs="*", help="runs to do now, without their keep")
     given = parser.parse_args()
-    rankwise = [sys.executable, "-m", "rankwise"]
-    preset = "embedded" if given.model == "embedded" else "local"
     for seed in given.seeds:
-        study = given.folder / f"seed-{seed}"
-        if not study.exists():
-            options = [w for s in settings(given.model, given, seed) for w in ("--set", s)]
-            subprocess.run(
-                [*rankwise, "init", str(study), "--preset", preset, *options], check=True
-            )
-        subprocess.run([*rankwise, "run"], cwd=study, check=True)
+        folder = study(given, seed)
+        wanted = [n for n in runs(given) if not given.only or n.rpartition("-")[0] in given.only]
+        scores = [f"data/scores/{name}.json" for name in (DENSE, *wanted)]
+        environment = engines.environment()
+        with fork_server(environment) as variables:
+            command = [*engines.SNAKEMAKE, *scores, "--quiet", "all"]
+            subprocess.run(command, cwd=folder, env=environment | variables, check=True)
 
 
 if __name__ == "__main__":
