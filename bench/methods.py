@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ DECOMPOSE: dict[str, dict[str, Any]] = {
     "curvature": {},
     "curvature_sparse": {"multiple": 2},
 }
-SHARES = {"q": 0.4, "k": 0.4, "v": 1.0, "o": 0.6, "gate": 0.9, "up": 0.9, "down": 0.9}
+SHARES = {"q": 0.4, "k": 0.4, "o": 0.6, "gate": 0.9, "up": 0.9, "down": 0.9}
 """For `manual`: a table as LoRD uses one, our own figures."""
 SEARCH = {"depth_groups": 4, "trials": 50}
 ALLOCATE: dict[str, dict[str, Any]] = {
@@ -97,7 +98,7 @@ def settings(given: argparse.Namespace, seed: int, folder: Path) -> list[str]:
     found = [
         f"decompose={json.dumps(DECOMPOSE | oats)}",
         f"allocate={json.dumps(allocate)}",
-        "refine={blockwise: {learning_rate: 0.002, batch: 8, epochs: 4}}",
+        "refine={blockwise: {learning_rate: 0.002, batch: 8, epochs: 3}}",
         f"runs={json.dumps(runs(given))}",
         f"report.title=Every method, {given.model}, calibration seed {seed}",
         "compute.layers_per_job=3",
@@ -107,8 +108,12 @@ def settings(given: argparse.Namespace, seed: int, folder: Path) -> list[str]:
 
 
 def embedded() -> list[str]:
-    """Less search text and fewer items than the study that ships with the package."""
-    return ["sample.search.sequences=32", "evaluate.limit=150"]
+    """Less text and fewer items than the study that ships with the package."""
+    return [
+        "sample.search.sequences=32",
+        "sample.test.sequences=200",
+        "evaluate.limit=100",
+    ]
 
 
 def wikitext(folder: Path) -> list[str]:
@@ -124,11 +129,11 @@ def wikitext(folder: Path) -> list[str]:
         f"prepare.model={{source: {data / 'models/wiki-llama-5m'}, layers: 6}}",
         f"prepare.corpora={json.dumps(corpora)}",
         f"prepare.tasks={{source: {tasks(folder, data / 'zeroshot')}}}",
-        f"sample.calibration={json.dumps({'corpus': 'train', 'sequences': 160, **window})}",
+        f"sample.calibration={json.dumps({'corpus': 'train', 'sequences': 256, **window})}",
         f"sample.search={json.dumps({'corpus': 'train', 'sequences': 24, **window})}",
-        "sample.test={corpus: test, length: 256, sequences: 128, seed: 0}",
-        "sample.further={c4: {corpus: c4, length: 256, sequences: 64, seed: 0}}",
-        "evaluate.limit=100",
+        "sample.test={corpus: test, length: 256, sequences: 96, seed: 0}",
+        "sample.further={c4: {corpus: c4, length: 256, sequences: 48, seed: 0}}",
+        "evaluate.limit=60",
     ]
 
 
@@ -207,9 +212,9 @@ def main() -> None:
         wanted = [n for n in runs(given) if not given.only or n.rpartition("-")[0] in given.only]
         scores = [f"data/scores/{name}.json" for name in (DENSE, *wanted)]
         environment = engines.environment()
-        with fork_server(environment) as variables:
-            command = [*engines.SNAKEMAKE, *scores, "--quiet", "all"]
-            subprocess.run(command, cwd=folder, env=environment | variables, check=True)
+        with chdir(folder), fork_server(environment) as variables:
+            command = [*engines.SNAKEMAKE, *scores, "--quiet", "all", "--keep-going"]
+            subprocess.run(command, env=environment | variables, check=True)
 
 
 if __name__ == "__main__":
