@@ -131,10 +131,17 @@ def test_less_predicted_loss_than_oats_at_the_same_size(case):
 
 
 def test_tall_matrices_use_the_gradient_of_each_output(case):
-    weight, inputs, method, _ = case
+    weight, inputs, method, damped_metric = case
+    second = damped_metric.inputs
     gradient = replace(inputs.gradient, side="in", second=torch.zeros(IN, IN, dtype=torch.float64))
     metric = gradient.output_metric(0.0)
-    torch.testing.assert_close(metric, (inputs.gradient.squares / 100).diag())
+    torch.testing.assert_close(metric, inputs.gradient.squares / 100)
+    whole, alone = KroneckerMetric(metric.diag(), second), KroneckerMetric(metric, second)
+    for part in ("diagonal", "released"):
+        torch.testing.assert_close(getattr(alone, part), getattr(whole, part))
+    assert alone.loss(weight) == pytest.approx(whole.loss(weight))
+    for one, other in zip(alone.output_roots(), whole.output_roots(), strict=True):
+        torch.testing.assert_close(one, other)
     factors = method(weight, replace(inputs, gradient=gradient), 13)
     assert bool(factors.sparse.refits.isfinite().all())
 

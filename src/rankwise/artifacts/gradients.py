@@ -34,12 +34,13 @@ class OutputGradient:
         return float(self.squares.mean()) / self.tokens
 
     def output_metric(self, damping: float) -> Tensor:
-        """Return E[g gᵀ] [out, out], only its diagonal where the sums are the input side's, damped.
+        """Return E[g gᵀ] [out, out], its diagonal alone [out] where the sums are the input side's, damped.
 
         ``damping`` is relative to the mean diagonal.
         """
-        whole = self.second_moment if self.side == "out" else (self.squares / self.tokens).diag()
-        return linalg.damped(whole, damping)
+        if self.side == "out":
+            return linalg.damped(self.second_moment, damping)
+        return self.squares / self.tokens + damping * self.mean_square
 
     def to(self, device: torch.device) -> "OutputGradient":
         """Return the same sums on another device."""

@@ -1,35 +1,62 @@
 """The quadratic estimate of the loss as a metric on weights, and fits in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from rankwise import linalg
+
+FITTED_IN = torch.float32
+"""Precision of the many products of a fit: some dozen steps towards a minimum, not the minimum itself."""
+
 
 @dataclass(frozen=True)
 class KroneckerMetric:
-    """``½ tr(G D C Dᵀ)`` of a change D [out, in]; G [out, out], C [in, in] positive definite."""
+    """``½ tr(G D C Dᵀ)`` of a change D [out, in]; G and C positive definite.
+
+    Everything is computed in the precision of G and C.
+    """
 
     outputs: Tensor
-    """G."""
+    """G [out, out], or its diagonal alone [out]."""
     inputs: Tensor
-    """C."""
+    """C [in, in]."""
+
+    def to(self, dtype: torch.dtype) -> "KroneckerMetric":
+        """Return the same metric in another precision."""
+        return replace(self, outputs=self.outputs.to(dtype), inputs=self.inputs.to(dtype))
 
     @cached_property
     def diagonal(self) -> Tensor:
         """[out, in]: ``G_ii C_jj``, twice the loss of a change of 1 in one entry."""
-        return torch.outer(self.outputs.diagonal(), self.inputs.diagonal())
+        outputs = self.outputs if self.outputs.ndim == 1 else self.outputs.diagonal()
+        return torch.outer(outputs, self.inputs.diagonal())
 
     @cached_property
     def released(self) -> Tensor:
         """[out, in]: ``1/([G⁻¹]_ii [C⁻¹]_jj)``, the same where all other entries are free to make up for it."""
-        inverses = torch.linalg.inv(self.outputs), torch.linalg.inv(self.inputs)
-        return 1 / torch.outer(inverses[0].diagonal(), inverses[1].diagonal())
+        inputs = torch.linalg.inv(self.inputs).diagonal()
+        if self.outputs.ndim == 1:
+            return torch.outer(self.outputs, 1 / inputs)
+        return 1 / torch.outer(torch.linalg.inv(self.outputs).diagonal(), inputs)
+
+    def output_roots(self) -> tuple[Tensor, Tensor]:
+        """Return G^½ and its inverse [out, out]."""
+        if self.outputs.ndim == 1:
+            return self.outputs.sqrt().diag(), self.outputs.rsqrt().diag()
+        return linalg.roots(self.outputs)
+
+    def image(self, change: Tensor) -> Tensor:
+        """Return ``G D C`` [out, in], the gradient of the loss."""
+        if self.outputs.ndim == 1:
+            return (self.outputs[:, None] * change) @ self.inputs
+        return self.outputs @ change @ self.inputs
 
     def loss(self, change: Tensor) -> float:
         """Return what a change [out, in] costs [nats/token]."""
-        return float((self.outputs @ change @ self.inputs * change).sum()) / 2
+        return float((self.image(change) * change).sum()) / 2
 
     def fit(self, target: Tensor, values: Tensor, mask: Tensor, iterations: int) -> Tensor:
         """Return entries [out, in] inside ``mask`` that come nearer ``target`` than ``values`` do.
@@ -37,13 +64,13 @@ class KroneckerMetric:
         Conjugate gradients on ``min loss(target − values)`` over the entries in the mask, all coupled,
         from ``values`` (zero outside) on, preconditioned by the diagonal; the loss never rises.
         """
-        rest = (self.outputs @ (target - values) @ self.inputs) * mask
+        rest = self.image(target - values) * mask
         steep = rest / self.diagonal
         direction, size = steep, (rest * steep).sum()
         for _ in range(iterations):
             if not size > 0:
                 break
-            image = (self.outputs @ direction @ self.inputs) * mask
+            image = self.image(direction) * mask
             length = size / (direction * image).sum()
             values, rest = values + length * direction, rest - length * image
             steep = rest / self.diagonal

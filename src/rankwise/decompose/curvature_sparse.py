@@ -44,7 +44,7 @@ class CurvatureSparse(Decomposer):
 
     At 7B and 16 bits the stored levels take about 9 times the block's weights on disk with the default
     ones; raise ``spacing`` for less. Cost: (levels · rounds · iterations) products of [out, out, in] and
-    [out, in, in], in float64; memory some ten times the weight.
+    [out, in, in], in float32, the rest in float64; memory some ten times the weight.
     """
 
     gradient: ClassVar[bool] = True
@@ -118,7 +118,7 @@ class CurvatureSparse(Decomposer):
         from rankwise import linalg
 
         entries = self._entries(tuple(weight.shape), rank, FITTED_AT)
-        roots = linalg.roots(metric.outputs), linalg.roots(metric.inputs)
+        roots = metric.output_roots(), linalg.roots(metric.inputs)
         sparse = weight.new_zeros(weight.shape)
         for turn in range(ALTERNATIONS + 1):
             u, s, vh = linalg.svd(roots[0][0] @ (weight - sparse) @ roots[1][0])
@@ -138,26 +138,28 @@ class CurvatureSparse(Decomposer):
         import torch
 
         from rankwise.artifacts import SparsePart
+        from rankwise.decompose._metric import FITTED_IN
 
         shape = tuple(whole.shape)
         shares = [
             1 - self.spacing * k for k in range(1, round((1 - self.least) / self.spacing) + 1)
         ]
         levels = sorted({n for share in shares if (n := self._entries(shape, rank, share)) > 0})
-        values, mask = whole, torch.ones_like(whole)
+        quick, target = metric.to(FITTED_IN), whole.to(FITTED_IN)
+        values, mask = target, torch.ones_like(target)
         dropped: list[Tensor] = []
         fits: list[Tensor] = []
         remaining = whole.numel()
         for level in reversed(levels):
             for left in range(self.rounds - 1, -1, -1):
                 count = remaining - (remaining - level) // (left + 1)
-                gone = _least(values.square() * metric.released, mask, remaining - count)
+                gone = _least(values.square() * quick.released, mask, remaining - count)
                 mask.view(-1)[gone] = 0
-                values = metric.fit(whole, values * mask, mask, self.iterations)
+                values = quick.fit(target, values * mask, mask, self.iterations)
                 dropped.append(gone)
                 remaining = count
-            fits.insert(0, values)
-        dropped.append(_least(values.square() * metric.released, mask, remaining))
+            fits.insert(0, values.to(whole.dtype))
+        dropped.append(_least(values.square() * quick.released, mask, remaining))
         places = torch.cat(dropped).flip(0)
         refits = [fit.flatten()[places[:level]] for fit, level in zip(fits, levels, strict=True)]
         part = SparsePart(
