@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rankwise import engines
+from rankwise.files import write_if_changed
 from rankwise.forkserver.launch import fork_server
 from rankwise.runs import DENSE
 from rankwise.study import with_settings
@@ -144,7 +145,7 @@ def joined(folder: Path, text: Path) -> str:
     for mark, plain in ((" @-@ ", "-"), (" @,@ ", ","), (" @.@ ", "."), ("<unk>", "unk")):
         whole = whole.replace(mark, plain)
     path = folder / text.name
-    path.write_text(whole, "utf-8")
+    write_if_changed(path, whole)
     return str(path)
 
 
@@ -162,7 +163,7 @@ def tasks(folder: Path, data: Path) -> Path:
     ):
         rows = [json.loads(line) for line in (data / file).read_text("utf-8").splitlines()]
         items = [json.dumps(convert(row)) + "\n" for row in rows]
-        (where / f"{name}.jsonl").write_text("".join(items), "utf-8")
+        write_if_changed(where / f"{name}.jsonl", "".join(items))
         config = {
             "task": name,
             "dataset_path": "json",
@@ -174,7 +175,7 @@ def tasks(folder: Path, data: Path) -> Path:
             "doc_to_target": "gold",
             "metric_list": metrics,
         }
-        (where / f"{name}.yaml").write_text(json.dumps(config), "utf-8")
+        write_if_changed(where / f"{name}.yaml", json.dumps(config))
     return where
 
 
@@ -198,7 +199,7 @@ def study(given: argparse.Namespace, seed: int) -> Path:
     keys = settings(given, seed, given.folder.resolve())
     if folder.exists():
         params = folder / "params.yaml"
-        params.write_text(with_settings(params.read_text("utf-8"), keys), "utf-8")
+        write_if_changed(params, with_settings(params.read_text("utf-8"), keys))
         return folder
     preset = "embedded" if given.model == "embedded" else "local"
     options = [word for key in keys for word in ("--set", key)]
