@@ -59,10 +59,10 @@ def settle_times() -> None:
     call(*SNAKEMAKE, "--touch")
 
 
-def run_snakemake(cores: int | None, force: bool) -> None:
+def run_snakemake(cores: int | None, force: bool, variables: dict[str, str]) -> None:
     """Run every job that is due; ends with the exit code of a job that failed."""
     options = ["--quiet", "host", *(["--cores", str(cores)] if cores else [])]
-    process = _start([*SNAKEMAKE, *options, *(["--forceall"] if force else [])])
+    process = _start([*SNAKEMAKE, *options, *(["--forceall"] if force else [])], variables)
     names: dict[str, str] = {}
     said: list[str] = []
     name = failed = ""
@@ -85,10 +85,10 @@ def run_snakemake(cores: int | None, force: bool) -> None:
     _finish(process, code, failed, said)
 
 
-def run_dvc(force: bool) -> None:
+def run_dvc(force: bool, variables: dict[str, str]) -> None:
     """Run every stage that DVC finds changed, one after the other."""
     total = Path("dvc.yaml").read_text(encoding="utf-8").count("\n    cmd:")
-    process = _start([*DVC, "repro", *(["--force"] if force else [])])
+    process = _start([*DVC, "repro", *(["--force"] if force else [])], variables)
     said: list[str] = []
     done = 0
     failed = ""
@@ -102,9 +102,13 @@ def run_dvc(force: bool) -> None:
     _finish(process, 0, failed, said)
 
 
-def _start(command: list[str]) -> subprocess.Popen[str]:
+def _start(command: list[str], variables: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        env=environment() | variables,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
 
 

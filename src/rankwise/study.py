@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ import typer
 from rankwise import engines
 from rankwise.errors import RankwiseError, nearest
 from rankwise.files import read_json, write_text
+from rankwise.forkserver.launch import fork_server
 
 PRESETS = Path(__file__).parent / "presets"
 SUMMARY = Path("data/report/summary.json")
@@ -70,6 +72,9 @@ def run(
         Literal["snakemake", "dvc"], typer.Option(help="Who runs the jobs.")
     ] = "snakemake",
     force: Annotated[bool, typer.Option(help="Run every job, due or not.")] = False,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="Let every job import the libraries by itself: slower.")
+    ] = False,
 ) -> None:
     """Run what the study lacks, record it with DVC, print the table."""
     for needed in ("params.yaml", "Snakefile"):
@@ -82,7 +87,9 @@ def run(
     if due and recorded and not force:  # every byte is as after a complete run, only times differ
         engines.settle_times()
     elif due or force:
-        _run_all(engine, cores, force)
+        warm = nullcontext(dict[str, str]()) if cold else fork_server(engines.environment())
+        with warm as variables:
+            _run_all(engine, cores, force, variables)
     if not force and (recorded or not due):
         typer.echo(
             "Nothing to be done: every result is up to date with parameters, inputs and code."
@@ -186,11 +193,11 @@ def print_table() -> None:
     console.print(f"Report: {PAGE}", highlight=False)
 
 
-def _run_all(engine: str, cores: int | None, force: bool) -> None:
+def _run_all(engine: str, cores: int | None, force: bool, variables: dict[str, str]) -> None:
     if engine == "snakemake":
-        return engines.run_snakemake(cores, force)
+        return engines.run_snakemake(cores, force, variables)
     _cut()
-    engines.run_dvc(force)
+    engines.run_dvc(force, variables)
     return engines.settle_times()
 
 

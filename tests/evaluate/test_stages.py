@@ -7,8 +7,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from rankwise.__main__ import app
 from rankwise.artifacts import Tokens
+from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.perplexity import perplexity, window_losses
 from rankwise.evaluate.speed import prefill

@@ -7,9 +7,9 @@ import torch
 from typer.testing import CliRunner
 
 from rankwise import checkpoint
-from rankwise.__main__ import app
 from rankwise.artifacts import Tokens
 from rankwise.budget import Kept
+from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.files import write_json
 from rankwise.records import CheckpointManifest, RefineRecord

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from rankwise.__main__ import app
+from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.files import write_json
 from rankwise.records import Curve, RefineRecord, Scores, SpeedRecord, Summary

@@ -130,6 +130,6 @@ def test_an_artifact_of_another_kind(tmp_path, model):
 
 
 def test_help_is_quick_to_import_and_names_the_commands():
-    code = "import sys, rankwise.__main__; print([m for m in ('torch', 'transformers', 'mlflow') if m in sys.modules])"
+    code = "import sys, rankwise.cli; print([m for m in ('torch', 'transformers', 'mlflow') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

@@ -32,7 +32,10 @@ def study(finished: Study, tmp_path: Path) -> Study:
 
 @pytest.fixture(scope="session")
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Study]:
-    """The same real study, run by `rankwise run` and by `dvc repro`, side by side."""
+    """The same real study, run by `rankwise run` and by `dvc repro`, side by side.
+
+    The first forks its jobs, the second starts every one as a process of its own.
+    """
     folder = tmp_path_factory.mktemp("real")
     by_snakemake = make_study(folder / "snakemake", quick=False)
     by_dvc = by_snakemake.copy(folder / "dvc")
@@ -46,6 +49,6 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Study]:
             pool.submit(by_snakemake.do, "python", "-m", "rankwise", "run", "--cores", "1"),
             pool.submit(repro),
         ]
-        for job in jobs:
-            job.result()
+        said, _ = [job.result() for job in jobs]
+    assert "fork server" not in said, said
     return by_snakemake, by_dvc

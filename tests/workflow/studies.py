@@ -61,16 +61,23 @@ class Study:
 
     folder: Path
 
-    def call(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of this environment in the study, with the study's copy of the package."""
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """Start a command of this environment in the study, with the study's copy of the package."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = {
             **os.environ, "PATH": path, "PYTHONPATH": str(self.folder / "package"),
             "DVC_NO_ANALYTICS": "1", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1",
         }  # fmt: skip
-        return subprocess.run(
-            command, cwd=self.folder, env=environment, text=True, capture_output=True, check=False
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, cwd=self.folder, env=environment, text=True, stdout=pipe, stderr=pipe
         )
+
+    def call(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        process = self.start(*command)
+        out, err = process.communicate()
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     def do(self, *command: str) -> str:
         """Run a command that must succeed; return all that it says."""

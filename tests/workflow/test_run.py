@@ -1,9 +1,14 @@
 """`rankwise run` on a real tiny study: same bytes from both engines, nothing twice, clear refusals."""
 
 import json
+import os
+import signal
+import time
+from pathlib import Path
 
 import pytest
 
+from rankwise.workflow import code
 from tests.workflow.studies import Study
 
 BAD = {
@@ -81,7 +86,48 @@ def test_a_failing_job_is_named_with_its_log(study: Study) -> None:
     )
     stages.write_text(stages.read_text().replace("import sys\n", f"import sys\n{failure}", 1))
     study.change("evaluate.batch=4")
-    done = study.call("python", "-m", "rankwise", "run")
+    done = study.call("python", "-m", "rankwise", "run", "--cold")
     assert done.returncode == 1
     assert "evaluate/plain failed; its log is logs/evaluate/plain.log" in done.stderr
     assert study.dvc_would_run() != set()
+
+
+@pytest.mark.parametrize("stage", ["prepare", "evaluate", "params"])
+def test_no_job_depends_on_how_it_is_started(stage: str) -> None:
+    assert not [path for path in code(f"stages.{stage}") if "forkserver" in path or "cli" in path]
+
+
+def test_a_killed_fork_server_fails_the_run_and_the_next_one_goes_on(
+    both: tuple[Study, Study], tmp_path: Path
+) -> None:
+    study = both[0].copy(tmp_path / "study")
+    study.change("report.title=other")
+    run = study.start("python", "-m", "rankwise", "run")
+    for server in wait_for_children(run.pid, "rankwise.forkserver.server"):
+        wait_for_children(server, "rankwise.forkserver.server")  # the job
+        os.kill(server, signal.SIGKILL)
+    _, said = run.communicate(timeout=120)
+    assert run.returncode == 1
+    assert "report failed; its log is logs/report.log" in said
+    assert "The fork server ended early, with exit code -9." in said
+    assert "fork server" not in study.do("python", "-m", "rankwise", "run")
+    assert study.snakemake_would_run() == study.dvc_would_run() == set()
+
+
+def wait_for_children(parent: int, word: str) -> list[int]:
+    """Return the child processes with a word in their command, as soon as there is one."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                above = process.joinpath("stat").read_text().rpartition(")")[2].split()[1]
+                command = process.joinpath("cmdline").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(above) == parent and word in command:
+                found.append(int(process.name))
+        if found:
+            return found
+        time.sleep(0.01)
+    raise AssertionError(f"no child of {parent} is {word}")

@@ -1,0 +1,94 @@
+"""The command line: ``rankwise <command>``, the same as ``python -m rankwise <command>``.
+
+Exit codes: 0 done, 2 bad input (one sentence, no traceback), 130 interrupted.
+"""
+
+import logging
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# Before numpy is loaded: BLAS threads beside those of PyTorch make both slower, and other bytes.
+# PyTorch's own number is compute.threads.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from rankwise.errors import RankwiseError
+from rankwise.stages import (
+    allocate,
+    build,
+    covariance,
+    curvature,
+    decompose,
+    evaluate,
+    params,
+    prepare,
+    refine,
+    report,
+    sample,
+    speed,
+    track,
+)
+from rankwise.study import init, run, ui
+
+app = typer.Typer(
+    help="Low-rank compression of large language models as a reproducible workflow.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def options(
+    log: Annotated[Path | None, typer.Option(help="Write the log here as well.")] = None,
+) -> None:
+    """Set logging up once, before any command."""
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(log, mode="w", encoding="utf-8"))
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", handlers=handlers)
+    for noisy in ("httpx", "datasets", "filelock", "lm_eval", "alembic", "hyperopt", "fsspec"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+for user_command in (init, run, ui):
+    app.command(rich_help_panel="A study")(user_command)
+app.add_typer(prepare.app, name="prepare", rich_help_panel="Stages, as the rules call them")
+for stage in (
+    sample,
+    covariance,
+    curvature,
+    decompose,
+    allocate,
+    build,
+    refine,
+    evaluate,
+    speed,
+    report,
+    track,
+    params,
+):
+    name = stage.__name__.rpartition(".")[2]
+    app.command(name, rich_help_panel="Stages, as the rules call them")(stage.command)
+
+
+def main() -> None:
+    """Run one command; a RankwiseError becomes one sentence and exit code 2."""
+    began = time.perf_counter()
+    log = logging.getLogger("rankwise")
+    try:
+        app()
+    except RankwiseError as error:
+        log.error("%s", error)
+        sys.exit(2)
+    finally:
+        if log.hasHandlers():
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            log.info("%.1f s, at most %d MB", time.perf_counter() - began, peak)
