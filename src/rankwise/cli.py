@@ -8,6 +8,7 @@ import os
 import resource
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from rankwise.errors import RankwiseError
+from rankwise.files import write_json
 from rankwise.stages import (
     allocate,
     build,
@@ -46,13 +48,15 @@ app = typer.Typer(
 
 @app.callback()
 def options(
+    context: typer.Context,
     log: Annotated[Path | None, typer.Option(help="Write the log here as well.")] = None,
 ) -> None:
-    """Set logging up once, before any command."""
+    """Set logging up once, before any command; beside a log, say what the command took."""
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(log, mode="w", encoding="utf-8"))
+        context.call_on_close(partial(_record_cost, log.with_suffix(".json"), time.perf_counter()))
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", handlers=handlers)
     for noisy in ("httpx", "datasets", "filelock", "lm_eval", "alembic", "hyperopt", "fsspec"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
@@ -77,6 +81,17 @@ for stage in (
 ):
     name = stage.__name__.rpartition(".")[2]
     app.command(name, rich_help_panel="Stages, as the rules call them")(stage.command)
+
+
+def _record_cost(path: Path, began: float) -> None:
+    """Write what this process took since ``began``: wall and CPU time [s], peak memory [MB]."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cost = {
+        "seconds": round(time.perf_counter() - began, 3),
+        "cpu_seconds": round(used.ru_utime + used.ru_stime, 3),
+        "peak_mb": used.ru_maxrss // 1024,
+    }
+    write_json(path, cost)
 
 
 def main() -> None:

@@ -122,7 +122,9 @@ def _cross_checks(params: Params) -> list[str]:
             problems += _refinement_checks(params, name, run, methods["refine"])
         else:
             problems += _measure_checks(name, run, methods)
+            problems += _multiple_checks(name, run, methods)
     problems += _sample_checks(params)
+    problems += _search_checks(params, methods)
     return problems
 
 
@@ -167,9 +169,41 @@ def _measure_checks(name: str, run: CompressedRun, methods: Methods) -> list[str
         problems.append(
             f"runs.{name}.{key}: '{asked}' needs a decomposer whose spectrum says {allocator.needs}, "
             f"that of '{run.decompose}' says {decomposer.measure}; "
-            f"name another allocator, or a decomposer of method {' or '.join(able)}"
+            f"name another allocator, or a decomposer of method {' or '.join(able)}{_ablation(allocator)}"
         )
     return problems
+
+
+def _multiple_checks(name: str, run: CompressedRun, methods: Methods) -> list[str]:
+    """Refuse rank multiples that a decomposer of few ranks does not have."""
+    ranks = getattr(methods["decompose"].get(run.decompose), "ranks", None)
+    problems = []
+    for key in ("allocate", "steps_allocate"):
+        allocator = methods["allocate"].get(getattr(run, key))
+        if ranks is not None and allocator is not None and ranks % allocator.multiple:
+            problems.append(
+                f"runs.{name}.{key}: ranks in multiples of {allocator.multiple} asked, those of '{run.decompose}' are "
+                f"multiples of {ranks}; make allocate.{getattr(run, key)}.multiple a divisor of decompose.{run.decompose}.multiple"
+            )
+    return problems
+
+
+def _search_checks(params: Params, methods: Methods) -> list[str]:
+    """Refuse searches that choose more sequences than the search text has."""
+    there = params.sample.search.sequences
+    return [
+        f"allocate.{name}.validation: {method.validation} sequences asked, sample.search.sequences is {there}; "
+        "lower the one or raise the other"
+        for name, method in methods["allocate"].items()
+        if there is not None and (getattr(method, "validation", None) or 0) > there
+    ]
+
+
+def _ablation(allocator: Any) -> str:
+    """Return the way out for an allocator that can be told to go on all the same."""
+    return (
+        ", or set its any_measure to true" if "any_measure" in type(allocator).model_fields else ""
+    )
 
 
 def _refinement_checks(

@@ -137,6 +137,17 @@ def changed(tmp_path, *path, value):
             r"^params.yaml: runs.bolaco-80.allocate: 'hyperopt' needs .*that of 'pooled_pca' says how large",
         ),
         (
+            ("allocate", "hyperopt", "validation"),
+            65,
+            r"^params.yaml: allocate.hyperopt.validation: 65 sequences asked, sample.search.sequences is 64",
+        ),
+        (
+            ("allocate", "curvature", "multiple"),
+            4,
+            r"^params.yaml: runs.ours-80.allocate: ranks in multiples of 4 asked, those of 'curvature_sparse' are "
+            r"multiples of 2; make allocate.curvature.multiple a divisor",
+        ),
+        (
             ("decompose", "oats", "kappa"),
             1.5,
             r"^params.yaml: decompose.oats.kappa: 1.5 given; the sparse part's share of the budget is 1 − kappa = -0.5",

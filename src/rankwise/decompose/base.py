@@ -35,6 +35,11 @@ class Decomposer(BaseModel, ABC):
     dense: tuple[str, ...] = ()
     """Types of linear (q, k, v, o, gate, up, down, …) that this method leaves as they are."""
 
+    @property
+    def ranks(self) -> int | None:
+        """What all ranks of its ladder are multiples of; ``None`` for methods that have every rank."""
+        return None
+
     @abstractmethod
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in] given its input's statistics, up to ``rank`` components.

@@ -70,6 +70,11 @@ class CurvatureSparse(Decomposer):
     value_bits: Annotated[int, Field(ge=8, le=64)] = 32
     """Size of a stored number, which a level's indices are paid in; 16 for a model in 16 bits [bits]."""
 
+    @property
+    def ranks(self) -> int | None:
+        """That of its one rank."""
+        return self.multiple
+
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in] by its inputs' second moment and the gradient at its output."""
         from rankwise import linalg
