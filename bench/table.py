@@ -54,6 +54,14 @@ class Measured:
         return self.scores.loss - self.dense.loss
 
     @property
+    def divergence(self) -> float | None:
+        """KL(dense ‖ compressed) per token, where bench/divergence.py has measured it [nats]."""
+        path = self.study.parent / "divergence.json"
+        found = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        value = found.get(f"{self.study.name}/{self.name}", {}).get("kl")
+        return None if value is None else float(value)
+
+    @property
     def seconds(self) -> float | None:
         """CPU time of decomposition and allocation; statistics, which methods share, are not in it [s]."""
         path = self.study / f"data/allocate/{self.name}.json"
@@ -103,7 +111,8 @@ def table(results: Results, keep: float) -> str:
     """One budget: every run, the best first."""
     dense = Measured(results.studies[0], DENSE).scores
     second = next(iter(dense.further), None)
-    head = ["run", "seeds", "keep reached", "loss above dense [1e-3 nats]", "perplexity"]
+    head = ["run", "seeds", "keep reached", "loss above dense [1e-3 nats]", "KL [1e-3 nats]"]
+    head += ["perplexity"]
     head += [f"perplexity, {second}"] if second else []
     head += ["zero-shot [%]", "CPU [s]"]
     lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
@@ -114,20 +123,22 @@ def table(results: Results, keep: float) -> str:
             str(len(runs)) if name != DENSE else "–",
             f"{statistics.mean(m.scores.keep_reached for m in runs):.4f}",
             spread((1e3 * m.excess for m in runs), "{:.1f}".format),
+            spread((_times(1e3, m.divergence) for m in runs), "{:.1f}".format),
             spread((m.scores.perplexity for m in runs), "{:.3f}".format),
         ]
         if second:
             cells.append(
                 spread((m.scores.further[second].perplexity for m in runs), "{:.2f}".format)
             )
-        cells.append(spread((_percent(m.scores.zero_shot_average) for m in runs), "{:.1f}".format))
+        averages = (_times(100, m.scores.zero_shot_average) for m in runs)
+        cells.append(spread(averages, "{:.1f}".format))
         cells.append(spread((m.seconds for m in runs), "{:.1f}".format))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _percent(value: float | None) -> float | None:
-    return None if value is None else 100 * value
+def _times(factor: float, value: float | None) -> float | None:
+    return None if value is None else factor * value
 
 
 def claims(results: Results) -> str:
@@ -157,10 +168,26 @@ def claims(results: Results) -> str:
         times = [
             statistics.mean(m.seconds or 0 for m in results.of(n, keep)) for n in ("ours", "bolaco")
         ]
+        thresholds, learned = policy_gradient(results.of("cap", keep))
+        lines.append(
+            f"  Perplexity on search text of CAP's selection: by thresholds on sizes {thresholds:.3f}, by learned chances {learned:.3f}."
+        )
         lines.append(
             f"  CPU time of decomposition and allocation: `ours` {times[0]:.0f} s, `bolaco` with 50 trials {times[1]:.0f} s."
         )
     return "\n".join(lines)
+
+
+def policy_gradient(runs: list[Measured]) -> tuple[float, float]:
+    """Return what CAP's selection scores on search text: by sizes alone (trial 1), the best learned one."""
+    pairs = []
+    for run in runs:
+        text = (run.study / f"data/allocate/{run.name}.trials.jsonl").read_text("utf-8")
+        checks = [row for row in map(json.loads, text.splitlines()) if row["kind"] == "check"]
+        _uniform, sizes, *later = [row["perplexity"] for row in checks]
+        pairs.append((sizes, min(later)))
+    first, second = zip(*pairs, strict=True)
+    return statistics.mean(first), statistics.mean(second)
 
 
 def figure(folder: Path, path: Path) -> None:
