@@ -87,8 +87,9 @@ def run(
     if due and recorded and not force:  # every byte is as after a complete run, only times differ
         engines.settle_times()
     elif due or force:
-        warm = nullcontext(dict[str, str]()) if cold else fork_server(engines.environment())
-        with warm as variables:
+        alone = cold or not _computes_on_cpu()
+        server = nullcontext(dict[str, str]()) if alone else fork_server(engines.environment())
+        with server as variables:
             _run_all(engine, cores, force, variables)
     if not force and (recorded or not due):
         typer.echo(
@@ -191,6 +192,13 @@ def print_table() -> None:
         console.width = 120
     console.print(table)
     console.print(f"Report: {PAGE}", highlight=False)
+
+
+def _computes_on_cpu() -> bool:
+    """A GPU's driver cannot be used in a fork once it was asked anything; jobs there are long anyway."""
+    from rankwise.validation import load_params
+
+    return load_params(Path("params.yaml")).compute.device == "cpu"
 
 
 def _run_all(engine: str, cores: int | None, force: bool, variables: dict[str, str]) -> None:

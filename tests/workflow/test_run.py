@@ -4,10 +4,13 @@ import json
 import os
 import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from rankwise import engines
+from rankwise.study import PRESETS, run, with_settings
 from rankwise.workflow import code
 from tests.workflow.studies import Study
 
@@ -90,6 +93,27 @@ def test_a_failing_job_is_named_with_its_log(study: Study) -> None:
     assert done.returncode == 1
     assert "evaluate/plain failed; its log is logs/evaluate/plain.log" in done.stderr
     assert study.dvc_would_run() != set()
+
+
+@pytest.mark.parametrize(
+    ("device", "cold", "variables"),
+    [("cpu", False, {"a": "server"}), ("cpu", True, {}), ("cuda", False, {})],
+)
+def test_jobs_are_forked_on_the_cpu_unless_asked_not_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str, cold: bool, variables: dict
+) -> None:
+    text = (PRESETS / "embedded.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(with_settings(text, [f"compute.device={device}"]))
+    (tmp_path / "Snakefile").touch()
+    monkeypatch.chdir(tmp_path)
+    given = []
+    monkeypatch.setattr("rankwise.study.fork_server", lambda _: nullcontext({"a": "server"}))
+    monkeypatch.setattr(engines, "ask_both", lambda: (True, False))
+    monkeypatch.setattr(engines, "run_snakemake", lambda *arguments: given.append(arguments))
+    for name in ("_record", "print_table"):
+        monkeypatch.setattr(f"rankwise.study.{name}", lambda *_: None)
+    run(cold=cold)
+    assert given == [(None, False, variables)]
 
 
 @pytest.mark.parametrize("stage", ["prepare", "evaluate", "params"])
