@@ -209,5 +209,6 @@ def _priced(part: SparsePart, whole: Tensor, metric: KroneckerMetric) -> SparseP
     counts = [0, *part.ladder[:, 1].tolist()]
     losses = [metric.loss(whole - part.dense(count, shape)) for count in counts]
     slopes = torch.from_numpy(hull_slopes(np.array(counts, dtype=float), np.array(losses)))
-    sizes = slopes.neg().clamp_min(0).sqrt().to(whole.device)
-    return replace(part, magnitudes=sizes.repeat_interleave(torch.tensor(counts).diff()))
+    sizes = slopes.neg().clamp_min(0).sqrt()
+    magnitudes = sizes.repeat_interleave(torch.tensor(counts).diff()).to(whole.device)
+    return replace(part, magnitudes=magnitudes)
