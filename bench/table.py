@@ -168,10 +168,11 @@ def claims(results: Results) -> str:
         times = [
             statistics.mean(m.seconds or 0 for m in results.of(n, keep)) for n in ("ours", "bolaco")
         ]
-        thresholds, learned = policy_gradient(results.of("cap", keep))
-        lines.append(
-            f"  Perplexity on search text of CAP's selection: by thresholds on sizes {thresholds:.3f}, by learned chances {learned:.3f}."
-        )
+        if caps := results.of("cap", keep):
+            thresholds, learned = policy_gradient(caps)
+            lines.append(
+                f"  Perplexity on search text of CAP's selection: by thresholds on sizes {thresholds:.3f}, by learned chances {learned:.3f}."
+            )
         lines.append(
             f"  CPU time of decomposition and allocation: `ours` {times[0]:.0f} s, `bolaco` with 50 trials {times[1]:.0f} s."
         )
