@@ -26,7 +26,7 @@ run: $(INSTALLED)
 test: export HF_HUB_OFFLINE := 1
 test: export HF_DATASETS_OFFLINE := 1
 test: lint
-	pytest -n auto --dist loadfile
+	pytest -n auto --dist loadgroup --no-loadscope-reorder
 
 ui: $(INSTALLED)
 	@rankwise ui

@@ -8,12 +8,42 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from rankwise import engines
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
+from rankwise.forkserver.launch import fork_server
 from rankwise.models import family_of
 from rankwise.params import CurvatureParams
 
 SHARED = Path(os.environ.get("RANKWISE_DATA", "../shared/data")).resolve()
+
+
+SPREAD = ("test_what_reruns.py", "test_orders.py")
+"""Files whose tests share nothing that takes long: any worker takes any of them, last."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests stay together on one worker (pytest --dist loadgroup), longest first.
+
+    Those of one file do, for the fixtures they share, and all that look at the two real studies.
+    """
+
+    def rank(item: pytest.Item) -> int:
+        return 0 if "both" in item.fixturenames else 2 if item.path.name in SPREAD else 1
+
+    items.sort(key=rank)
+    for item in items:
+        if rank(item) < 2:
+            item.add_marker(pytest.mark.xdist_group("both" if rank(item) == 0 else str(item.path)))
+
+
+@pytest.fixture(scope="session")
+def forked() -> Iterator[dict[str, str]]:
+    """An environment in which `python -m rankwise` is forked from a process with all libraries."""
+    given = {k: v for k, v in engines.environment().items() if k != "PYTEST_CURRENT_TEST"}
+    with fork_server(given) as variables:
+        yield given | variables
 
 
 @pytest.fixture(scope="session")

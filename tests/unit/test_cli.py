@@ -13,9 +13,15 @@ from tests.conftest import random_ids, tiny_llama
 from tests.unit.test_compression import save_model
 
 
-def rankwise(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rankwise", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def rankwise(forked):
+    """Run a command; it is forked, so that only this file's first one takes seconds to start."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "rankwise", *map(str, arguments)]
+        return subprocess.run(command, env=forked, capture_output=True, text=True, check=False)
+
+    return run
 
 
 def refused(result: subprocess.CompletedProcess[str], says: str) -> None:
@@ -30,58 +36,68 @@ def model(tmp_path):
     return tmp_path / "model"
 
 
-def prepare_model(tmp_path, **changes):
-    section = {"source": str(tmp_path / "model"), "revision": None, "layers": 2, "dtype": "float32"}
-    (tmp_path / "section.json").write_text(json.dumps(section | changes))
-    out = tmp_path / "model.json"
-    return rankwise("prepare", "model", "--params", tmp_path / "section.json", "--out", out), out
+@pytest.fixture
+def prepare_model(rankwise, tmp_path):
+    def prepare(**changes):
+        section = {
+            "source": str(tmp_path / "model"), "revision": None, "layers": 2, "dtype": "float32",
+        }  # fmt: skip
+        (tmp_path / "section.json").write_text(json.dumps(section | changes))
+        out = tmp_path / "model.json"
+        return rankwise(
+            "prepare", "model", "--params", tmp_path / "section.json", "--out", out
+        ), out
+
+    return prepare
 
 
-def test_model_folder_without_weights(tmp_path, model):
+def test_model_folder_without_weights(model, prepare_model):
     (model / "model.safetensors").unlink()
-    result, out = prepare_model(tmp_path)
+    result, out = prepare_model()
     refused(result, "has no weights (*.safetensors)")
     assert not out.exists()
 
 
-def test_model_folder_that_is_none(tmp_path):
-    refused(prepare_model(tmp_path)[0], "does not exist")
+def test_model_folder_that_is_none(tmp_path, prepare_model):
+    refused(prepare_model()[0], "does not exist")
     (tmp_path / "model").mkdir()
-    refused(prepare_model(tmp_path)[0], "has no config.json")
+    refused(prepare_model()[0], "has no config.json")
 
 
-def test_unknown_family_and_wrong_number_of_layers(tmp_path, model):
-    refused(prepare_model(tmp_path, layers=3)[0], "3 given, but config.json")
+def test_unknown_family_and_wrong_number_of_layers(model, prepare_model):
+    refused(prepare_model(layers=3)[0], "3 given, but config.json")
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"architectures": ["LamaForCausalLM"]}))
-    refused(prepare_model(tmp_path)[0], "did you mean 'LlamaForCausalLM'")
+    refused(prepare_model()[0], "did you mean 'LlamaForCausalLM'")
 
 
-def test_truncated_weights(tmp_path, model):
+def test_truncated_weights(model, prepare_model):
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-50])
-    refused(prepare_model(tmp_path)[0], "is not a whole safetensors file")
+    refused(prepare_model()[0], "is not a whole safetensors file")
 
 
-def corpora(tmp_path, **texts):
-    given = {}
-    for name, text in texts.items():
-        (tmp_path / f"{name}.txt").write_text(text)
-        given[name] = {"source": str(tmp_path / f"{name}.txt")}
-    (tmp_path / "corpora.section.json").write_text(json.dumps(given))
-    out = tmp_path / "corpora.json"
-    return rankwise(
-        "prepare", "corpora", "--params", tmp_path / "corpora.section.json", "--out", out
-    )
+@pytest.fixture
+def corpora(rankwise, tmp_path):
+    def prepare(**texts):
+        given = {}
+        for name, text in texts.items():
+            (tmp_path / f"{name}.txt").write_text(text)
+            given[name] = {"source": str(tmp_path / f"{name}.txt")}
+        section, out = tmp_path / "corpora.section.json", tmp_path / "corpora.json"
+        section.write_text(json.dumps(given))
+        return rankwise("prepare", "corpora", "--params", section, "--out", out)
+
+    return prepare
 
 
-def test_the_same_text_under_two_names(tmp_path):
-    refused(corpora(tmp_path, train="w1 w2", test="w1 w2"), "are the same bytes")
+def test_the_same_text_under_two_names(corpora):
+    refused(corpora(train="w1 w2", test="w1 w2"), "are the same bytes")
 
 
-def test_text_too_short_for_the_sequences_asked(tmp_path, model):
-    prepare_model(tmp_path)
-    assert corpora(tmp_path, train="w1 w2 w3 " * 20).returncode == 0
+def test_text_too_short_for_the_sequences_asked(tmp_path, model, rankwise, prepare_model, corpora):
+    prepare_model()
+    assert corpora(train="w1 w2 w3 " * 20).returncode == 0
     section = {"corpus": "train", "sequences": 9, "length": 16, "seed": 0}
     (tmp_path / "sample.calibration.json").write_text(json.dumps(section))
     result = rankwise(
@@ -96,11 +112,11 @@ def test_text_too_short_for_the_sequences_asked(tmp_path, model):
     assert not (tmp_path / "tokens").exists()
 
 
-def test_nan_in_statistics_names_layer_and_site(tmp_path):
+def test_nan_in_statistics_names_layer_and_site(tmp_path, rankwise, prepare_model):
     broken = tiny_llama()
     broken.model.layers[1].self_attn.o_proj.weight.data.fill_(float("nan"))
     save_model(broken, tmp_path / "model")
-    prepare_model(tmp_path)
+    prepare_model()
     ids = random_ids(4, 8).int()
     Tokens(ids, torch.arange(4), "calibration", "c", "h", 0).save(tmp_path / "tokens")
     (tmp_path / "covariance.json").write_text('{"pools": 2, "batch": 2}')
@@ -115,8 +131,8 @@ def test_nan_in_statistics_names_layer_and_site(tmp_path):
     assert not (tmp_path / "block_0").exists()
 
 
-def test_an_artifact_of_another_kind(tmp_path, model):
-    prepare_model(tmp_path)
+def test_an_artifact_of_another_kind(tmp_path, model, rankwise, prepare_model):
+    prepare_model()
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign")
     (tmp_path / "covariance.json").write_text('{"pools": 2, "batch": 2}')
     (tmp_path / "compute.json").write_text('{"device": "cpu", "threads": 1}')

@@ -250,7 +250,34 @@ def test_full_rank_leaves_logits_unchanged(compressed, tmp_path):
         torch.testing.assert_close(model(ids).logits, before, rtol=1e-4, atol=1e-4)
 
 
-def test_checkpoint_loads_in_a_fresh_process(compressed, tmp_path):
+@pytest.fixture(scope="module")
+def elsewhere():
+    """A process that never built a model: give it a manifest and token ids, it says what it loads."""
+    code = (
+        "import json, sys, torch; from pathlib import Path; from rankwise import checkpoint\n"
+        "torch.set_num_threads(1)\n"
+        "for line in sys.stdin:\n"
+        "    path, ids = json.loads(line)\n"
+        "    loaded, ids = checkpoint.load(Path(path)), torch.tensor(ids)\n"
+        "    logits = loaded.model(ids).logits.flatten()[:200].tolist()\n"
+        "    made = loaded.model.generate(\n"
+        "        ids[:, :3], min_new_tokens=4, max_new_tokens=4, do_sample=False)\n"
+        "    facts = [loaded.parameters, loaded.run, loaded.checkpoint_bytes]\n"
+        "    print(json.dumps([facts, logits, list(made.shape)]), flush=True)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+
+        def ask(manifest, ids):
+            process.stdin.write(json.dumps([str(manifest), ids.tolist()]) + "\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        yield ask
+
+
+def test_checkpoint_loads_in_another_process(compressed, elsewhere, tmp_path):
     manifest, factors, choices, record = compressed
     model = build(manifest, factors, choices, tmp_path / "it")
     CheckpointManifest(
@@ -263,27 +290,11 @@ def test_checkpoint_loads_in_a_fresh_process(compressed, tmp_path):
     ids = random_ids(2, 10)
     with torch.no_grad():
         expected = model.eval()(ids).logits
-    code = (
-        "import json, sys, torch; from pathlib import Path; from rankwise import checkpoint\n"
-        "loaded = checkpoint.load(Path(sys.argv[1]))\n"
-        "ids = torch.tensor(json.load(sys.stdin))\n"
-        "torch.set_num_threads(1)\n"
-        "print(loaded.parameters, loaded.run, loaded.checkpoint_bytes)\n"
-        "print(loaded.model(ids).logits.flatten()[:200].tolist())\n"
-        "print(loaded.model.generate(ids[:, :3], min_new_tokens=4, max_new_tokens=4, do_sample=False).shape)\n"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "it.json")],
-        input=str(ids.tolist()),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    first, logits, generated = run.stdout.splitlines()
+    facts, logits, generated = elsewhere(tmp_path / "it.json", ids)
     weights = (tmp_path / "it" / "model.safetensors").stat().st_size
-    assert first == f"{checkpoint.numbers(model)} it {weights}"
-    torch.testing.assert_close(torch.tensor(json.loads(logits)), expected.flatten()[:200])
-    assert generated == "torch.Size([2, 7])"
+    assert facts == [checkpoint.numbers(model), "it", weights]
+    torch.testing.assert_close(torch.tensor(logits), expected.flatten()[:200])
+    assert generated == [2, 7]
 
 
 def test_plain_transformers_refuses_the_checkpoint(compressed, tmp_path):

@@ -6,8 +6,10 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -53,6 +55,12 @@ report: {title: tiny}
 track: {experiment: tiny}
 compute: {device: cpu, threads: 1, layers_per_job: 1}
 """
+FEWER = (
+    "runs={plain: {decompose: svd, allocate: uniform, keep: 0.6},"
+    " searched: {decompose: pooled_pca, allocate: hyperopt, keep: 0.6}}",
+    "compute.layers_per_job=2",
+)
+"""Half of the jobs: what DVC needs for one grows with how many there are."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,7 @@ class Study:
 
     def stages(self) -> dict[str, dict]:
         """Return the stages of dvc.yaml."""
-        return YAML(typ="safe").load((self.folder / "dvc.yaml").read_text())["stages"]
+        return _stages((self.folder / "dvc.yaml").read_text())
 
     def snakemake_would_run(self) -> set[str]:
         """Return the jobs of a dry run, named as DVC's stages."""
@@ -140,6 +148,11 @@ class Study:
         }
 
 
+@cache
+def _stages(text: str) -> dict[str, dict]:
+    return YAML(typ="safe").load(text)["stages"]
+
+
 def _outputs(stage: dict) -> list[str]:
     return [out if isinstance(out, str) else next(iter(out)) for out in stage["outs"]]
 
@@ -154,7 +167,7 @@ def named(patterns: str, stages: set[str]) -> set[str]:
     return found
 
 
-def make_study(folder: Path, *, quick: bool) -> Study:
+def make_study(folder: Path, *, quick: bool, settings: Sequence[str] = ()) -> Study:
     """Write a study with a random model, a few sentences and one task; ``quick`` fakes its stages."""
     study = Study(folder)
     package = folder / "package/rankwise"
@@ -168,7 +181,7 @@ def make_study(folder: Path, *, quick: bool) -> Study:
         (package / "linalg.py").write_text("")
         (package / "artifacts.py").write_text("class Factors: ...\n")
     _write_inputs(folder / "inputs")
-    (folder / "params.yaml").write_text(PARAMS)
+    (folder / "params.yaml").write_text(with_settings(PARAMS, list(settings)))
     shutil.copy(ROOT / "Snakefile", folder)
     shutil.copytree(ROOT / "workflow/profiles", folder / "profiles")
     shutil.copy(ROOT / ".dvcignore", folder)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from contextlib import nullcontext
@@ -36,6 +37,26 @@ def test_both_engines_write_the_same_bytes(both: tuple[Study, Study]) -> None:
         "refine", "scores",
     }  # fmt: skip
     assert hashes == by_dvc.hashes()
+
+
+def test_jobs_that_start_by_themselves_write_the_same_bytes(
+    both: tuple[Study, Study], tmp_path: Path
+) -> None:
+    """Bare Snakemake, one job of every stage at least."""
+    study = both[0].copy(tmp_path / "study")
+    before = study.hashes()
+    wanted = [
+        "data/scores/trained.json",
+        "data/allocate/searched.json",
+        "data/decompose/dense/curvature/block_0.safetensors",
+    ]
+    said = study.do("snakemake", *wanted, "--forceall", "--cores", "1")
+    done = set(re.findall(r"Rule: (\w+)", said))
+    assert done >= {
+        "prepare_model", "prepare_corpora", "prepare_tasks", "sample", "covariance", "curvature",
+        "decompose", "allocate", "build", "refine", "evaluate",
+    }  # fmt: skip
+    assert study.hashes() == before
 
 
 def test_each_engine_leaves_the_other_nothing_to_do(both: tuple[Study, Study]) -> None:
