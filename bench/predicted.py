@@ -150,8 +150,8 @@ def measure(problem: Problem, shares: Iterable[float] = SHARES) -> list[dict[str
 def choice_of(matrix: Matrix, share: float) -> Kept:
     """Return the largest rank, and the entries that go with it, within a share of the dense matrix."""
     budget = share * matrix.parameters(None)
-    ladder = [matrix.kept(rank) for rank in range(matrix.max_rank + 1)]
-    return max((c for c in ladder if matrix.parameters(c) <= budget), key=lambda c: c.rank)
+    ladder = matrix.ladder or [Kept(rank) for rank in range(matrix.max_rank + 1)]
+    return max((c for c in ladder if matrix.parameters(c) <= budget), key=matrix.parameters)
 
 
 def row(

@@ -187,8 +187,10 @@ def test_sliced_search_model_equals_the_built_one(compressed, tmp_path):
     some_kl = (ours.exp() * (ours - theirs)).sum(-1)[[1, 5]].mean()
     assert some.kl == pytest.approx(float(some_kl), rel=1e-3, abs=1e-6)
     masks = {name: as_masks(factors[name], choices[name]) for name in factors}
-    masked = search.score_masks(masks)
-    assert masked.perplexity == pytest.approx(score.perplexity, rel=1e-4)
+    if not any(f.sparse is not None and f.sparse.refits is not None for f in factors.values()):
+        # A mask lets through any entries, so it knows no values that were fitted to how many there are.
+        masked = search.score_masks(masks)
+        assert masked.perplexity == pytest.approx(score.perplexity, rel=1e-4)
     untouched = search.score(dict.fromkeys(choices))
     assert untouched.kl == pytest.approx(0, abs=1e-6)
 
