@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from methods import percent
 from table import KEEPS, MODELS, SHOWN, Results
 from torch.nn import functional
 
@@ -55,7 +56,7 @@ def main() -> None:
             ids = Tokens.load(study / "data/sample/test.safetensors").ids.long()
             ids = ids[: TOKENS // ids.shape[1]]
             dense = load(study / "data/prepare/model.json").model
-            for name in (f"{name}-{round(100 * keep)}" for keep in KEEPS for name in SHOWN):
+            for name in (f"{name}-{percent(keep)}" for keep in KEEPS for name in SHOWN):
                 manifest = study / f"data/checkpoints/{name}.json"
                 key = f"{study.name}/{name}"
                 if manifest.is_file() and key not in found:

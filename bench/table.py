@@ -14,17 +14,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import matplotlib as mpl
-from document import ROOT, fill
-from methods import RUNS, percent
+from document import ROOT, fill, plt
+from methods import RUNS, STEPS, percent
 
-mpl.use("svg")
-mpl.rcParams["svg.hashsalt"] = "rankwise"
-mpl.rcParams["svg.fonttype"] = "none"
-import matplotlib.pyplot as plt  # noqa: E402
-
-from rankwise.records import AllocationRecord, Scores  # noqa: E402
-from rankwise.runs import DENSE  # noqa: E402
+from rankwise.records import AllocationRecord, Scores
+from rankwise.runs import DENSE
 
 KEEPS = (0.8, 0.6, 0.5)
 SEED_METHODS = ("bolaco", "bolaco-tpe", "cap", "mgaa", "oats")
@@ -92,7 +86,7 @@ class Results:
     def names(self, keep: float) -> list[str]:
         """Return all runs at a budget by falling quality, refined ones among them."""
         every = [*RUNS, *(f"{name}-refined" for name in RUNS)]
-        every += [f"ours-low-rank-{steps}" for steps in (2, 4, 8)]
+        every += [f"ours-low-rank-{steps}" for steps in STEPS]
         return sorted(
             (n for n in every if self.of(n, keep)), key=lambda name: self.excess(name, keep)
         )
@@ -112,7 +106,7 @@ def table(results: Results, keep: float) -> str:
     dense = Measured(results.studies[0], DENSE).scores
     second = next(iter(dense.further), None)
     head = ["run", "seeds", "keep reached", "loss above dense [1e-3 nats]", "KL [1e-3 nats]"]
-    head += ["perplexity"]
+    head.append("perplexity")
     head += [f"perplexity, {second}"] if second else []
     head += ["zero-shot [%]", "CPU [s]"]
     lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
@@ -203,7 +197,7 @@ def figure(folder: Path, path: Path) -> None:
             style = {"lw": 2.2} if name.startswith("ours") else {"lw": 1, "alpha": 0.8}
             means = [statistics.mean(values) for values in found]
             axes.errorbar(keeps, means, bars, fmt="o-", ms=3, capsize=2, label=name, **style)
-        axes.set(title=title, xlabel="keep (parameters that remain)", yscale="symlog")
+        axes.set(title=title, xlabel="keep (parameters that remain)")
         axes.set_yscale("symlog", linthresh=1e-3)
         axes.set_ylabel("loss above dense [nats/token]")
         axes.spines[["top", "right"]].set_visible(False)
