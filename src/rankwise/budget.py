@@ -8,12 +8,12 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rankwise.errors import RankwiseError
+from rankwise.hub.places import index_bits
 
 
 @dataclass(frozen=True)
@@ -113,31 +113,6 @@ class Matrix:
         most = self.ladder[-1].entries if after is None else after.entries
         entries = range(before.entries, max(most, before.entries) + 1)
         return Kept(before.rank, self.affordable(before.rank, numbers, entries))
-
-
-def index_bits(shape: tuple[int, int], entries: int) -> tuple[Literal["bitmask", "csr"], int]:
-    """Return how the places of sparse entries are stored, whichever is smaller, and its size [bits]."""
-    if not entries:
-        return "csr", 0
-    mask, rows = bitmask_bits(shape), csr_bits(shape, entries)
-    return ("bitmask", mask) if mask < rows else ("csr", rows)
-
-
-def bitmask_bits(shape: tuple[int, int]) -> int:
-    """Return the size of one bit an entry, rows padded to bytes [bits]."""
-    out, columns = shape
-    return out * math.ceil(columns / 8) * 8
-
-
-def csr_bits(shape: tuple[int, int], entries: int) -> int:
-    """Return the size of CSR's indices: a column an entry (16 bits where they suffice), 32 bits a row."""
-    out, columns = shape
-    return entries * column_bits(columns) + (out + 1) * 32
-
-
-def column_bits(columns: int) -> int:
-    """Return the size of a signed integer that can number the columns [bits]."""
-    return 16 if columns <= 2**15 else 32
 
 
 def total(matrices: dict[str, Matrix], choices: Choices | None = None) -> int:

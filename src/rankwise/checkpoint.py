@@ -1,10 +1,8 @@
 """Checkpoints: a folder in Hugging Face form whose linears are factored, and how it is read again.
 
-``config.json`` keeps the original configuration and says ``model_type: rankwise``, so that a library
-that does not know the format refuses it rather than filling the missing weights at random.
+What the folder holds and how transformers opens it is said in `rankwise.hub`, whose files travel in it.
 """
 
-import json
 import math
 import sys
 from dataclasses import dataclass
@@ -16,17 +14,16 @@ from torch import nn
 
 from rankwise import __version__
 from rankwise.artifacts import Factors
-from rankwise.budget import Choices, Kept
+from rankwise.budget import Kept
 from rankwise.compute import DTYPES
 from rankwise.errors import RankwiseError
-from rankwise.files import read_json, write_json
-from rankwise.layers import LowRankLinear, LowRankSparseLinear
+from rankwise.files import read_json
+from rankwise.hub.checks import SCHEMA, CheckpointError
+from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
 from rankwise.records import CheckpointManifest, ModelManifest
 from rankwise.runs import DENSE
 from rankwise.sources import check, model_folder
 
-MODEL_TYPE = "rankwise"
-SCHEMA = 2
 SHARD_SIZE = "5GB"
 
 
@@ -78,35 +75,66 @@ def load_dense(manifest: ModelManifest) -> tuple[Any, Any]:
     return model.eval(), AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def save(
-    model: Any, tokenizer: Any, folder: Path, choices: Choices, run: str, dtype: torch.dtype
-) -> None:
-    """Write a model whose linears were replaced (`replace`) as a checkpoint folder."""
-    _quiet_unless_watched()
-    config = model.config
-    model.to(dtype).save_pretrained(folder, max_shard_size=SHARD_SIZE)
-    tokenizer.save_pretrained(folder)
-    value = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    value["rankwise"] = {
-        "schema": SCHEMA,
-        "version": __version__,
-        "run": run,
-        "model_type": config.model_type,
-        "architectures": value["architectures"],
-        "linears": {n: _described(model.get_submodule(n)) for n, kept in choices.items() if kept},
+def save(model: Any, tokenizer: Any, folder: Path, run: str, dtype: torch.dtype) -> None:
+    """Write a model with factored linears as a checkpoint folder.
+
+    ``model`` is the dense one with some linears replaced (`replace`), or one loaded from a checkpoint.
+    """
+    from huggingface_hub import save_torch_state_dict
+
+    from rankwise.hub.configuration_rankwise import AUTO_MAP, RankwiseConfig
+
+    folder.mkdir(parents=True)
+    model.to(dtype)
+    state = model.state_dict()
+    for tied in model.all_tied_weights_keys:
+        state.pop(tied, None)
+    save_torch_state_dict(state, folder, max_shard_size=SHARD_SIZE)
+    given = model.config.to_dict()
+    before = given.get("rankwise") or {}
+    given |= {
+        "model_type": RankwiseConfig.model_type,
+        "architectures": ["RankwiseForCausalLM"],
+        "auto_map": AUTO_MAP,
+        "dtype": str(dtype).removeprefix("torch."),
+        "rankwise": {
+            "schema": SCHEMA,
+            "version": __version__,
+            "run": run,
+            "model_type": before.get("model_type", model.config.model_type),
+            "architecture": before.get("architecture", type(model).__name__),
+            "linears": {
+                name: _described(module)
+                for name, module in model.named_modules()
+                if isinstance(module, LowRankLinear)
+            },
+        },
     }
-    value["model_type"] = MODEL_TYPE
-    value["architectures"] = ["RankwiseForCausalLM"]
-    write_json(folder / "config.json", value)
+    RankwiseConfig.from_dict(given).save_pretrained(folder)  # with the code that travels
+    model.generation_config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _described(linear: LowRankLinear) -> dict[str, Any]:
+    """Return what config.json says of a factored linear; enough to build it empty."""
+    shape = [linear.out_features, linear.in_features]
+    said = {"shape": shape, "rank": linear.rank, "bias": linear.left.bias is not None}
+    if isinstance(linear, LowRankSparseLinear):
+        said |= {"entries": linear.entries, "format": linear.format}
+    return said
 
 
 def replace(model: Any, name: str, factors: Factors, kept: Kept) -> None:
     """Put a linear holding a copy of the factors' first components and entries at ``name``."""
-    rank = kept.rank
-    old = model.get_submodule(name)
-    bias = factors.bias(rank)
-    new = _factored(old, rank, kept.entries, bias=bias is not None)
-    dtype = old.weight.dtype
+    rank, bias = kept.rank, factors.bias(kept.rank)
+    dtype = next(model.get_submodule(name).parameters()).dtype
+    sizes = factors.shape[1], factors.shape[0], rank
+    new: LowRankLinear
+    with torch.device("meta"):
+        if kept.entries:
+            new = LowRankSparseLinear(*sizes, entries=kept.entries, bias=bias is not None)
+        else:
+            new = LowRankLinear(*sizes, bias=bias is not None)
     new.right.weight = nn.Parameter(factors.right[:rank].to(dtype).clone())
     new.left.weight = nn.Parameter(factors.left[:, :rank].to(dtype).contiguous().clone())
     if bias is not None:
@@ -115,22 +143,6 @@ def replace(model: Any, name: str, factors: Factors, kept: Kept) -> None:
         sparse = factors.sparse
         new.hold(sparse.places[: kept.entries], sparse.values_of(kept.entries).to(dtype))
     model.set_submodule(name, new)
-
-
-def _factored(old: nn.Linear, rank: int, entries: int, *, bias: bool) -> LowRankLinear:
-    """Return the linear that takes the place of ``old``, on the meta device."""
-    sizes = old.in_features, old.out_features, rank
-    if entries:
-        return LowRankSparseLinear(*sizes, entries=entries, bias=bias, device="meta")
-    return LowRankLinear(*sizes, bias=bias, device="meta")
-
-
-def _described(linear: LowRankLinear) -> dict[str, Any]:
-    """Return what config.json says of a factored linear; enough to build it empty."""
-    said: dict[str, Any] = {"rank": linear.rank, "bias": linear.left.bias is not None}
-    if isinstance(linear, LowRankSparseLinear):
-        said |= {"entries": linear.entries, "format": linear.format}
-    return said
 
 
 def numbers(model: Any) -> int:
@@ -145,28 +157,13 @@ def numbers(model: Any) -> int:
 
 def load_folder(folder: Path) -> tuple[Any, Any]:
     """Return model and tokenizer of a checkpoint folder; every tensor must be there, and no other."""
-    from accelerate import init_empty_weights
-    from safetensors.torch import load_file
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    value = read_json(folder / "config.json")
-    section = value.pop("rankwise", None)
-    if section is None or section.get("schema") != SCHEMA:
-        found = None if section is None else section.get("schema")
-        raise RankwiseError(
-            f"{folder}/config.json: expected rankwise.schema {SCHEMA}, found {found}"
-        )
-    value |= {key: section[key] for key in ("model_type", "architectures")}
-    with init_empty_weights(include_buffers=False):
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**value))
-        for name, linear in section["linears"].items():
-            size = linear["rank"], linear.get("entries", 0)
-            new = _factored(model.get_submodule(name), *size, bias=linear["bias"])
-            model.set_submodule(name, new)
-    state: dict[str, torch.Tensor] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        state |= load_file(path)
-    _fill(model, state, folder)
+    _quiet_unless_watched()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
+    except CheckpointError as error:
+        raise RankwiseError(str(error)) from error
     tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config, local_files_only=True)
     return model.eval(), tokenizer
 
@@ -177,22 +174,3 @@ def _quiet_unless_watched() -> None:
 
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
-
-
-def _fill(model: Any, state: dict[str, torch.Tensor], folder: Path) -> None:
-    """Put the tensors in; what is missing must be a tied copy of something that is there."""
-    wrong = [
-        f"{name} is {list(state[name].shape)}, the config says {list(tensor.shape)}"
-        for name, tensor in model.state_dict().items()
-        if name in state and state[name].shape != tensor.shape
-    ]
-    if wrong:
-        raise RankwiseError(f"{folder}: tensors do not fit config.json: {'; '.join(wrong[:3])}")
-    result = model.load_state_dict(state, strict=False, assign=True)
-    model.tie_weights()
-    missing = [name for name, tensor in model.state_dict().items() if tensor.is_meta]
-    if missing or result.unexpected_keys:
-        raise RankwiseError(
-            f"{folder}: tensors do not fit config.json: missing {missing[:3]}, "
-            f"unexpected {result.unexpected_keys[:3]}; build the checkpoint again"
-        )

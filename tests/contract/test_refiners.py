@@ -9,7 +9,7 @@ from rankwise.artifacts import Factors
 from rankwise.budget import Kept
 from rankwise.checkpoint import replace
 from rankwise.errors import RankwiseError
-from rankwise.layers import LowRankLinear
+from rankwise.hub.linears import LowRankLinear
 from rankwise.linalg import svd
 from rankwise.models import family_of
 from rankwise.refine import refiners

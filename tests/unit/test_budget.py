@@ -14,12 +14,12 @@ from rankwise.budget import (
     by_loss,
     by_share,
     hull_slopes,
-    index_bits,
     keep_reached,
     spend,
     total,
 )
 from rankwise.errors import RankwiseError
+from rankwise.hub.places import index_bits
 
 shapes = st.tuples(st.integers(4, 60), st.integers(4, 60))
 

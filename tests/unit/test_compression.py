@@ -83,7 +83,7 @@ def build(manifest, factors, choices, folder):
     for name, kept in choices.items():
         if kept is not None:
             checkpoint.replace(dense, name, factors[name], kept)
-    checkpoint.save(dense, tokenizer, folder, choices, "it", torch.float32)
+    checkpoint.save(dense, tokenizer, folder, "it", torch.float32)
     return dense
 
 
@@ -320,7 +320,7 @@ def test_broken_checkpoints_are_refused(compressed, tmp_path):
         checkpoint.load_folder(tmp_path / "c")
     value["rankwise"]["schema"] = 99
     config.write_text(json.dumps(value))
-    with pytest.raises(RankwiseError, match=r"expected rankwise.schema 2, found 99"):
+    with pytest.raises(RankwiseError, match=r"rankwise.schema: expected 3, found 99"):
         checkpoint.load_folder(tmp_path / "c")
     (tmp_path / "it.json").write_text("{}")
     path = tmp_path / "c" / "model.safetensors"

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankwise.artifacts import Factors, SparsePart
-from rankwise.budget import Kept, Matrix, index_bits
-from rankwise.layers import LowRankSparseLinear, SlicedLinear
+from rankwise.budget import Kept, Matrix
+from rankwise.hub.linears import LowRankSparseLinear
+from rankwise.hub.places import index_bits
+from rankwise.layers import SlicedLinear
 
 
 def linear(out: int, columns: int, entries: int, seed: int = 0):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rankwise.budget import Choice, Choices, Kept, Matrix, column_bits, floor_too_dear, total
+from rankwise.budget import Choice, Choices, Kept, Matrix, floor_too_dear, total
 from rankwise.errors import RankwiseError
+from rankwise.hub.places import column_bits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

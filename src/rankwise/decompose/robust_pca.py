@@ -82,7 +82,7 @@ def _ladder(apart: Tensor, spectrum: Tensor, rank: int) -> SparsePart:
 
     from rankwise import linalg
     from rankwise.artifacts import SparsePart
-    from rankwise.budget import column_bits
+    from rankwise.hub.places import column_bits
 
     out, columns = apart.shape
     places, values, sizes = linalg.entries(apart)

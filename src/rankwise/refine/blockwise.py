@@ -130,7 +130,7 @@ def trainable(block: nn.Module, *, norms: bool) -> dict[str, nn.Parameter]:
     """Return a block's factors, their biases and sparse values by name, its norms as well if asked."""
     from torch import nn
 
-    from rankwise.layers import LowRankLinear, LowRankSparseLinear
+    from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
 
     found: dict[str, nn.Parameter] = {}
     for path, module in block.named_modules():

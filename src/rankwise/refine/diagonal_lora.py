@@ -41,7 +41,7 @@ class DiagonalLoRA(Refiner):
         import torch
         from torch.nn.utils import parametrize
 
-        from rankwise.layers import LowRankLinear
+        from rankwise.hub.linears import LowRankLinear
         from rankwise.refine._diagonals import Diagonals
         from rankwise.refine._fit import fit, text_loss
         from rankwise.refine._fit import next_token_loss as loss

@@ -41,7 +41,7 @@ def command(
             if kept is not None:
                 replace(dense, name, stored, kept)
     with replacing(checkpoint) as folder:
-        save(dense, tokenizer, folder, choices, record.run, DTYPES[asked.dtype or manifest.dtype])
+        save(dense, tokenizer, folder, record.run, DTYPES[asked.dtype or manifest.dtype])
     out.unlink(missing_ok=True)
     CheckpointManifest(
         run=record.run,

@@ -56,7 +56,7 @@ def command(
     returned_input = not losses[2] < losses[1]  # also where it is not finite
     if returned_input:
         loaded = load(start)
-    write(loaded, before, start.with_suffix(""), checkpoint, out)
+    write(loaded, before, checkpoint, out)
     dense_loss, loss_before, loss_after = finite(losses)
     RefineRecord(
         run=out.stem,
@@ -97,24 +97,15 @@ def fingerprint(method: str, settings: dict[str, Any], inputs: list[Path]) -> st
     return hashlib.sha256(to_json(value).encode()).hexdigest()
 
 
-def write(loaded: Any, before: Any, start: Path, checkpoint: Path, out: Path) -> None:
-    """Write a model that keeps what the checkpoint in folder ``start`` keeps, then its manifest."""
-    from transformers import GenerationConfig
-
-    from rankwise.budget import Choices, Kept
+def write(loaded: Any, before: Any, checkpoint: Path, out: Path) -> None:
+    """Write a model that keeps what the checkpoint it was loaded from kept, then its manifest."""
     from rankwise.checkpoint import save
-    from rankwise.files import read_json, replacing
+    from rankwise.files import replacing
     from rankwise.sources import hashes
 
-    linears = read_json(start / "config.json")["rankwise"]["linears"]
-    choices: Choices = {
-        name: Kept(kept["rank"], kept.get("entries", 0)) for name, kept in linears.items()
-    }
     model = loaded.model.to("cpu")
-    if (start / "generation_config.json").is_file():
-        model.generation_config = GenerationConfig.from_pretrained(start)
     with replacing(checkpoint) as folder:
-        save(model, loaded.tokenizer, folder, choices, out.stem, model.dtype)
+        save(model, loaded.tokenizer, folder, out.stem, model.dtype)
     out.unlink(missing_ok=True)
     manifest = before.model_copy(update={"run": out.stem, "files": hashes(checkpoint, ("*",))})
     manifest.save(out)
