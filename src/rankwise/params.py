@@ -122,6 +122,10 @@ class Build(Section):
 
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Precision the checkpoint is stored in; null = that of the model."""
+    check_sequences: Count = 8
+    """Calibration sequences on which the checkpoint is compared with the factors it was made of."""
+    worse_than_unigram: Literal["refuse", "record"] = "refuse"
+    """What to do with a model that predicts them worse than token frequencies do."""
 
 
 class Evaluate(Section):

@@ -1,6 +1,7 @@
 """Build: the compressed checkpoint of one run.
 
 in   data/prepare/model.json, the run's factors, data/allocate/<run>.json
+     data/sample/calibration.safetensors: the checkpoint is opened again and checked on some of it
 out  data/checkpoints/<run>/ and its manifest data/checkpoints/<run>.json, written last
 """
 
@@ -12,6 +13,7 @@ rule build:
         model="data/prepare/model.json",
         factors=lambda wildcards: factors(wildcards.run),
         allocation="data/allocate/{run}.json",
+        calibration="data/sample/calibration.safetensors",
         code=code("stages.build"),
         rules=smk("build"),
     output:
@@ -33,6 +35,7 @@ rule build:
             --model {input.model:q} \
             {params.factors} \
             --allocation {input.allocation:q} \
+            --calibration {input.calibration:q} \
             --checkpoint {output.checkpoint:q} \
             --out {output.manifest:q}
         """

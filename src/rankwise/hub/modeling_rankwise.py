@@ -25,11 +25,11 @@ class RankwiseForCausalLM:
     def from_pretrained(cls, path: Any, *arguments: Any, **named: Any) -> Any:
         """Return the model of a checkpoint; refuses files that are not whole or do not fit each other."""
         config = named.pop("config", None) or RankwiseConfig.from_pretrained(path)
-        return model_class(type(config)).from_pretrained(path, *arguments, config=config, **named)
+        return _class_of(config).from_pretrained(path, *arguments, config=config, **named)
 
     @classmethod
     def _from_config(cls, config: RankwiseConfig, **named: Any) -> Any:
-        return model_class(type(config))._from_config(config, **named)
+        return _class_of(config)._from_config(config, **named)
 
     @classmethod
     def register_for_auto_class(cls, auto_class: str = "AutoModelForCausalLM") -> None:
@@ -40,7 +40,7 @@ class _Factored:
     """What such a class does before the original architecture's."""
 
     def __init__(self, config: RankwiseConfig, *arguments: Any, **named: Any) -> None:
-        super().__init__(config, *arguments, **named)
+        super().__init__(config, *arguments, **named)  # type: ignore[call-arg]
         install(self, (config.rankwise or {})["linears"])
 
     @classmethod
@@ -62,6 +62,10 @@ def model_class(config: type[RankwiseConfig]) -> type[PreTrainedModel]:
     original = AutoModelForCausalLM._model_mapping[original_class(config)]
     own = {"config_class": config, "_auto_class": "AutoModelForCausalLM", "__module__": __name__}
     return type("RankwiseForCausalLM", (_Factored, original), own)
+
+
+def _class_of(config: RankwiseConfig) -> Any:
+    return model_class(type(config))  # type: ignore[arg-type]  # a class has a hash, its instances not
 
 
 def install(model: Any, linears: dict[str, dict[str, Any]]) -> None:

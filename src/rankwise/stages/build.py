@@ -1,12 +1,17 @@
 """Stage build: the dense model with its linears replaced by factors at the allocated ranks."""
 
 import logging
+import shlex
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rankwise.options import FactorFiles, ModelFile, OutFile, ParamsFile
+
+if TYPE_CHECKING:
+    from rankwise.artifacts import Tokens
 
 log = logging.getLogger("rankwise.build")
 
@@ -16,38 +21,80 @@ def command(
     model: ModelFile,
     factors: FactorFiles,
     allocation: Annotated[Path, typer.Option(help="Ranks of the run.")],
+    calibration: Annotated[
+        Path, typer.Option(help="Calibration windows, to check the checkpoint on.")
+    ],
     checkpoint: Annotated[Path, typer.Option(help="Folder to write.")],
     out: OutFile,
 ) -> None:
-    """Write the checkpoint of one run, then its manifest."""
+    """Write the checkpoint of one run and check it, then its manifest."""
     from rankwise.allocation import choices_of
-    from rankwise.artifacts import BlockFactors
+    from rankwise.artifacts import BlockFactors, Tokens
+    from rankwise.card import card
     from rankwise.checkpoint import load_dense, numbers, replace, save
     from rankwise.compute import DTYPES
-    from rankwise.files import replacing
+    from rankwise.factoring import Weights
+    from rankwise.files import replacing, write_text
     from rankwise.params import Build
-    from rankwise.records import AllocationRecord, CheckpointManifest, ModelManifest
+    from rankwise.records import AllocationRecord, BuildRecord, CheckpointManifest, ModelManifest
     from rankwise.sections import read_section
-    from rankwise.sources import hashes
+    from rankwise.selfcheck import expected, refuse_worse_than_counting, verified
+    from rankwise.sources import hashes, model_folder
+    from rankwise.versions import versions
 
     asked = read_section(params, Build)
     manifest = ModelManifest.load(model)
     record = AllocationRecord.load(allocation)
     choices = choices_of(record)
+    stored = {name: f for path in factors for name, f in BlockFactors.load(path).linears.items()}
+    tokens = Tokens.load(calibration)
+    text = tokens.ids[: asked.check_sequences]
     dense, tokenizer = load_dense(manifest)
-    for path in factors:
-        for name, stored in BlockFactors.load(path).linears.items():
-            kept = choices[name]
-            if kept is not None:
-                replace(dense, name, stored, kept)
+    expectation = expected(dense, stored, choices, text, tokens.ids)
+    for name, kept in choices.items():
+        if kept is not None:
+            replace(dense, name, stored[name], kept)
+    parameters = numbers(dense)
     with replacing(checkpoint) as folder:
         save(dense, tokenizer, folder, record.run, DTYPES[asked.dtype or manifest.dtype])
+        del dense  # before the checkpoint is opened again
+        weights = Weights(model_folder(manifest.source, manifest.revision))
+        check, linears = verified(folder, weights, stored, choices, text, expectation)
+        if asked.worse_than_unigram == "refuse":
+            refuse_worse_than_counting(check, linears)
+        made = BuildRecord(
+            run=record.run,
+            command=shlex.join(["python", "-m", "rankwise", *sys.argv[1:]]),
+            model=manifest,
+            calibration=_origin(tokens),
+            allocation=record,
+            versions=versions(),
+            notes={name: linear.notes for name, linear in stored.items()},
+            check=check,
+            linears=linears,
+        )
+        made.save(folder / "record.json")
+        write_text(folder / "README.md", card(made, parameters))
     out.unlink(missing_ok=True)
     CheckpointManifest(
         run=record.run,
         keep_asked=record.keep_asked,
         keep_reached=record.keep_reached,
-        parameters=numbers(dense),
+        parameters=parameters,
         files=hashes(checkpoint, ("*",)),
     ).save(out)
-    log.info("%s: %d parameters", record.run, numbers(dense))
+    log.info(
+        "%s: %d parameters, loss %.4f on %d sequences, dense %.4f",
+        *(record.run, parameters, check.loss, check.sequences, check.dense_loss),
+    )
+
+
+def _origin(tokens: "Tokens") -> dict[str, object]:
+    """Return where calibration text comes from: corpus, hash, seed, and the start of each sequence [tokens]."""
+    return {
+        "corpus": tokens.corpus,
+        "corpus_sha256": tokens.corpus_sha256,
+        "seed": tokens.seed,
+        "length": tokens.ids.shape[1],
+        "starts": tokens.starts.tolist(),
+    }

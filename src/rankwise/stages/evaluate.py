@@ -26,6 +26,7 @@ def score(
     from rankwise.evaluate.zero_shot import zero_shot
     from rankwise.params import FURTHER
     from rankwise.records import Scores
+    from rankwise.versions import versions
 
     texts = [text_score(loaded, text, params.batch) for text in (tokens, *further)]
     names = [text.role.removeprefix(FURTHER) for text in further]
@@ -59,13 +60,6 @@ def text_score(loaded: "LoadedModel", tokens: "Tokens", batch: int) -> "TextScor
         windows=len(losses),
         window_length=tokens.ids.shape[1],
     )
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the libraries that the numbers depend on."""
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("rankwise", "torch", "transformers", "lm_eval")}
 
 
 def command(

@@ -1,0 +1,142 @@
+"""Whether a checkpoint, opened again, is the model that was meant: tensors, errors, perplexity."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rankwise.artifacts import Factors
+from rankwise.budget import Choices, Kept
+from rankwise.checkpoint import load_folder
+from rankwise.errors import RankwiseError
+from rankwise.evaluate.perplexity import mean_loss, window_losses
+from rankwise.factoring import FACTORISE, Weights
+from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
+from rankwise.layers import SlicedLinear
+from rankwise.records import LinearCheck, SelfCheck
+
+ROUNDING = 8.0
+"""Rounding errors of stored factors that a linear may be off by, each of eps·‖left‖·‖right‖."""
+LOSS_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.02}
+"""What storing the factors in that precision may change of the mean loss [nats/token]."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the checkpoint should measure on some text: mean losses [nats/token]."""
+
+    dense: float
+    compressed: float
+    """Of the factors as they are stored, sliced: measured before the checkpoint is written."""
+    unigram: float
+    """Of token frequencies alone."""
+
+
+def expected(
+    dense: Any, factors: dict[str, Factors], choices: Choices, ids: Tensor, counted: Tensor
+) -> Expected:
+    """Measure the dense model and the sliced factors on ``ids`` [sequences, length].
+
+    Token frequencies are those of ``counted`` (any shape), every token of the vocabulary counted once
+    more. Leaves the model as it was. Cost: two forward passes over ``ids``.
+    """
+    whole = mean_loss(window_losses(dense, ids, 1))
+    for name, linear in factors.items():
+        sliced = SlicedLinear(dense.get_submodule(name), linear)
+        sliced.choose(choices[name])
+        dense.set_submodule(name, sliced)
+    compressed = mean_loss(window_losses(dense, ids, 1))
+    for name in factors:
+        dense.set_submodule(name, dense.get_submodule(name).dense)
+    return Expected(whole, compressed, unigram_loss(ids, counted, dense.config.vocab_size))
+
+
+def unigram_loss(ids: Tensor, counted: Tensor, vocabulary: int) -> float:
+    """Return the mean loss on the predicted tokens of ``ids`` by the frequencies in ``counted`` [nats/token]."""
+    counts = torch.bincount(counted.flatten().long(), minlength=vocabulary).double() + 1
+    return -float((counts / counts.sum()).log()[ids[:, 1:].long()].mean())
+
+
+def verified(
+    folder: Path,
+    weights: Weights,
+    factors: dict[str, Factors],
+    choices: Choices,
+    ids: Tensor,
+    expectation: Expected,
+) -> tuple[SelfCheck, dict[str, LinearCheck]]:
+    """Open a checkpoint folder and compare it with what was meant; raises RankwiseError where it differs.
+
+    ``weights`` are those of the dense model, ``ids`` the text that ``expectation`` was measured on.
+    Cost: one forward pass over it, and for every linear a product of its factors.
+    """
+    model, _ = load_folder(folder)
+    for name, tensor in model.state_dict().items():
+        if tensor.is_meta or not bool(tensor.isfinite().all()):
+            state = "was not filled" if tensor.is_meta else "holds NaN or infinite values"
+            raise RankwiseError(
+                f"build: {name} of the checkpoint {state}; look at that linear's factors and at build.dtype"
+            )
+    linears = {
+        name: _linear_check(name, model.get_submodule(name), weights, factors[name], kept)
+        for name, kept in choices.items()
+        if kept is not None
+    }
+    loss = mean_loss(window_losses(model, ids, 1))
+    allowed = LOSS_TOLERANCE[model.dtype]
+    if not abs(loss - expectation.compressed) <= allowed:
+        worst = max(linears, key=lambda name: linears[name].error)
+        raise RankwiseError(
+            f"build: the checkpoint loses {loss:.4f} nats a token on {len(ids)} calibration sequences, the factors it was made of "
+            f"{expectation.compressed:.4f} (allowed: {allowed} apart); its largest error is that of {worst}; store it in a "
+            "wider build.dtype"
+        )
+    check = SelfCheck(
+        sequences=len(ids),
+        length=ids.shape[1],
+        dense_loss=expectation.dense,
+        expected_loss=expectation.compressed,
+        loss=loss,
+        unigram_loss=expectation.unigram,
+    )
+    return check, linears
+
+
+def _linear_check(
+    name: str, linear: LowRankLinear, weights: Weights, factors: Factors, kept: Kept
+) -> LinearCheck:
+    """Return how far a linear is from the dense weight, and was to be; refuses one further than rounding."""
+    meant = factors.left[:, : kept.rank].to(FACTORISE) @ factors.right[: kept.rank].to(FACTORISE)
+    if factors.sparse is not None:
+        meant += factors.sparse.dense(kept.entries, factors.shape)
+    left, right = linear.left.weight.to(FACTORISE), linear.right.weight.to(FACTORISE)
+    found = left @ right
+    if isinstance(linear, LowRankSparseLinear):
+        found += linear.sparse()
+    weight = weights.get(f"{name}.weight").to(FACTORISE)
+    size = float(weight.norm())
+    eps = torch.finfo(linear.left.weight.dtype).eps
+    rounding = ROUNDING * eps * max(float(left.norm() * right.norm()), size)
+    off = float((found - meant).norm())
+    if not off <= rounding:
+        raise RankwiseError(
+            f"build: {name} of the checkpoint is {off:.3g} away from the factors it was made of (rounding: {rounding:.3g}); "
+            "the files do not hold what was written: build again"
+        )
+    predicted, error = float((weight - meant).norm()), float((weight - found).norm())
+    return LinearCheck(predicted_error=predicted / size, error=error / size)
+
+
+def refuse_worse_than_counting(check: SelfCheck, linears: dict[str, LinearCheck]) -> None:
+    """Refuse a model that predicts text worse than token frequencies do; names the worst linear."""
+    if check.loss < check.unigram_loss:
+        return
+    worst = max(linears, key=lambda name: linears[name].error)
+    raise RankwiseError(
+        f"build: the compressed model loses {check.loss:.2f} nats a token on {check.sequences} calibration sequences, token "
+        f"frequencies alone {check.unigram_loss:.2f}: nothing is left of it (dense: {check.dense_loss:.2f}; largest error: "
+        f"{worst}, {linears[worst].error:.0%} of its weight). Keep more, choose another method, or write "
+        "build.worse_than_unigram: record to have it all the same"
+    )
