@@ -74,7 +74,12 @@ def test_pareto_on_plain_svd_is_energy(keep):
     matrices, candidates = {}, {}
     for layer, shape in enumerate([(20, 12), (16, 16), (12, 30)]):
         weight = torch.randn(shape, generator=generator, dtype=torch.float64)
-        inputs = InputStatistics(torch.eye(shape[1]), torch.zeros(1, shape[1]), 1, torch.ones(1))
+        inputs = InputStatistics(
+            torch.eye(shape[1]),
+            torch.zeros(1, shape[1]),
+            torch.ones(1, dtype=torch.int64),
+            torch.ones(1),
+        )
         factors = SVD()(weight, inputs, largest_rank(weight.shape))
         matrices[str(layer)] = Matrix(shape, factors.max_rank)
         candidates[str(layer)] = Candidate(
@@ -223,9 +228,7 @@ def test_the_stage_hands_statistics_to_those_who_ask(tmp_path, tiny_statistics):
         [0, 1], tiny_statistics, {key: value * tokens for key, value in cosines.items()}
     )
     block.save(tmp_path / "block_0")
-    factors = factor_block(
-        tmp_path / "dense", manifest.architecture, block, SVD(), torch.device("cpu")
-    )
+    factors = factor_block(tmp_path / "dense", manifest.family, block, SVD(), torch.device("cpu"))
     BlockFactors("svd", [0, 1], factors).save(tmp_path / "factors", torch.float32)
     sections = {
         "compute": Compute(),

@@ -29,7 +29,9 @@ def test_the_example_decomposer_works(tmp_path):
     weight = torch.randn(6, 9, dtype=torch.float64, generator=generator)
     x = torch.randn(40, 9, dtype=torch.float64, generator=generator)
     factors = method(
-        weight, InputStatistics(x.T @ x, x.mean(0, keepdim=True), 40, x.abs().sum(0)), 6
+        weight,
+        InputStatistics(x.T @ x, x.mean(0, keepdim=True), torch.tensor([40]), x.abs().sum(0)),
+        6,
     )
     torch.testing.assert_close(factors.left @ factors.right, weight)
 

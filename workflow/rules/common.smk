@@ -15,6 +15,7 @@ from rankwise.runs import DENSE
 from rankwise.workflow import (
     code,
     corpora_inputs,
+    family_inputs,
     many,
     model_inputs,
     read_study,

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from .checks import check_folder, refuse_unfilled
 from .configuration_rankwise import RankwiseConfig, original_class
+from .experts import separate
 from .linears import LowRankLinear, LowRankSparseLinear
 
 
@@ -41,7 +42,9 @@ class _Factored:
 
     def __init__(self, config: RankwiseConfig, *arguments: Any, **named: Any) -> None:
         super().__init__(config, *arguments, **named)
-        install(self, (config.rankwise or {})["linears"])
+        section = config.rankwise or {}
+        separate(self, section["experts"])
+        install(self, section["linears"])
 
     @classmethod
     def from_pretrained(
