@@ -30,7 +30,7 @@ PROFILE = WORKFLOW / "profiles/default/config.yaml"
 SECTIONS = Path("data/params")
 """Where the sections of params.yaml lie in a study."""
 FAMILIES = Path("families")
-"""Where a study describes model families of its own."""
+"""Where a study may describe model families of its own."""
 TEMPLATES = (".css", ".html", ".j2", ".js", ".yaml")
 """Files beside a package's modules that its code reads."""
 TASK_FILES = ("*.yaml", "*.yml", "*.json", "*.jsonl", "*.py", "*.txt")

@@ -21,12 +21,12 @@ rule prepare_model:
         "../envs/rankwise.yaml"
     threads: THREADS
     params:
-        families=lambda wildcards, input: many("--families", input.families[:1]),
+        families=str(FAMILIES),
     shell:
         """
         python -m rankwise --log {log:q} prepare model \
             --params {input.params:q} \
-            {params.families} \
+            --families {params.families:q} \
             --out {output.model:q}
         """
 

@@ -18,7 +18,7 @@ def model(
     params: ParamsFile,
     out: OutFile,
     families: Annotated[
-        Path | None, typer.Option(help="Folder of the study's own model families (*.yaml).")
+        Path | None, typer.Option(help="Folder of the study's own model families, if it is there.")
     ] = None,
 ) -> None:
     """Check the dense model (family, layers, weights) and hash its files."""
@@ -31,10 +31,11 @@ def model(
     from rankwise.weights import Weights
 
     asked = read_section(params, Model)
+    own = families if families is not None and families.is_dir() else None
     folder = model_folder(asked.source, asked.revision, download=True)
     architecture = _architecture(folder)
-    config = _configuration(folder, architecture, families)
-    family = family_of(architecture, lambda key: getattr(config, key, None), families)
+    config = _configuration(folder, architecture, own)
+    family = family_of(architecture, lambda key: getattr(config, key, None), own)
     files = hashes(folder, MODEL_FILES)
     if not any(file.path.endswith(".safetensors") for file in files):
         raise RankwiseError(
@@ -115,15 +116,13 @@ def _architecture(folder: Path) -> str:
     return str((read_json(folder / "config.json").get("architectures") or ["(none)"])[0])
 
 
-def _configuration(folder: Path, architecture: str, families: Path | None) -> Any:
+def _configuration(folder: Path, architecture: str, own: Path | None) -> Any:
     """Return the model's configuration with the library's defaults filled in."""
     from transformers import AutoConfig
 
     from rankwise.models import known
 
-    known(
-        architecture, families
-    )  # the clearer refusal, where the library knows it no more than we do
+    known(architecture, own)  # refuses more clearly than the library what neither knows
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (ValueError, OSError) as error:
