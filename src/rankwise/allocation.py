@@ -23,7 +23,8 @@ def problem_of(
     weights = Weights(model_folder(manifest.source, manifest.revision), manifest.family)
     matrices: dict[str, Matrix] = {}
     candidates: dict[str, Candidate] = {}
-    for linear in manifest.family.linears(range(manifest.layers)):
+    linears = {x.name: x for x in manifest.family.linears(range(manifest.layers))}
+    for linear in linears.values():
         found = factors.get(linear.name)
         matrices[linear.name] = Matrix(
             shape=weights.shape(linear.name),
@@ -45,7 +46,14 @@ def problem_of(
             )
     score, masks = (searched.score, searched.score_masks) if searched else (None, None)
     return Problem(
-        matrices, candidates, manifest.layers, score, trials, similarity or {}, score_masks=masks
+        matrices,
+        candidates,
+        manifest.layers,
+        score,
+        trials,
+        similarity or {},
+        masks,
+        linears,
     )
 
 
@@ -55,6 +63,8 @@ def record_of(
     """Return the record of one run's choices: what was asked, what was reached, what it should cost."""
     linears = {
         linear: LinearRank(
+            layer=problem.linears[linear].layer,
+            kind=problem.linears[linear].kind,
             rank=None if choice is None else choice.rank,
             entries=0 if choice is None else choice.entries,
             shape=matrix.shape,

@@ -96,6 +96,9 @@ class TasksManifest(Record):
 class LinearRank(BaseModel):
     """What one linear becomes."""
 
+    layer: int
+    kind: str
+    """Its role in a block, as its family names it."""
     rank: int | None
     """None: left dense."""
     entries: int = 0
@@ -111,7 +114,7 @@ class LinearRank(BaseModel):
 class AllocationRecord(Record):
     """Ranks of one run."""
 
-    schema_name: ClassVar[str] = "rankwise/allocation@2"
+    schema_name: ClassVar[str] = "rankwise/allocation@3"
     run: str
     decompose: str
     allocate: str

@@ -25,6 +25,7 @@ from rankwise.budget import Matrix
 from rankwise.decompose.svd import SVD
 from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block, largest_rank, weight_errors
+from rankwise.family import Linear
 from rankwise.files import write_json
 from rankwise.params import Compute, Run
 from rankwise.records import AllocationRecord
@@ -103,6 +104,8 @@ def test_curvature_loses_less_than_uniform_and_energy():
 
 def test_a_record_says_no_error_where_the_method_has_no_measure():
     case = problem(dense=("v",))
+    places = {name: Linear(name, 0, "site", "kind", "sublayer") for name in case.matrices}
+    case = replace(case, linears=places)
     without = {n: replace(c, spectrum=c.spectrum[:0]) for n, c in case.candidates.items()}
     run, choices = Run(decompose="x", allocate="uniform", keep=0.6), Uniform()(case, 0.6)
     known = record_of("r", run, Uniform(), case, choices).linears
