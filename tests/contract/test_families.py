@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from rankwise import checkpoint
+from rankwise.allocate.hyperopt import Hyperopt
+from rankwise.allocate.mgaa import MGAA
 from rankwise.allocate.problem import Trials
 from rankwise.allocate.uniform import Uniform
 from rankwise.allocation import problem_of
 from rankwise.artifacts import BlockCurvature, BlockFactors, BlockStatistics, Factors
-from rankwise.budget import Kept
+from rankwise.budget import Kept, keep_reached
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose.curvature import Curvature
@@ -269,6 +271,20 @@ def test_a_search_finds_the_dense_model_where_nothing_is_cut(case, compressed):
         lost = model(ids(4, 8)).logits[:, :-1].float().log_softmax(-1)
     nll = -lost.gather(-1, ids(4, 8)[:, 1:, None]).mean()
     assert cut.perplexity == pytest.approx(float(nll.exp()), rel=1e-4)
+
+
+def test_allocators_group_by_the_family_s_own_types(case, compressed):
+    """A search has a variable a type, all experts sharing theirs; sublayers get shares by their likeness."""
+    _, factors, _, problem, _ = compressed
+    search = SearchModel(case.model(), factors, ids(2, 8), batch=2)
+    problem = replace(
+        problem, score=search.score, trials=Trials(), similarity=case.statistics.similarity
+    )
+    for allocator in (Hyperopt(multiple=1, floor=0.05, trials=2), MGAA(multiple=1, floor=0.05)):
+        reached = keep_reached(problem.matrices, allocator(problem, 0.6))
+        assert 0.57 < reached <= 0.6
+    expected = {"qk" if kind in "qk" else kind for kind in case.family.kinds()}
+    assert {name.removesuffix(".0") for name in problem.trials.rows[1]["shares"]} == expected
 
 
 def test_a_block_is_refined_in_its_own_terms(case, compressed):
