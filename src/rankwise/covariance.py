@@ -131,8 +131,7 @@ def gather(
             for part in ids[pool * per_pool : (pool + 1) * per_pool].split(batch):
                 # The decoder alone: the head's logits are of no use here.
                 model.get_decoder()(part.to(model.device), use_cache=False)
-    _say_unused(family, layers, sums)
-    return [
+    found = [
         BlockStatistics(
             block,
             {key: s.statistics() for key, s in sums.items() if key[0] in block},
@@ -140,22 +139,26 @@ def gather(
         )
         for block in blocks
     ]
+    _say_unknown(family, found)
+    return found
 
 
-def _say_unused(family: Family, layers: list[int], sums: dict[tuple[int, str], SiteSums]) -> None:
-    """Name the experts that no token reached: nothing is known of their inputs."""
-    unused = {
-        (linear.layer, linear.expert): None
-        for linear in family.linears(layers)
-        if not sums[linear.layer, linear.site].tokens.any()
-    }
-    for layer, expert in unused:
-        log.warning(
-            "layer %d, expert %s: no token of the calibration text reaches it, so its linears will stay dense; "
-            "to compress them give more, or other, calibration text (sample.calibration)",
-            layer,
-            expert,
-        )
+def _say_unknown(family: Family, blocks: list[BlockStatistics]) -> None:
+    """Name the experts whose inputs the text says too little of."""
+    for block in blocks:
+        unknown = {
+            (linear.layer, linear.expert): block.sites[linear.layer, linear.site].tokens
+            for linear in family.linears(block.layers)
+            if linear.expert is not None and not block.sites[linear.layer, linear.site].varies
+        }
+        for (layer, expert), tokens in unknown.items():
+            log.warning(
+                "layer %d, expert %d: the calibration text sends it %d tokens, none or hardly different ones, "
+                "so its linears will stay dense; to compress them give more, or other, text (sample.calibration)",
+                layer,
+                expert,
+                tokens,
+            )
 
 
 @contextmanager

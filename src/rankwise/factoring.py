@@ -13,7 +13,7 @@ from rankwise.artifacts import BlockCurvature, BlockStatistics, Factors, SparseP
 from rankwise.budget import Matrix
 from rankwise.decompose import Decomposer
 from rankwise.errors import RankwiseError, nearest
-from rankwise.family import Family
+from rankwise.family import Family, Linear
 from rankwise.weights import Weights
 
 log = logging.getLogger("rankwise.decompose")
@@ -38,8 +38,8 @@ def factor_block(
     """Return the factors of every linear of the block that the method does not leave dense.
 
     Only the block's own weights are read, one at a time. A bias that the linear has already is carried
-    on: into the factors' offset. An expert that no calibration token reached stays dense, with a
-    warning. Raises RankwiseError naming the linear where a result is not finite.
+    on: into the factors' offset. An expert of which the calibration text says too little stays dense,
+    with a warning. Raises RankwiseError naming the linear where a result is not finite.
     """
     for kind in decomposer.dense:
         if kind not in family.kinds():
@@ -51,8 +51,10 @@ def factor_block(
     for linear in tqdm(family.linears(block.layers), decomposer.__class__.__name__, disable=None):
         if linear.kind in decomposer.dense:
             continue
-        if not block.sites[linear.layer, linear.site].tokens:
-            log.warning("%s stays dense: no calibration token reaches it", linear.name)
+        if linear.expert is not None and not _known(linear, block, curvature):
+            log.warning(
+                "%s stays dense: the calibration text says too little of this expert", linear.name
+            )
             continue
         weight = weights.get(linear.name).to(device, FACTORISE)
         inputs = block.sites[linear.layer, linear.site].to(device)
@@ -82,6 +84,13 @@ def factor_block(
             factors = replace(factors, offset=before + bias.to(device, FACTORISE))
         found[linear.name] = factors.to(torch.device("cpu"))
     return found
+
+
+def _known(linear: Linear, block: BlockStatistics, curvature: BlockCurvature | None) -> bool:
+    """Tell whether an expert's inputs differ, and whether the loss depends on its output."""
+    gradient = None if curvature is None else curvature.linears[linear.name]
+    felt = gradient is None or bool(gradient.squares.any())
+    return felt and block.sites[linear.layer, linear.site].varies
 
 
 def payable(factors: Factors, sparse: SparsePart) -> SparsePart:

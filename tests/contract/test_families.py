@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from typer.testing import CliRunner
 
 from rankwise import checkpoint
 from rankwise.allocate.hyperopt import Hyperopt
@@ -20,6 +21,7 @@ from rankwise.allocate.uniform import Uniform
 from rankwise.allocation import problem_of
 from rankwise.artifacts import BlockCurvature, BlockFactors, BlockStatistics, Factors
 from rankwise.budget import Kept, keep_reached
+from rankwise.cli import app
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose.curvature import Curvature
@@ -27,6 +29,7 @@ from rankwise.decompose.svd import SVD
 from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block
 from rankwise.family import Family
+from rankwise.files import write_json
 from rankwise.hub.experts import separate
 from rankwise.layers import shape_of
 from rankwise.models import families, family_of
@@ -236,8 +239,13 @@ def test_weights_are_read_as_the_library_loads_them(case, tmp_path, original):
             torch.testing.assert_close(bias, module.bias.detach())
 
 
-def test_the_check_of_prepare_accepts_it(case):
-    check(case.family, tiny(case.name)[0], Weights(case.folder, case.family), 2)
+def test_prepare_finds_it_in_its_folder(case, tmp_path):
+    asked = {"source": str(case.folder), "revision": None, "layers": 2, "dtype": "float32"}
+    write_json(tmp_path / "section.json", asked)
+    arguments = ["--params", tmp_path / "section.json", "--out", tmp_path / "model.json"]
+    command = ["prepare", "model", *map(str, arguments)]
+    CliRunner().invoke(app, command, catch_exceptions=False)
+    assert ModelManifest.load(tmp_path / "model.json") == case.manifest
 
 
 def test_full_rank_leaves_logits_unchanged(case):
@@ -336,21 +344,27 @@ def test_a_checkpoint_loads_in_another_process(compressed, elsewhere):
     torch.testing.assert_close(elsewhere(folder), logits(model).flatten(), rtol=1e-5, atol=1e-5)
 
 
-def test_an_expert_that_no_token_reaches_stays_dense(tmp_path, caplog):
-    """It is named with what to do, and its linears are no candidates; the others' counts are their own."""
-    case = "mixtral-MixtralForCausalLM"
-    model, family = tiny(case)
-    # The router of layer 1 sends to expert 0 whatever it meant for expert 3.
-    router = model.get_submodule("model.layers.1.mlp.gate")
-    router.register_forward_hook(lambda _, x, y: (y[0], y[1], torch.where(y[2] == 3, 0, y[2])))
+@pytest.mark.parametrize("in_a_pool", [0, 1])
+def test_an_expert_that_the_text_says_nothing_of_stays_dense(tmp_path, caplog, in_a_pool):
+    """It is named with what to do, and its linears are no candidates; one token a pool says nothing yet."""
+    model, family = tiny("mixtral-MixtralForCausalLM")
     model.save_pretrained(tmp_path)
+
+    def route(_module, _inputs, output):
+        """Send to expert 0 what was meant for expert 3, but for the first tokens of a batch."""
+        logits, weights, chosen = output
+        chosen = torch.where(chosen == 3, 0, chosen)
+        chosen[:in_a_pool, 0] = 3
+        return logits, weights, chosen
+
+    model.get_submodule("model.layers.1.mlp.gate").register_forward_hook(route)
     separate(model, family.fused(LAYERS))
     [block] = gather(model, family, ids(), 4, 2, [LAYERS])
-    assert "layer 1, expert 3: no token of the calibration text reaches it" in caplog.text
+    assert f"layer 1, expert 3: the calibration text sends it {4 * in_a_pool} tokens" in caplog.text
     assert "layer 1, expert 2" not in caplog.text
-    unused = block.sites[1, "expert_3_in"]
-    assert unused.tokens == 0
-    assert bool(unused.pool_means.isfinite().all())
+    unknown = block.sites[1, "expert_3_in"]
+    assert unknown.pool_tokens.tolist() == [in_a_pool] * 4
+    assert bool(unknown.pool_means.isfinite().all())
     factors = factor_block(tmp_path, family, block, SVD(), CPU)
     missing = {linear.name for linear in family.linears(LAYERS)} - set(factors)
     assert missing == {f"model.layers.1.mlp.experts.3.{kind}_proj" for kind in ("gate_up", "down")}

@@ -10,6 +10,9 @@ from torch import Tensor
 from rankwise.artifacts.gradients import OutputGradient
 from rankwise.artifacts.store import read, write
 
+VARIES = 1e-6
+"""Least share of the inputs' power that differs inside pools, for anything to be known of them [-]."""
+
 
 @dataclass(frozen=True)
 class InputStatistics:
@@ -55,6 +58,16 @@ class InputStatistics:
         within = self.second - self.pool_tokens * self.pool_means.T @ self.pool_means
         freedom = (self.pool_tokens - 1).clamp_min(0).sum()
         return within / freedom.clamp_min(1)
+
+    @property
+    def varies(self) -> bool:
+        """Whether the inputs differ inside pools by more than the rounding of float32 products.
+
+        Those of an expert need not: it may see no token at all, or the same one in every sequence.
+        """
+        power = self.second.diagonal().sum()
+        steady = self.pool_tokens.to(power) @ self.pool_means.square().sum(1)
+        return bool(power - steady > VARIES * power)
 
     def merge(self, other: "InputStatistics") -> "InputStatistics":
         """Return the statistics of both samples together, exactly: pools stay pools, sums add."""
