@@ -9,6 +9,8 @@ from rankwise.models import families, family_of
 
 VOCABULARY = 67
 """Tokens of the tests' texts; some tokenizer classes add their own."""
+LAYERS = [0, 1]
+CPU = torch.device("cpu")
 SIZES = {
     "vocab_size": VOCABULARY + 5,
     "hidden_size": 32,
@@ -76,5 +78,11 @@ def tiny(case: str) -> tuple[torch.nn.Module, Family]:
 def separated(case: str) -> tuple[torch.nn.Module, Family]:
     """Return the same with a linear for every expert, as rankwise works with it."""
     model, family = tiny(case)
-    separate(model, family.fused(range(2)))
+    separate(model, family.fused(LAYERS))
     return model, family
+
+
+def ids(sequences: int = 8, length: int = 16) -> torch.Tensor:
+    """Return token ids [sequences, length] that are no special tokens."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(3, VOCABULARY, (sequences, length), generator=generator)

@@ -26,14 +26,10 @@ from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose.curvature import Curvature
 from rankwise.decompose.svd import SVD
-from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block
 from rankwise.family import Family
 from rankwise.files import write_json
-from rankwise.hub.experts import separate
 from rankwise.layers import shape_of
-from rankwise.models import families, family_of
-from rankwise.models.check import check
 from rankwise.params import CurvatureParams
 from rankwise.records import ModelManifest
 from rankwise.refine.base import Refinement
@@ -41,16 +37,8 @@ from rankwise.refine.blockwise import Blockwise
 from rankwise.search import SearchModel
 from rankwise.sources import MODEL_FILES, hashes
 from rankwise.weights import Weights
-from tests.families import VOCABULARY, cases, separated, tiny
+from tests.families import CPU, LAYERS, cases, ids, tiny
 from tests.unit.test_compression import save_tokenizer
-
-LAYERS = [0, 1]
-CPU = torch.device("cpu")
-
-
-def ids(sequences: int = 8, length: int = 16) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randint(3, VOCABULARY, (sequences, length), generator=generator)
 
 
 def logits(model: nn.Module) -> torch.Tensor:
@@ -342,125 +330,3 @@ def elsewhere():
 def test_a_checkpoint_loads_in_another_process(compressed, elsewhere):
     model, *_, folder = compressed
     torch.testing.assert_close(elsewhere(folder), logits(model).flatten(), rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("in_a_pool", [0, 1])
-def test_an_expert_that_the_text_says_nothing_of_stays_dense(tmp_path, caplog, in_a_pool):
-    """It is named with what to do, and its linears are no candidates; one token a pool says nothing yet."""
-    model, family = tiny("mixtral-MixtralForCausalLM")
-    model.save_pretrained(tmp_path)
-
-    def route(_module, _inputs, output):
-        """Send to expert 0 what was meant for expert 3, but for the first tokens of a batch."""
-        logits, weights, chosen = output
-        chosen = torch.where(chosen == 3, 0, chosen)
-        chosen[:in_a_pool, 0] = 3
-        return logits, weights, chosen
-
-    model.get_submodule("model.layers.1.mlp.gate").register_forward_hook(route)
-    separate(model, family.fused(LAYERS))
-    [block] = gather(model, family, ids(), 4, 2, [LAYERS])
-    assert f"layer 1, expert 3: the calibration text sends it {4 * in_a_pool} tokens" in caplog.text
-    assert "layer 1, expert 2" not in caplog.text
-    unknown = block.sites[1, "expert_3_in"]
-    assert unknown.pool_tokens.tolist() == [in_a_pool] * 4
-    assert bool(unknown.pool_means.isfinite().all())
-    factors = factor_block(tmp_path, family, block, SVD(), CPU)
-    missing = {linear.name for linear in family.linears(LAYERS)} - set(factors)
-    assert missing == {f"model.layers.1.mlp.experts.3.{kind}_proj" for kind in ("gate_up", "down")}
-
-
-def test_a_type_to_leave_dense_that_the_family_has_not(tmp_path):
-    model, family = tiny("phi3-Phi3ForCausalLM")
-    model.save_pretrained(tmp_path)
-    block = BlockStatistics(LAYERS, {})
-    with pytest.raises(
-        RankwiseError, match=r"'v', a type of linear that this model has not; .*qkv"
-    ):
-        factor_block(tmp_path, family, block, SVD(dense=("v",)), CPU)
-
-
-def test_experts_apart_are_the_library_s_experts():
-    """Outputs and gradients of inputs and routing weights, where experts are used unequally."""
-    for name in ("mixtral-MixtralForCausalLM", "qwen2_moe-Qwen2MoeForCausalLM"):
-        found = []
-        for model, _ in (tiny(name), separated(name)):
-            experts = model.get_submodule("model.layers.0.mlp.experts")
-            generator = torch.Generator().manual_seed(5)
-            x = torch.randn(11, 32, generator=generator).requires_grad_()
-            chosen = torch.stack([torch.randperm(3, generator=generator)[:2] for _ in range(11)])
-            weights = torch.rand(11, 2, generator=generator).requires_grad_()
-            y = experts(x, chosen, weights)
-            y.square().sum().backward()
-            found.append((y, x.grad, weights.grad))
-        for theirs, ours in zip(*found, strict=True):
-            torch.testing.assert_close(theirs, ours)
-
-
-def test_unknown_architecture_is_refused_with_the_nearest():
-    with pytest.raises(
-        RankwiseError, match=r"Lama2ForCausalLM.*did you mean 'LlamaForCausalLM'.*docs/"
-    ):
-        family_of("Lama2ForCausalLM")
-
-
-def test_an_architecture_under_other_settings_is_refused():
-    settings = {"num_experts": 4, "mlp_only_layers": [0], "decoder_sparse_step": 1}
-    with pytest.raises(RankwiseError, match=r"qwen3_moe: mlp_only_layers = \[\], here \[0\]"):
-        family_of("Qwen3MoeForCausalLM", settings.get)
-
-
-OWN = """\
-architectures: [LlamaForCausalLM]
-layers: model.layers
-sublayers:
-  all: {adds: mlp, sites: {attention_in: {q: self_attn.q_proj}}}
-dense: [self_attn.k_proj, self_attn.v_proj]
-"""
-
-
-def own(folder: Path, text: str) -> Path:
-    (folder / "own.yaml").write_text(text)
-    return folder
-
-
-def test_a_study_s_own_family_comes_first(tmp_path):
-    family = family_of("LlamaForCausalLM", own=own(tmp_path, OWN))
-    assert [linear.kind for linear in family.linears([0])] == ["q"]
-    assert family_of("MistralForCausalLM", own=tmp_path) == families()["llama"]
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "says"),
-    [
-        ("layers:", "layer:", "own.yaml: layer: no such key .* did you mean 'layers'"),
-        ("adds: mlp,", "", "own.yaml: sublayers.all: .*one of 'adds' and 'gives'"),
-        ("attention_in", "attention.in", "site 'attention.in': a site's name has no dot"),
-        ("self_attn.k_proj,", "self_attn.q_proj,", "'self_attn.q_proj' stands there twice"),
-        ("adds: mlp", "adds: [mlp", "own.yaml is not YAML"),
-        (OWN, "- 1", "own.yaml must hold the keys of a family"),
-    ],
-)  # fmt: skip
-def test_a_broken_family_file_is_named_with_its_key(tmp_path, old, new, says):
-    assert old in OWN
-    with pytest.raises(RankwiseError, match=says):
-        family_of("LlamaForCausalLM", own=own(tmp_path, OWN.replace(old, new)))
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "says"),
-    [
-        ("model.layers", "model.blocks", "layers: the model has no module 'model.blocks'"),
-        ("adds: mlp", "adds: mpl", "sublayers.all.adds: the model has no module 'model.layers.0.mpl'"),
-        ("q: self_attn.q_proj", "q: attn.q", "sites.attention_in.q: the model has no module"),
-        ("", "", "that it does not name: model.layers.0.self_attn.o_proj"),
-        ("dense:", "transposed: true\ndense:", "look at the family's 'transposed' and 'stored'"),
-    ],
-)  # fmt: skip
-def test_a_family_that_does_not_fit_the_model_is_named_with_its_key(tmp_path, old, new, says):
-    model, _ = tiny("untied")
-    model.get_submodule("model.layers.0.self_attn").q_proj = nn.Linear(32, 24, bias=False)
-    model.save_pretrained(tmp_path)
-    family = family_of("LlamaForCausalLM", own=own(tmp_path, OWN.replace(old, new, 1)))
-    with pytest.raises(RankwiseError, match=says):
-        check(family, model, Weights(tmp_path, family), 2)
