@@ -6,7 +6,6 @@ from rankwise.artifacts import Factors
 from rankwise.budget import Choice, Kept, Matrix, keep_index_free, keep_reached
 from rankwise.compute import DTYPES
 from rankwise.factoring import Weights
-from rankwise.models import family_of
 from rankwise.records import AllocationRecord, LinearRank, ModelManifest
 from rankwise.runs import Run
 from rankwise.search import SearchModel
@@ -21,15 +20,16 @@ def problem_of(
     similarity: dict[tuple[int, str], float] | None = None,
 ) -> Problem:
     """Return the problem: every linear of the decoder blocks, those with factors as candidates."""
-    weights = Weights(model_folder(manifest.source, manifest.revision))
+    weights = Weights(model_folder(manifest.source, manifest.revision), manifest.family)
     matrices: dict[str, Matrix] = {}
     candidates: dict[str, Candidate] = {}
-    for linear in family_of(manifest.architecture).linears(list(range(manifest.layers))):
+    linears = {x.name: x for x in manifest.family.linears(range(manifest.layers))}
+    for linear in linears.values():
         found = factors.get(linear.name)
         matrices[linear.name] = Matrix(
-            shape=weights.shape(f"{linear.name}.weight"),
+            shape=weights.shape(linear.name),
             max_rank=found.max_rank if found else 0,
-            bias=f"{linear.name}.bias" in weights.where,
+            bias=weights.has_bias(linear.name),
             factored_bias=found is not None and found.offset is not None,
             ladder=found.sparse.choices() if found and found.sparse else (),
             value_bits=DTYPES[manifest.dtype].itemsize * 8,
@@ -46,7 +46,14 @@ def problem_of(
             )
     score, masks = (searched.score, searched.score_masks) if searched else (None, None)
     return Problem(
-        matrices, candidates, manifest.layers, score, trials, similarity or {}, score_masks=masks
+        matrices,
+        candidates,
+        manifest.layers,
+        score,
+        trials,
+        similarity or {},
+        masks,
+        linears,
     )
 
 
@@ -56,6 +63,8 @@ def record_of(
     """Return the record of one run's choices: what was asked, what was reached, what it should cost."""
     linears = {
         linear: LinearRank(
+            layer=problem.linears[linear].layer,
+            kind=problem.linears[linear].kind,
             rank=None if choice is None else choice.rank,
             entries=0 if choice is None else choice.entries,
             shape=matrix.shape,

@@ -19,6 +19,7 @@ from rankwise.compute import DTYPES
 from rankwise.errors import RankwiseError
 from rankwise.files import read_json
 from rankwise.hub.checks import SCHEMA, CheckpointError
+from rankwise.hub.experts import Experts, separate
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
 from rankwise.records import CheckpointManifest, ModelManifest
 from rankwise.runs import DENSE
@@ -72,6 +73,7 @@ def load_dense(manifest: ModelManifest) -> tuple[Any, Any]:
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=DTYPES[manifest.dtype], local_files_only=True
     )
+    separate(model, manifest.family.fused(range(manifest.layers)))
     return model.eval(), AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
@@ -103,6 +105,7 @@ def save(model: Any, tokenizer: Any, folder: Path, run: str, dtype: torch.dtype)
             "run": run,
             "model_type": before.get("model_type", model.config.model_type),
             "architecture": before.get("architecture", type(model).__name__),
+            "experts": [name for name, m in model.named_modules() if isinstance(m, Experts)],
             "linears": {
                 name: _described(module)
                 for name, module in model.named_modules()

@@ -4,6 +4,7 @@ Precision: activations in the model's own, products of one batch in at least flo
 float64 (`ACCUMULATE`).
 """
 
+import logging
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,8 +18,10 @@ from tqdm import tqdm
 
 from rankwise.artifacts import BlockStatistics, InputStatistics
 from rankwise.errors import RankwiseError
-from rankwise.models import Family
+from rankwise.family import Family
+from rankwise.layers import shape_of
 
+log = logging.getLogger("rankwise.covariance")
 ACCUMULATE = torch.float64
 """Precision of every sum that is kept."""
 
@@ -31,6 +34,7 @@ class SiteSums:
         self.second = torch.zeros(width, width, dtype=ACCUMULATE, device=device)
         self.first = torch.zeros(pools, width, dtype=ACCUMULATE, device=device)
         self.absolute = torch.zeros(width, dtype=ACCUMULATE, device=device)
+        self.tokens = torch.zeros(pools, dtype=torch.int64)
         self.pool = 0
 
     def add(self, x: Tensor) -> None:
@@ -38,6 +42,7 @@ class SiteSums:
         rows = x.detach().reshape(-1, x.shape[-1])
         if rows.dtype in (torch.bfloat16, torch.float16):
             rows = rows.float()
+        self.tokens[self.pool] += len(rows)
         self.second += (rows.T @ rows).to(ACCUMULATE)
         self.first[self.pool] += rows.sum(0, dtype=ACCUMULATE)
         self.absolute += rows.abs().sum(0, dtype=ACCUMULATE)
@@ -47,25 +52,28 @@ class SiteSums:
                 "check the model's weights, or load it in float32 (prepare.model.dtype)"
             )
 
-    def statistics(self, pool_tokens: int) -> InputStatistics:
+    def statistics(self) -> InputStatistics:
         """Return the finished statistics; refuses sums that overflowed."""
         if not bool(self.second.isfinite().all()):
             raise RankwiseError(
                 f"covariance of layer {self.layer}, site {self.site}: second moments are NaN or infinite"
             )
-        means = self.first / pool_tokens
-        return InputStatistics(self.second.cpu(), means.cpu(), pool_tokens, self.absolute.cpu())
+        means = self.first.cpu() / self.tokens.clamp_min(1)[:, None]
+        return InputStatistics(self.second.cpu(), means, self.tokens, self.absolute.cpu())
 
 
 class CosineSums:
     """Running sums of one layer: over tokens, the cosine between the states around each sublayer.
 
     A sublayer's output is added to the hidden state, so the state behind it is the state before plus
-    that output; the layer's own input starts the chain.
+    that output; the layer's own input starts the chain. Where sublayers work in ``parallel``, each is
+    compared with the layer's input.
     """
 
-    def __init__(self, layer: int, sublayers: Iterable[str], device: torch.device) -> None:
-        self.layer = layer
+    def __init__(
+        self, layer: int, sublayers: Iterable[str], parallel: bool, device: torch.device
+    ) -> None:
+        self.layer, self.parallel = layer, parallel
         self.totals = {name: torch.zeros((), dtype=ACCUMULATE, device=device) for name in sublayers}
         self._state = torch.empty(0)
 
@@ -74,11 +82,16 @@ class CosineSums:
         self._state = state.detach()
 
     def add(self, sublayer: str, output: Tensor) -> None:
-        """Add what a sublayer adds to the hidden state [..., width]."""
-        behind = self._state + output.detach()
+        """Add what a sublayer adds to the hidden state [..., width]; tokens may be flattened."""
+        self.reach(sublayer, self._state + output.reshape(self._state.shape))
+
+    def reach(self, sublayer: str, state: Tensor) -> None:
+        """Take the hidden state behind a sublayer [..., width]."""
+        behind = state.detach()
         cosine = functional.cosine_similarity(self._state.float(), behind.float(), dim=-1)
         self.totals[sublayer] += cosine.sum(dtype=ACCUMULATE)
-        self._state = behind
+        if not self.parallel:
+            self._state = behind
 
     def sums(self) -> dict[tuple[int, str], float]:
         """Return the finished sums; refuses NaN."""
@@ -118,15 +131,34 @@ def gather(
             for part in ids[pool * per_pool : (pool + 1) * per_pool].split(batch):
                 # The decoder alone: the head's logits are of no use here.
                 model.get_decoder()(part.to(model.device), use_cache=False)
-    tokens = per_pool * ids.shape[1]
-    return [
+    found = [
         BlockStatistics(
             block,
-            {key: s.statistics(tokens) for key, s in sums.items() if key[0] in block},
+            {key: s.statistics() for key, s in sums.items() if key[0] in block},
             {key: total for layer in block for key, total in cosines[layer].sums().items()},
         )
         for block in blocks
     ]
+    _say_unknown(family, found)
+    return found
+
+
+def _say_unknown(family: Family, blocks: list[BlockStatistics]) -> None:
+    """Name the experts whose inputs the text says too little of."""
+    for block in blocks:
+        unknown = {
+            (linear.layer, linear.expert): block.sites[linear.layer, linear.site].tokens
+            for linear in family.linears(block.layers)
+            if linear.expert is not None and not block.sites[linear.layer, linear.site].varies
+        }
+        for (layer, expert), tokens in unknown.items():
+            log.warning(
+                "layer %d, expert %d: the calibration text sends it %d tokens, none or hardly different ones, "
+                "so its linears will stay dense; to compress them give more, or other, text (sample.calibration)",
+                layer,
+                expert,
+                tokens,
+            )
 
 
 @contextmanager
@@ -141,8 +173,8 @@ def _recording(
         if key in sums:
             continue
         module = model.get_submodule(linear.name)
-        width, device = module.in_features, next(module.parameters()).device
-        sums[key] = SiteSums(*key, width, pools, device)  # type: ignore[arg-type]
+        _, width = shape_of(module)
+        sums[key] = SiteSums(*key, width, pools, next(module.parameters()).device)
         hooks.append(module.register_forward_pre_hook(_adder(sums[key])))
     try:
         yield sums
@@ -168,11 +200,12 @@ def _comparing(
     for layer in layers:
         block = model.get_submodule(f"{family.layers}.{layer}")
         device = next(block.parameters()).device
-        sums[layer] = CosineSums(layer, family.sublayers, device)
+        sums[layer] = CosineSums(layer, family.sublayers, family.parallel, device)
         hooks.append(block.register_forward_pre_hook(_starter(sums[layer]), with_kwargs=True))
-        for name, path in family.sublayers.items():
-            adder = partial(_add_output, sums[layer], name)
-            hooks.append(block.get_submodule(path).register_forward_hook(adder))
+        for name, sublayer in family.sublayers.items():
+            module = block.get_submodule(sublayer.adds or sublayer.gives or "")
+            take = sums[layer].add if sublayer.adds else sums[layer].reach
+            hooks.append(module.register_forward_hook(partial(_take_output, take, name)))
     try:
         yield sums
     finally:
@@ -187,6 +220,6 @@ def _starter(sums: CosineSums) -> Any:
     return hook
 
 
-def _add_output(sums: CosineSums, name: str, _module: Any, _inputs: Any, output: Any) -> None:
+def _take_output(take: Any, name: str, _module: Any, _inputs: Any, output: Any) -> None:
     # Attention returns its weights beside its output.
-    sums.add(name, output[0] if isinstance(output, tuple) else output)
+    take(name, output[0] if isinstance(output, tuple) else output)

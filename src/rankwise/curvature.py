@@ -15,7 +15,7 @@ from tqdm import tqdm
 from rankwise.artifacts import BlockCurvature, OutputGradient
 from rankwise.covariance import ACCUMULATE
 from rankwise.errors import RankwiseError
-from rankwise.models import Family, Linear
+from rankwise.family import Family, Linear
 from rankwise.params import CurvatureParams
 
 

@@ -1,25 +1,27 @@
 """Applying a decomposer to the linears of a block: weights from disk, statistics in, factors out."""
 
+import logging
 from bisect import bisect_left
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 from tqdm import tqdm
 
 from rankwise.artifacts import BlockCurvature, BlockStatistics, Factors, SparsePart
 from rankwise.budget import Matrix
 from rankwise.decompose import Decomposer
-from rankwise.errors import RankwiseError
-from rankwise.models import family_of
+from rankwise.errors import RankwiseError, nearest
+from rankwise.family import Family, Linear
+from rankwise.weights import Weights
 
+log = logging.getLogger("rankwise.decompose")
 FACTORISE = torch.float64
 """Precision in which matrices are factored."""
 
 
-def largest_rank(shape: torch.Size) -> int:
+def largest_rank(shape: tuple[int, ...]) -> int:
     """Return the largest rank worth storing: factors then hold at most as many numbers as W."""
     out, columns = shape
     return max(1, out * columns // (out + columns))
@@ -27,7 +29,7 @@ def largest_rank(shape: torch.Size) -> int:
 
 def factor_block(
     folder: Path,
-    architecture: str,
+    family: Family,
     block: BlockStatistics,
     decomposer: Decomposer,
     device: torch.device,
@@ -36,16 +38,25 @@ def factor_block(
     """Return the factors of every linear of the block that the method does not leave dense.
 
     Only the block's own weights are read, one at a time. A bias that the linear has already is carried
-    on: into the factors' offset. Raises RankwiseError naming the linear where a result is not finite.
+    on: into the factors' offset. An expert of which the calibration text says too little stays dense,
+    with a warning. Raises RankwiseError naming the linear where a result is not finite.
     """
-    weights = Weights(folder)
+    for kind in decomposer.dense:
+        if kind not in family.kinds():
+            raise RankwiseError(
+                f"decompose: 'dense' names '{kind}', a type of linear that this model has not; {nearest(kind, family.kinds())}"
+            )
+    weights = Weights(folder, family)
     found: dict[str, Factors] = {}
-    for linear in tqdm(
-        family_of(architecture).linears(block.layers), decomposer.__class__.__name__, disable=None
-    ):
+    for linear in tqdm(family.linears(block.layers), decomposer.__class__.__name__, disable=None):
         if linear.kind in decomposer.dense:
             continue
-        weight = weights.get(f"{linear.name}.weight").to(device, FACTORISE)
+        if linear.expert is not None and not _known(linear, block, curvature):
+            log.warning(
+                "%s stays dense: the calibration text says too little of this expert", linear.name
+            )
+            continue
+        weight = weights.get(linear.name).to(device, FACTORISE)
         inputs = block.sites[linear.layer, linear.site].to(device)
         if not bool(weight.isfinite().all()):
             raise RankwiseError(
@@ -65,7 +76,7 @@ def factor_block(
         if factors.sparse is not None:
             factors = replace(factors, sparse=payable(factors, factors.sparse))
         factors = replace(factors, weight_errors=weight_errors(weight, factors))
-        bias = weights.find(f"{linear.name}.bias")
+        bias = weights.bias(linear.name)
         if bias is not None:
             before = (
                 factors.offset if factors.offset is not None else torch.zeros_like(weight[:, 0])
@@ -73,6 +84,13 @@ def factor_block(
             factors = replace(factors, offset=before + bias.to(device, FACTORISE))
         found[linear.name] = factors.to(torch.device("cpu"))
     return found
+
+
+def _known(linear: Linear, block: BlockStatistics, curvature: BlockCurvature | None) -> bool:
+    """Tell whether an expert's inputs differ, and whether the loss depends on its output."""
+    gradient = None if curvature is None else curvature.linears[linear.name]
+    felt = gradient is None or bool(gradient.squares.any())
+    return felt and block.sites[linear.layer, linear.site].varies
 
 
 def payable(factors: Factors, sparse: SparsePart) -> SparsePart:
@@ -113,35 +131,3 @@ def _residuals(weight: Tensor, factors: Factors, sparse: SparsePart) -> Tensor:
         low = factors.left[:, : kept.rank] @ factors.right[: kept.rank]
         errors.append((weight - low - sparse.dense(kept.entries, factors.shape)).square().sum())
     return torch.stack(errors)
-
-
-class Weights:
-    """The tensors of a model folder by name, read one at a time."""
-
-    def __init__(self, folder: Path) -> None:
-        self.where: dict[str, Path] = {}
-        for path in sorted(folder.glob("*.safetensors")):
-            with safe_open(path, "pt") as stream:
-                self.where |= dict.fromkeys(stream.keys(), path)
-
-    def find(self, name: str) -> Tensor | None:
-        """Return a tensor, or None if the model has none of that name."""
-        if name not in self.where:
-            return None
-        with safe_open(self.where[name], "pt") as stream:
-            return stream.get_tensor(name)
-
-    def get(self, name: str) -> Tensor:
-        """Return a tensor; raises RankwiseError if the model has none of that name."""
-        tensor = self.find(name)
-        if tensor is None:
-            raise RankwiseError(f"the model's weight files hold no tensor '{name}'")
-        return tensor
-
-    def shape(self, name: str) -> tuple[int, int]:
-        """Return a matrix's shape [out, in] from its file's header."""
-        if name not in self.where:
-            self.get(name)
-        with safe_open(self.where[name], "pt") as stream:
-            out, columns = stream.get_slice(name).get_shape()
-        return out, columns

@@ -1,10 +1,19 @@
 """The linear that stands in for ``nn.Linear`` during a search: factors sliced, nothing copied."""
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rankwise.artifacts import Factors
 from rankwise.budget import Choice
+
+
+def shape_of(linear: Any) -> tuple[int, int]:
+    """Return [out, in] of a linear, factored or not; GPT-2's Conv1D names its sizes ``nf`` and ``nx``."""
+    if hasattr(linear, "nf"):
+        return linear.nf, linear.nx
+    return linear.out_features, linear.in_features
 
 
 class SlicedLinear(nn.Module):
@@ -14,7 +23,7 @@ class SlicedLinear(nn.Module):
     sparse part is laid out once, as a dense matrix, and changed in place.
     """
 
-    def __init__(self, dense: nn.Linear, factors: Factors) -> None:
+    def __init__(self, dense: nn.Module, factors: Factors) -> None:
         super().__init__()
         self.dense = dense
         self.factors = factors

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rankwise.errors import RankwiseError
+from rankwise.family import Family
 from rankwise.files import read_json, write_json
 
 
@@ -52,11 +53,13 @@ class FileHash(BaseModel):
 class ModelManifest(Record):
     """The dense model: where it is and exactly which bytes it is."""
 
-    schema_name: ClassVar[str] = "rankwise/model@1"
+    schema_name: ClassVar[str] = "rankwise/model@2"
     source: str
     revision: str | None
     dtype: str
     architecture: str
+    family: Family
+    """Which linears a decoder block has, as the stage prepare found it for this architecture."""
     layers: int
     parameters: int
     """All parameters of the model, tied ones once [-]."""
@@ -93,6 +96,9 @@ class TasksManifest(Record):
 class LinearRank(BaseModel):
     """What one linear becomes."""
 
+    layer: int
+    kind: str
+    """Its role in a block, as its family names it."""
     rank: int | None
     """None: left dense."""
     entries: int = 0
@@ -108,7 +114,7 @@ class LinearRank(BaseModel):
 class AllocationRecord(Record):
     """Ranks of one run."""
 
-    schema_name: ClassVar[str] = "rankwise/allocation@2"
+    schema_name: ClassVar[str] = "rankwise/allocation@3"
     run: str
     decompose: str
     allocate: str

@@ -12,10 +12,11 @@ from rankwise.budget import Choices, Kept
 from rankwise.checkpoint import load_folder
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.perplexity import mean_loss, window_losses
-from rankwise.factoring import FACTORISE, Weights
+from rankwise.factoring import FACTORISE
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
 from rankwise.layers import SlicedLinear
 from rankwise.records import LinearCheck, SelfCheck
+from rankwise.weights import Weights
 
 ROUNDING = 8.0
 """Rounding errors of stored factors that a linear may be off by, each of eps·‖left‖·‖right‖."""
@@ -115,7 +116,7 @@ def _linear_check(
     found = left @ right
     if isinstance(linear, LowRankSparseLinear):
         found += linear.sparse()
-    weight = weights.get(f"{name}.weight").to(FACTORISE)
+    weight = weights.get(name).to(FACTORISE)
     size = float(weight.norm())
     eps = torch.finfo(linear.left.weight.dtype).eps
     rounding = ROUNDING * eps * max(float(left.norm() * right.norm()), size)

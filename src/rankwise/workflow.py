@@ -29,7 +29,9 @@ SNAKEFILE = (CHECKOUT if WORKFLOW.parent == CHECKOUT else WORKFLOW) / "Snakefile
 PROFILE = WORKFLOW / "profiles/default/config.yaml"
 SECTIONS = Path("data/params")
 """Where the sections of params.yaml lie in a study."""
-TEMPLATES = (".css", ".html", ".j2", ".js")
+FAMILIES = Path("families")
+"""Where a study may describe model families of its own."""
+TEMPLATES = (".css", ".html", ".j2", ".js", ".yaml")
 """Files beside a package's modules that its code reads."""
 TASK_FILES = ("*.yaml", "*.yml", "*.json", "*.jsonl", "*.py", "*.txt")
 
@@ -69,9 +71,9 @@ def many(option: str, paths: Iterable[str]) -> str:
 def code(*modules: str) -> list[str]:
     """Return the files that ``rankwise.<module>`` runs: all it imports from this package, and theirs.
 
-    Imports inside functions count, those for type checkers do not. Methods and families are found by
-    listing a folder, which is no import: a rule adds the one method that it runs, and families count
-    all together. Snakemake does not see edits to a package by itself, and a dependency on the whole
+    Imports inside functions count, those for type checkers do not, and files of data beside a package's
+    modules do. Methods are found by listing a folder, which is no import: a rule adds the one method
+    that it runs. Snakemake does not see edits to a package by itself, and a dependency on the whole
     package would re-run everything.
     """
     found: set[str] = set()
@@ -80,8 +82,7 @@ def code(*modules: str) -> list[str]:
         module = queue.pop()
         if module not in found:
             found.add(module)
-            listed = methods("models") if module == "rankwise.models" else []
-            queue += [*_imports(module), *(f"rankwise.{family}" for family in listed)]
+            queue += _imports(module)
     files = {path for module in found if (path := _file(module)) is not None}
     for package in [path.parent for path in files if path.name == "__init__.py"]:
         files |= {path for path in package.iterdir() if path.suffix in TEMPLATES}
@@ -89,7 +90,7 @@ def code(*modules: str) -> list[str]:
 
 
 def methods(kind: str) -> list[str]:
-    """Return the modules found by listing a folder: ``decompose``, ``allocate``, ``refine`` or ``models``."""
+    """Return the modules found by listing a folder: ``decompose``, ``allocate`` or ``refine``."""
     names = sorted(path.stem for path in (PACKAGE / kind).glob("[!_]*.py"))
     return [f"{kind}.{name}" for name in names if name not in NOT_METHODS]
 
@@ -100,6 +101,11 @@ def model_inputs(study: Params) -> list[str]:
     if source.revision is not None:
         return []
     return _folder(model_folder(source.source, None), MODEL_FILES)
+
+
+def family_inputs() -> list[str]:
+    """Return the folder of the study's own model families and its files, where there is one."""
+    return _folder(FAMILIES, ("*.yaml",)) if FAMILIES.is_dir() else []
 
 
 def corpora_inputs(study: Params) -> list[str]:

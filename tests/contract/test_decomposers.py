@@ -140,7 +140,8 @@ def test_rank_deficient_statistics_give_finite_factors(decomposer, case):
     width = weight.shape[1]
     x = torch.randn(5, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     x[:, 2] = 0
-    few = type(inputs)(x.T @ x, x.mean(0, keepdim=True), 5, x.abs().sum(0), inputs.gradient)
+    tokens = torch.tensor([5])
+    few = type(inputs)(x.T @ x, x.mean(0, keepdim=True), tokens, x.abs().sum(0), inputs.gradient)
     factors = decomposer(weight, few, largest_rank(weight.shape))
     for tensor in (factors.left, factors.right, factors.spectrum):
         assert bool(tensor.isfinite().all())

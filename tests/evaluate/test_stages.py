@@ -13,6 +13,7 @@ from rankwise.errors import RankwiseError
 from rankwise.evaluate.perplexity import perplexity, window_losses
 from rankwise.evaluate.speed import prefill
 from rankwise.files import write_json
+from rankwise.models import family_of
 from rankwise.records import ModelManifest, Scores, SpeedRecord
 from rankwise.sources import hashes
 from tests.evaluate.conftest import manifest
@@ -33,6 +34,7 @@ def data(model: Any, tokenizer: Any, folder: Path) -> Path:
         revision=None,
         dtype="float32",
         architecture="LlamaForCausalLM",
+        family=family_of("LlamaForCausalLM"),
         layers=2,
         parameters=sum(p.numel() for p in model.parameters()),
         files=hashes(folder / "model", ("*.json", "*.safetensors")),

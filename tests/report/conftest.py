@@ -99,6 +99,8 @@ def make_allocation(run: str, rng: Random) -> AllocationRecord:
             share = min(1.0, keep * (rng.uniform(0.6, 1.3) if allocate == "hyperopt" else 1))
             rank = None if dense else max(2, int(share * out * inner / (out + inner)))
             linears[f"model.layers.{layer}.{kind}"] = LinearRank(
+                layer=layer,
+                kind=kind.split(".")[1].removesuffix("_proj"),
                 rank=rank,
                 shape=(out, inner),
                 parameters=out * inner if rank is None else rank * (out + inner),

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -166,6 +167,11 @@ def test_figures_hold_the_records(study: Path) -> None:
     assert allocation is not None
     linear = allocation.linears["model.layers.3.mlp.up_proj"]
     assert heat["z"][5][3] == pytest.approx(linear.parameters / (512 * 192))
+    # Linears of one role and layer, such as experts, are one cell.
+    more = allocation.linears | {"another": linear.model_copy(update={"parameters": 0})}
+    several = replace(results[2], allocation=allocation.model_copy(update={"linears": more}))
+    heat = figures.ranks_map(several)["data"][0]
+    assert heat["z"][5][3] == pytest.approx(linear.parameters / (2 * 512 * 192))
 
 
 def test_scale_is_logarithmic_where_values_need_it() -> None:

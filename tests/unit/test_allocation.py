@@ -25,6 +25,7 @@ from rankwise.budget import Matrix
 from rankwise.decompose.svd import SVD
 from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block, largest_rank, weight_errors
+from rankwise.family import Linear
 from rankwise.files import write_json
 from rankwise.params import Compute, Run
 from rankwise.records import AllocationRecord
@@ -74,7 +75,12 @@ def test_pareto_on_plain_svd_is_energy(keep):
     matrices, candidates = {}, {}
     for layer, shape in enumerate([(20, 12), (16, 16), (12, 30)]):
         weight = torch.randn(shape, generator=generator, dtype=torch.float64)
-        inputs = InputStatistics(torch.eye(shape[1]), torch.zeros(1, shape[1]), 1, torch.ones(1))
+        inputs = InputStatistics(
+            torch.eye(shape[1]),
+            torch.zeros(1, shape[1]),
+            torch.ones(1, dtype=torch.int64),
+            torch.ones(1),
+        )
         factors = SVD()(weight, inputs, largest_rank(weight.shape))
         matrices[str(layer)] = Matrix(shape, factors.max_rank)
         candidates[str(layer)] = Candidate(
@@ -98,6 +104,8 @@ def test_curvature_loses_less_than_uniform_and_energy():
 
 def test_a_record_says_no_error_where_the_method_has_no_measure():
     case = problem(dense=("v",))
+    places = {name: Linear(name, 0, "site", "kind", "sublayer") for name in case.matrices}
+    case = replace(case, linears=places)
     without = {n: replace(c, spectrum=c.spectrum[:0]) for n, c in case.candidates.items()}
     run, choices = Run(decompose="x", allocate="uniform", keep=0.6), Uniform()(case, 0.6)
     known = record_of("r", run, Uniform(), case, choices).linears
@@ -223,9 +231,7 @@ def test_the_stage_hands_statistics_to_those_who_ask(tmp_path, tiny_statistics):
         [0, 1], tiny_statistics, {key: value * tokens for key, value in cosines.items()}
     )
     block.save(tmp_path / "block_0")
-    factors = factor_block(
-        tmp_path / "dense", manifest.architecture, block, SVD(), torch.device("cpu")
-    )
+    factors = factor_block(tmp_path / "dense", manifest.family, block, SVD(), torch.device("cpu"))
     BlockFactors("svd", [0, 1], factors).save(tmp_path / "factors", torch.float32)
     sections = {
         "compute": Compute(),

@@ -47,7 +47,7 @@ def test_round_trips_and_equal_bytes(tmp_path, tiny_statistics):
     torch.testing.assert_close(
         again.sites[1, "mlp_out"].second, tiny_statistics[1, "mlp_out"].second
     )
-    for name in ("pool_means", "absolute"):
+    for name in ("pool_means", "pool_tokens", "absolute"):
         ours, given = (getattr(of[1, "mlp_out"], name) for of in (again.sites, tiny_statistics))
         assert torch.equal(ours, given)
     assert again.cosines == COSINES
@@ -96,7 +96,7 @@ def test_records_refuse_another_schema_and_unknown_keys(tmp_path):
     ).save(path)  # fmt: skip
     assert SpeedRecord.load(path).run == "a"
     with pytest.raises(
-        RankwiseError, match="expected schema rankwise/model@1, found rankwise/speed@1"
+        RankwiseError, match="expected schema rankwise/model@2, found rankwise/speed@1"
     ):
         ModelManifest.load(path)
     path.write_text(path.read_text().replace('"run"', '"rum"'))

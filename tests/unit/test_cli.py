@@ -71,6 +71,32 @@ def test_unknown_family_and_wrong_number_of_layers(model, prepare_model):
     refused(prepare_model()[0], "did you mean 'LlamaForCausalLM'")
 
 
+def test_a_study_s_own_family(model, rankwise, prepare_model, tmp_path):
+    """Its data goes into the manifest; a mistake in it is a sentence."""
+    text = (
+        "architectures: [LlamaForCausalLM]\nlayers: model.layers\n"
+        "sublayers:\n"
+        "  attention: {adds: self_attn, sites: {mine: {o: self_attn.o_proj}}}\n"
+        "dense: [self_attn.q_proj, self_attn.k_proj, self_attn.v_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj]\n"
+    )
+    assert prepare_model()[0].returncode == 0
+    families = tmp_path / "families"
+    families.mkdir()
+    arguments = ["prepare", "model", "--params", tmp_path / "section.json"]
+    arguments += ["--families", families, "--out", tmp_path / "own.json"]
+    (families / "mine.yaml").write_text(text.replace("self_attn.o_proj", "self_attn.out"))
+    refused(rankwise(*arguments), "mine.o: the model has no module 'model.layers.0.self_attn.out'")
+    (families / "mine.yaml").write_text(text.replace("adds", "add"))
+    refused(rankwise(*arguments), "mine.yaml: sublayers.attention.add: no such key")
+    assert not (tmp_path / "own.json").exists()
+    (families / "mine.yaml").write_text(text)
+    assert rankwise(*arguments).returncode == 0
+    found, shipped = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("own", "model"))
+    assert list(found["family"]["sublayers"]["attention"]["sites"]) == ["mine"]
+    assert list(shipped["family"]["sublayers"]) == ["attention", "mlp"]
+    assert found["parameters"] == shipped["parameters"] == tiny_llama().num_parameters()
+
+
 def test_truncated_weights(model, prepare_model):
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-50])

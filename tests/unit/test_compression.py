@@ -35,17 +35,22 @@ from tests.conftest import random_ids, tiny_llama
 ARCHITECTURE = "LlamaForCausalLM"
 
 
-def save_model(model, folder):
-    model.save_pretrained(folder)
+def save_tokenizer(folder):
     words = {f"w{i}": i for i in range(67)}
     inner = Tokenizer(models.WordLevel(words, unk_token="w0"))  # noqa: S106
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="w0").save_pretrained(folder)  # noqa: S106
+
+
+def save_model(model, folder):
+    model.save_pretrained(folder)
+    save_tokenizer(folder)
     return ModelManifest(
         source=str(folder),
         revision=None,
         dtype="float32",
         architecture=ARCHITECTURE,
+        family=family_of(ARCHITECTURE),
         layers=model.config.num_hidden_layers,
         parameters=model.num_parameters(),
         files=hashes(folder, MODEL_FILES),
@@ -68,7 +73,7 @@ def compressed(request, tmp_path):
     [bent] = gather_gradients(
         model, family, weights.__getitem__, random_ids(), [[0, 1]], CurvatureParams()
     )
-    factors = factor_block(tmp_path / "dense", ARCHITECTURE, blocks[0], method, cpu, bent)
+    factors = factor_block(tmp_path / "dense", family, blocks[0], method, cpu, bent)
     BlockFactors(request.param, [0, 1], factors).save(tmp_path / "factors", torch.float32)
     factors = BlockFactors.load(tmp_path / "factors").linears
     problem = problem_of(manifest, factors, None, Trials())
@@ -155,7 +160,13 @@ def test_nan_in_a_weight_names_the_linear(tmp_path, tiny_statistics):
     save_model(model, tmp_path / "m")
     block = BlockStatistics([0, 1], tiny_statistics)
     with pytest.raises(RankwiseError, match=r"layers.0.self_attn.o_proj: the weight holds NaN"):
-        factor_block(tmp_path / "m", ARCHITECTURE, block, decomposers["svd"](), torch.device("cpu"))
+        factor_block(
+            tmp_path / "m",
+            family_of(ARCHITECTURE),
+            block,
+            decomposers["svd"](),
+            torch.device("cpu"),
+        )
 
 
 def as_masks(factors, kept):

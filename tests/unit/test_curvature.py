@@ -91,7 +91,9 @@ def random_case(out, columns, seed):
     )
     x = torch.randn(200, columns, generator=rng, dtype=torch.float64) @ mix + 1
     g = torch.randn(200, out, generator=rng, dtype=torch.float64) @ bend
-    inputs = InputStatistics(x.T @ x, x.mean(0, keepdim=True), len(x), x.abs().sum(0))
+    inputs = InputStatistics(
+        x.T @ x, x.mean(0, keepdim=True), torch.tensor([len(x)]), x.abs().sum(0)
+    )
     squares, tokens = g.square().sum(0), len(g)
     by_output = OutputGradient(g.T @ g, "out", squares, tokens)
     by_input = OutputGradient((g @ weight).T @ (g @ weight), "in", squares, tokens)

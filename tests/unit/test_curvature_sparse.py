@@ -34,7 +34,7 @@ def case():
     second, bend = positive(IN, g), positive(OUT, g)
     mean = torch.zeros(1, IN, dtype=torch.float64)
     gradient = OutputGradient(bend * 100, "out", bend.diagonal() * 100, 100)
-    inputs = InputStatistics(second * 100, mean, 100, mean[0], gradient)
+    inputs = InputStatistics(second * 100, mean, torch.tensor([100]), mean[0], gradient)
     method = CurvatureSparse(multiple=2)
     metric = KroneckerMetric(damped(bend, method.gradient_damping), damped(second, method.damping))
     return weight, inputs, method, metric

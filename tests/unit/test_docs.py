@@ -1,15 +1,21 @@
 """The documentation's code does what it says."""
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 
 import torch
+import transformers
 
 from rankwise.artifacts import InputStatistics
+from rankwise.models import families, family_of
+from rankwise.models.check import check
+from rankwise.weights import Weights
 from tests.contract.test_allocators import problem
 
 PAGE = Path(__file__).parents[2] / "docs/extending.md"
+METHODS = PAGE.with_name("methods.md")
 
 
 def load(name: str, folder: Path):
@@ -29,7 +35,9 @@ def test_the_example_decomposer_works(tmp_path):
     weight = torch.randn(6, 9, dtype=torch.float64, generator=generator)
     x = torch.randn(40, 9, dtype=torch.float64, generator=generator)
     factors = method(
-        weight, InputStatistics(x.T @ x, x.mean(0, keepdim=True), 40, x.abs().sum(0)), 6
+        weight,
+        InputStatistics(x.T @ x, x.mean(0, keepdim=True), torch.tensor([40]), x.abs().sum(0)),
+        6,
     )
     torch.testing.assert_close(factors.left @ factors.right, weight)
 
@@ -38,6 +46,32 @@ def test_the_example_allocator_works(tmp_path):
     case = problem(layers=4)
     choices = load("late", tmp_path).Late(multiple=1)(case, 0.6)
     assert choices["3.q"].rank > choices["0.q"].rank
+
+
+def test_the_table_of_families_says_what_their_files_say():
+    rows = [
+        f"| `{file}` | {architectures(family)} | {', '.join(family.kinds())} | {', '.join(family.dense) or 'none'} |"
+        for file, family in families().items()
+    ]
+    lines = METHODS.read_text().splitlines()
+    begin = lines.index("| family | architectures | types of linear | dense in the blocks |") + 2
+    assert lines[begin : begin + len(rows) + 1] == [*rows, ""]
+
+
+def architectures(family):
+    settings = ", ".join(f"{key}: {json.dumps(value)}" for key, value in family.when.items())
+    return ", ".join(family.architectures) + (f" ({settings})" if settings else "")
+
+
+def test_the_example_family_is_one(tmp_path):
+    [text] = re.findall(r"```yaml\n# families/(.*?)```", PAGE.read_text(), re.DOTALL)
+    (tmp_path / "olmo2.yaml").write_text(f"# {text}")
+    family = family_of("Olmo2ForCausalLM", own=tmp_path)
+    assert family.kinds() == ["q", "k", "v", "o", "gate", "up", "down"]
+    config = transformers.Olmo2Config(hidden_size=32, intermediate_size=48, num_hidden_layers=1)
+    model = transformers.Olmo2ForCausalLM(config)
+    model.save_pretrained(tmp_path)
+    check(family, model, Weights(tmp_path, family), 1)
 
 
 def test_extending_needs_no_edit_elsewhere():

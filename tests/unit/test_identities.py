@@ -33,14 +33,14 @@ def weight_of(shape: tuple[int, int], seed: int = 1) -> torch.Tensor:
 
 def statistics(x: torch.Tensor, pools: int = 1) -> InputStatistics:
     means = torch.stack([part.mean(0) for part in x.chunk(pools)])
-    return InputStatistics(x.T @ x, means, len(x) // pools, x.abs().sum(0))
+    return InputStatistics(x.T @ x, means, torch.tensor([len(x) // pools] * pools), x.abs().sum(0))
 
 
 def one_pool_per_everything(x: torch.Tensor) -> InputStatistics:
     """Statistics whose `covariance` is the *uncentred* second moment: means set to zero."""
     n = len(x)
     means = torch.zeros(1, x.shape[1], dtype=x.dtype)
-    return InputStatistics(x.T @ x * (n - 1) / n, means, n, x.abs().sum(0))
+    return InputStatistics(x.T @ x * (n - 1) / n, means, torch.tensor([n]), x.abs().sum(0))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -175,13 +175,18 @@ def test_merging_equals_the_concatenation():
 def test_running_sums_equal_the_reference():
     x = sample(64, 5).float()
     sums = SiteSums(0, "mlp_in", 5, 2, torch.device("cpu"))
-    for pool, half in enumerate(x.view(2, 32, 5)):
+    for pool, half in enumerate(x.split([24, 40])):
         sums.pool = pool
         for part in half.split(8):
             sums.add(part)
-    found = sums.statistics(32)
+    found = sums.statistics()
     torch.testing.assert_close(found.second, x.double().T @ x.double(), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(found.pool_means, x.double().view(2, 32, 5).mean(1))
+    assert found.pool_tokens.tolist() == [24, 40]
+    means = torch.stack([half.double().mean(0) for half in x.split([24, 40])])
+    torch.testing.assert_close(found.pool_means, means)
+    torch.testing.assert_close(found.mean, x.double().mean(0))
+    within = sum((len(half) - 1) * torch.cov(half.double().T) for half in x.split([24, 40])) / 62
+    torch.testing.assert_close(found.covariance, within, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found.mean_absolute, x.double().abs().mean(0))
 
 

@@ -22,7 +22,7 @@ def low_rank_and_spikes(out: int = 30, columns: int = 40):
     return (
         low,
         spikes.view(out, columns),
-        InputStatistics(second, x.mean(0)[None], 200, x.abs().sum(0)),
+        InputStatistics(second, x.mean(0)[None], torch.tensor([200]), x.abs().sum(0)),
     )
 
 
@@ -86,7 +86,10 @@ def test_oats_spends_its_keep_and_beats_either_part_alone():
 def test_oats_knows_nothing_of_inputs_that_are_all_zero():
     low, spikes, _ = low_rank_and_spikes()
     nothing = InputStatistics(
-        torch.zeros(40, 40).double(), torch.zeros(1, 40).double(), 9, torch.zeros(40).double()
+        torch.zeros(40, 40).double(),
+        torch.zeros(1, 40).double(),
+        torch.tensor([9]),
+        torch.zeros(40).double(),
     )
     factors = OATS()(low + spikes, nothing, 17)
     assert bool(factors.left.isfinite().all())

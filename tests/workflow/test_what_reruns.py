@@ -45,7 +45,11 @@ SECTIONS = {
     "track.experiment=other": "track",
     "compute.threads=2": f"covariance-* curvature-* evaluate-* speed-* {AFTER_STATISTICS}",
 }
+EVERYTHING = (
+    f"prepare_model sample-* covariance-* curvature-* evaluate-* speed-* {AFTER_STATISTICS}"
+)
 CODE = {
+    "models/llama.yaml": f"{EVERYTHING} prepare_corpora prepare_tasks",
     "decompose/svd.py": f"decompose-dense-svd-* {PLAIN}",
     "decompose/pooled_pca.py": f"decompose-dense-pooled_pca-* {SEARCHED}",
     "decompose/curvature.py": f"decompose-*-curvature-* {OURS}",
@@ -126,6 +130,14 @@ def test_a_run_added(study: Study) -> None:
     }  # the first prints the graph, and stops
     study.print_dvc()
     check(study, f"*-third {END}", cut=True)
+
+
+def test_a_family_of_the_study(study: Study) -> None:
+    family = study.folder / "families/own.yaml"
+    family.parent.mkdir()
+    family.write_bytes((study.folder / "package/rankwise/models/llama.yaml").read_bytes())
+    study.print_dvc()
+    check(study, EVERYTHING, cut=False)
 
 
 def test_a_comment_in_params_runs_nothing(study: Study) -> None:

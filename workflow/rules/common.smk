@@ -13,8 +13,10 @@ from rankwise.engines import search_path
 from rankwise.params import FURTHER
 from rankwise.runs import DENSE
 from rankwise.workflow import (
+    FAMILIES,
     code,
     corpora_inputs,
+    family_inputs,
     many,
     model_inputs,
     read_study,

@@ -1,6 +1,6 @@
 """Prepare: what goes in, at pinned revisions, with hashes.
 
-in   local files or the Hub, as params.yaml says
+in   local files or the Hub, as params.yaml says; families/*.yaml, if the study has any
 out  data/prepare/model.json, corpora.json, tasks.json: manifests
 """
 
@@ -10,6 +10,7 @@ rule prepare_model:
     input:
         params=section("prepare.model"),
         local=model_inputs(STUDY),
+        families=family_inputs(),
         code=code("stages.prepare"),
         rules=smk("prepare"),
     output:
@@ -19,10 +20,13 @@ rule prepare_model:
     conda:
         "../envs/rankwise.yaml"
     threads: THREADS
+    params:
+        families=str(FAMILIES),
     shell:
         """
         python -m rankwise --log {log:q} prepare model \
             --params {input.params:q} \
+            --families {params.families:q} \
             --out {output.model:q}
         """
 

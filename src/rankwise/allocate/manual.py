@@ -22,7 +22,7 @@ class Manual(Allocator):
     """
 
     shares: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default={})
-    """Type (q, k, v, o, gate, up, down) → kept share, relative to the other types [-]."""
+    """Type, as the model's family names it (q, k, v, o, gate, up, down, …) → kept share, relative to the other types [-]."""
 
     def __call__(self, problem: Problem, keep: float) -> Choices:
         """Return ranks by type; refuses types that have no factors."""

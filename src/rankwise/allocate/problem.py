@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rankwise.allocate.base import Allocator
+    from rankwise.family import Linear
 
 __all__ = ["Candidate", "Choices", "Masks", "Problem", "Scorer", "TrialScore", "Trials"]
 
@@ -36,7 +37,7 @@ class Candidate:
 
     layer: int
     kind: str
-    """q, k, v, o, gate, up, down."""
+    """Its role in a block, as its family names it: q, k, v, o, gate, up, down, …"""
     spectrum: Tensor
     """[min(out, in)] descending; its squared tail is the decomposer's measure of loss. Empty: it has none."""
     magnitudes: Tensor | None = None
@@ -165,6 +166,8 @@ class Problem:
     """(layer, sublayer) → mean cosine between the hidden state before it and behind it [-]."""
     score_masks: Callable[[Masks], TrialScore] | None = None
     """Like ``score``, for any subset of components and entries."""
+    linears: dict[str, Linear] = field(default_factory=dict)
+    """Layer and role of every linear, for the record of the answer."""
 
     def spend(self, keep: float, moments: dict[str, Moments], limits: Allocator) -> Choices:
         """Meet the budget within the allocator's multiple and floor; see `rankwise.budget.spend`."""

@@ -32,7 +32,7 @@ log = logging.getLogger("rankwise.allocate")
 
 TIED = {"q": "qk", "k": "qk"}
 """Bolaco gives q and k one share together; every other type has its own."""
-FIRST = {"qk": 0.5, "o": 0.5}
+FIRST = {"qk": 0.5, "qkv": 0.5, "o": 0.5}
 """Bolaco's first point: attention 0.5, everything else ``FIRST_OTHER`` (its setting for keep 0.8)."""
 FIRST_OTHER = 0.8
 FACTORS = (0.25, 4.0)
@@ -43,6 +43,9 @@ DRAWS = 20
 
 class SequentialSearch(ScoringAllocator):
     """Search over one variable per type, 5×1 (or 5×4 by depth), each trial seeing those before it.
+
+    Types are those of the model's family: LLaMA's six give 5 variables, q and k sharing one; all
+    experts of a layer share theirs.
 
     Objective on search text, which nothing else uses: ``perplexity + kl_weight · KL``, the KL being
     KL(compressed ‖ dense) per token; both terms are recorded apart (Bolaco, arXiv 2405.10616, §3.2).

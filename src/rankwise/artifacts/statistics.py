@@ -9,7 +9,9 @@ from torch import Tensor
 
 from rankwise.artifacts.gradients import OutputGradient
 from rankwise.artifacts.store import read, write
-from rankwise.errors import RankwiseError
+
+VARIES = 1e-6
+"""Least share of the inputs' power that differs inside pools, for anything to be known of them [-]."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,8 @@ class InputStatistics:
     """[d, d] float64: sum of x xᵀ over all tokens."""
     pool_means: Tensor
     """[pools, d] float64: mean of x inside each pool of calibration sequences."""
-    pool_tokens: int
-    """Tokens in each pool; all pools have the same [tokens]."""
+    pool_tokens: Tensor
+    """[pools] int64: tokens in each pool; an expert sees more of one than of another [tokens]."""
     absolute: Tensor
     """[d] float64: sum of |x| over all tokens."""
     gradient: OutputGradient | None = None
@@ -30,12 +32,12 @@ class InputStatistics:
     @property
     def tokens(self) -> int:
         """Tokens counted [tokens]."""
-        return self.pool_tokens * len(self.pool_means)
+        return int(self.pool_tokens.sum())
 
     @property
     def mean(self) -> Tensor:
-        """[d]: mean of the pools' means; pools being equal, also the mean over all tokens."""
-        return self.pool_means.mean(0)
+        """[d]: mean over all tokens."""
+        return self.pool_tokens.to(self.pool_means) @ self.pool_means / self.tokens
 
     @property
     def mean_absolute(self) -> Tensor:
@@ -49,21 +51,30 @@ class InputStatistics:
 
     @property
     def covariance(self) -> Tensor:
-        """[d, d]: mean over pools of the sample covariance inside the pool (Bolaco, eq. 6)."""
-        pools = len(self.pool_means)
+        """[d, d]: sample covariance inside pools, over all of them.
+
+        For equal pools that is the mean of the pools' sample covariances (Bolaco, eq. 6).
+        """
         within = self.second - self.pool_tokens * self.pool_means.T @ self.pool_means
-        return within / (pools * (self.pool_tokens - 1))
+        freedom = (self.pool_tokens - 1).clamp_min(0).sum()
+        return within / freedom.clamp_min(1)
+
+    @property
+    def varies(self) -> bool:
+        """Whether the inputs differ inside pools by more than the rounding of float32 products.
+
+        Those of an expert need not: it may see no token at all, or the same one in every sequence.
+        """
+        power = self.second.diagonal().sum()
+        steady = self.pool_tokens.to(power) @ self.pool_means.square().sum(1)
+        return bool(power - steady > VARIES * power)
 
     def merge(self, other: "InputStatistics") -> "InputStatistics":
         """Return the statistics of both samples together, exactly: pools stay pools, sums add."""
-        if self.pool_tokens != other.pool_tokens:
-            raise RankwiseError(
-                f"statistics over pools of {self.pool_tokens} and of {other.pool_tokens} tokens do not merge; "
-                "gather both with the same covariance.pools per sequence"
-            )
         means = torch.cat([self.pool_means, other.pool_means])
+        tokens = torch.cat([self.pool_tokens, other.pool_tokens])
         return InputStatistics(
-            self.second + other.second, means, self.pool_tokens, self.absolute + other.absolute
+            self.second + other.second, means, tokens, self.absolute + other.absolute
         )
 
     def to(self, device: torch.device) -> "InputStatistics":
@@ -85,7 +96,9 @@ class BlockStatistics:
     @property
     def similarity(self) -> dict[tuple[int, str], float]:
         """(layer, sublayer) → mean cosine between the hidden state before it and behind it [-]."""
-        tokens = {layer: stats.tokens for (layer, _), stats in self.sites.items()}
+        tokens: dict[int, int] = {}
+        for (layer, _), stats in self.sites.items():  # experts see fewer than the rest of a layer
+            tokens[layer] = max(tokens.get(layer, 0), stats.tokens)
         return {key: total / tokens[key[0]] for key, total in self.cosines.items()}
 
     def save(self, path: Path) -> None:
@@ -94,18 +107,16 @@ class BlockStatistics:
         for (layer, site), stats in self.sites.items():
             tensors[f"{layer}.{site}.second"] = stats.second
             tensors[f"{layer}.{site}.pool_means"] = stats.pool_means
+            tensors[f"{layer}.{site}.pool_tokens"] = stats.pool_tokens
             tensors[f"{layer}.{site}.absolute"] = stats.absolute
         for (layer, sublayer), total in self.cosines.items():
             tensors[f"{layer}.{sublayer}.cosines"] = torch.tensor(total, dtype=torch.float64)
-        pool_tokens = {stats.pool_tokens for stats in self.sites.values()}
-        write(
-            path, "covariance@2", tensors, {"layers": self.layers, "pool_tokens": pool_tokens.pop()}
-        )
+        write(path, "covariance@3", tensors, {"layers": self.layers})
 
     @classmethod
     def load(cls, path: Path) -> "BlockStatistics":
         """Read the statistics of one block of layers."""
-        tensors, head = read(path, "covariance@2")
+        tensors, head = read(path, "covariance@3")
         sites, cosines = {}, {}
         for key in tensors:
             layer, place, quantity = key.split(".")
@@ -113,7 +124,7 @@ class BlockStatistics:
                 sites[int(layer), place] = InputStatistics(
                     tensors[key],
                     tensors[f"{layer}.{place}.pool_means"],
-                    head["pool_tokens"],
+                    tensors[f"{layer}.{place}.pool_tokens"],
                     tensors[f"{layer}.{place}.absolute"],
                 )
             elif quantity == "cosines":

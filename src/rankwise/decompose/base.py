@@ -33,7 +33,7 @@ class Decomposer(BaseModel, ABC):
     """What the spectrum says of the components; allocators that need more are refused."""
 
     dense: tuple[str, ...] = ()
-    """Types of linear (q, k, v, o, gate, up, down, …) that this method leaves as they are."""
+    """Types of linear that this method leaves as they are, as the model's family names them (q, k, v, o, gate, up, down, …)."""
 
     @property
     def ranks(self) -> int | None:

@@ -29,6 +29,11 @@ def checked_section(section: Any, known: Container[str]) -> dict[str, Any]:
         raise CheckpointError(
             f"config.json, rankwise.model_type: this transformers knows no '{section.get('model_type')}'; use a newer one"
         )
+    experts = section.get("experts")
+    if not isinstance(experts, list) or not all(isinstance(name, str) for name in experts):
+        raise CheckpointError(
+            "config.json, rankwise.experts: expected a list of module names, empty without experts"
+        )
     linears = section.get("linears")
     if not isinstance(linears, dict):
         raise CheckpointError(

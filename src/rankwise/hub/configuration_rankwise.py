@@ -20,8 +20,8 @@ class RankwiseConfig(PreTrainedConfig):
 
     An instance is always of a subclass made of this class and of the original model's configuration
     class, so it has that one's fields, defaults and checks. Its key ``rankwise`` holds ``schema``,
-    ``version``, ``run``, ``model_type`` and ``architecture`` of the original model, and ``linears``:
-    module name → shape [out, in], rank, bias, and entries and format of a sparse part.
+    ``version``, ``run``, ``model_type`` and ``architecture`` of the original model, ``experts``: modules
+    whose experts are linears of their own (`experts.Experts`), and ``linears``: module name → shape [out, in], rank, bias, and entries and format of a sparse part.
     """
 
     model_type = "rankwise"

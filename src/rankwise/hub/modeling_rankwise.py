@@ -7,8 +7,9 @@ from typing import Any
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from .checks import check_folder, refuse_unfilled
+from .checks import CheckpointError, check_folder, refuse_unfilled
 from .configuration_rankwise import RankwiseConfig, original_class
+from .experts import separate
 from .linears import LowRankLinear, LowRankSparseLinear
 
 
@@ -41,7 +42,7 @@ class _Factored:
 
     def __init__(self, config: RankwiseConfig, *arguments: Any, **named: Any) -> None:
         super().__init__(config, *arguments, **named)  # type: ignore[call-arg]
-        install(self, (config.rankwise or {})["linears"])
+        install(self, config.rankwise or {})
 
     @classmethod
     def from_pretrained(
@@ -68,10 +69,14 @@ def _class_of(config: RankwiseConfig) -> Any:
     return model_class(type(config))  # type: ignore[arg-type]  # a class has a hash, its instances not
 
 
-def install(model: Any, linears: dict[str, dict[str, Any]]) -> None:
-    """Put empty factored linears where the section says."""
-    for name, said in linears.items():
-        model.set_submodule(name, factored(said))
+def install(model: Any, section: dict[str, Any]) -> None:
+    """Take experts apart and put empty factored linears where the section says."""
+    try:
+        separate(model, section["experts"])
+        for name, said in section["linears"].items():
+            model.set_submodule(name, factored(said))
+    except (AttributeError, ValueError) as error:
+        raise CheckpointError(f"config.json, rankwise, does not fit the model: {error}") from error
 
 
 def factored(said: dict[str, Any]) -> nn.Module:

@@ -1,36 +1,111 @@
-"""Model families: one file of data each, found by listing this folder, keyed by architecture."""
+"""Model families: one YAML file each, found by listing this folder, keyed by architecture.
 
-import importlib
-import pkgutil
+The stage prepare looks the family up, once; later stages read it from the model's manifest.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from rankwise.errors import RankwiseError, nearest
-from rankwise.models.base import Family, Linear
+from rankwise.family import Family
+from rankwise.sections import validate
 
-__all__ = ["Family", "Linear", "families", "family_of"]
+__all__ = ["SHIPPED", "families", "family_of", "known", "read_family"]
+
+SHIPPED = Path(__file__).parent
+"""The folder of the families that come with the package."""
+PAGE = (
+    "docs/extending.md says how to describe a family in one file, in the study's folder families/"
+)
 
 
-def families() -> dict[str, Family]:
-    """Return architecture → family over every file of this folder."""
-    found: dict[str, Family] = {}
-    for module in pkgutil.iter_modules(__path__):
-        if module.name == "base":
-            continue
-        family: Family = importlib.import_module(f"{__name__}.{module.name}").FAMILY
-        for architecture in family.architectures:
-            if architecture in found:
-                raise RankwiseError(
-                    f"architecture {architecture} stands in two family files; one is {module.name}.py"
-                )
-            found[architecture] = family
+def read_family(path: Path) -> Family:
+    """Read one file; every mistake is a sentence that names file and key."""
+    try:
+        given = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise RankwiseError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(given, dict):
+        raise RankwiseError(
+            f"{path} must hold the keys of a family (architectures, layers, sublayers), found {type(given).__name__}"
+        )
+    return validate(Family, given, str(path), ())
+
+
+def families(folder: Path = SHIPPED) -> dict[str, Family]:
+    """Return every family of a folder by the name of its file."""
+    return {path.stem: read_family(path) for path in sorted(folder.glob("*.yaml"))}
+
+
+def family_of(
+    architecture: str, setting: Callable[[str], Any] = lambda _: None, own: Path | None = None
+) -> Family:
+    """Return the family of an architecture string from ``config.json``, its experts counted.
+
+    ``setting`` gives the value of a key of the model's configuration, None for one it has not.
+    Families in the folder ``own`` come before those of the package. Raises RankwiseError where none,
+    or more than one of a folder, fits.
+    """
+    found = known(architecture, own)
+    for folder, named in found.items():
+        fits = [file for file, family in named.items() if _holds(family, setting)]
+        if len(fits) > 1:
+            raise RankwiseError(
+                f"architecture {architecture} stands in several families of {folder}: {', '.join(fits)}; "
+                "tell them apart by 'when', or remove one"
+            )
+        if fits:
+            return _counted(named[fits[0]], fits[0], setting)
+    needs = "; or ".join(
+        f"{file}: {key} = {value!r}, here {setting(key)!r}"
+        for named in found.values()
+        for file, family in named.items()
+        for key, value in family.when.items()
+        if setting(key) != value
+    )
+    raise RankwiseError(
+        f"architecture {architecture} is known for other settings of its configuration ({needs}). {PAGE}"
+    )
+
+
+def known(architecture: str, own: Path | None = None) -> dict[Path, dict[str, Family]]:
+    """Return the families that name an architecture, by folder and file; refuses one that none names."""
+    folders = [SHIPPED] if own is None else [own, SHIPPED]
+    all_there = {folder: families(folder) for folder in folders}
+    found = {
+        folder: {
+            file: family for file, family in there.items() if architecture in family.architectures
+        }
+        for folder, there in all_there.items()
+    }
+    if not any(found.values()):
+        valid = {
+            name
+            for there in all_there.values()
+            for family in there.values()
+            for name in family.architectures
+        }
+        raise RankwiseError(
+            f"architecture '{architecture}' is of no known family; {nearest(architecture, valid)}. {PAGE}"
+        )
     return found
 
 
-def family_of(architecture: str) -> Family:
-    """Return the family of an architecture string from ``config.json``."""
-    known = families()
-    if architecture not in known:
+def _holds(family: Family, setting: Callable[[str], Any]) -> bool:
+    return all(setting(key) == value for key, value in family.when.items())
+
+
+def _counted(family: Family, file: str, setting: Callable[[str], Any]) -> Family:
+    """Return the family with the number of its experts in place of the key that holds it."""
+    if not isinstance(family.experts, str):
+        return family
+    count = setting(family.experts)
+    if not isinstance(count, int) or count < 1:
         raise RankwiseError(
-            f"architecture '{architecture}' is of no known family; {nearest(architecture, known)}. "
-            "A family is one short file in src/rankwise/models/ (docs/extending.md)"
+            f"family {file}: experts: '{family.experts}' names a number in the model's configuration, found {count!r}"
         )
-    return known[architecture]
+    return family.model_copy(update={"experts": count})

@@ -1,5 +1,6 @@
 """Running decoder blocks one at a time: the hidden states of a text, moved from block to block."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -42,8 +43,12 @@ def block_arguments(model: Any, blocks: nn.ModuleList, ids: Tensor) -> list[Argu
     found: list[Arguments] = [{} for _ in blocks]
 
     def taker(index: int) -> Callable[..., None]:
-        def take(_module: nn.Module, _given: tuple[Tensor, ...], named: Arguments) -> None:
-            found[index] = {name: _float32(value) for name, value in named.items()}
+        def take(module: nn.Module, given: tuple[Any, ...], named: Arguments) -> None:
+            # Some models give more than the hidden states by position.
+            names = inspect.signature(module.forward).parameters
+            rest = dict(zip(names, given, strict=False)) | named
+            rest.pop(next(iter(names)))
+            found[index] = {name: _float32(value) for name, value in rest.items()}
 
         return take
 

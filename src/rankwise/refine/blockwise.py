@@ -128,8 +128,6 @@ class Blockwise(Refiner):
 
 def trainable(block: nn.Module, *, norms: bool) -> dict[str, nn.Parameter]:
     """Return a block's factors, their biases and sparse values by name, its norms as well if asked."""
-    from torch import nn
-
     from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
 
     found: dict[str, nn.Parameter] = {}
@@ -140,9 +138,10 @@ def trainable(block: nn.Module, *, norms: bool) -> dict[str, nn.Parameter]:
                 found |= {f"{path}.{side}.{name}": p for name, p in factor.named_parameters()}
             if isinstance(module, LowRankSparseLinear):
                 found[f"{path}.values"] = module.values
-        elif norms and not isinstance(module, nn.Linear):
-            own = module.named_parameters(recurse=False)
-            found |= {f"{path}.{name}": parameter for name, parameter in own}
+        elif norms:
+            own = dict(module.named_parameters(recurse=False))
+            if all(parameter.ndim == 1 for parameter in own.values()):
+                found |= {f"{path}.{name}": parameter for name, parameter in own.items()}
     return found
 
 

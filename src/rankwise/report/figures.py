@@ -2,20 +2,20 @@
 
 import json
 import math
-import re
 from itertools import accumulate
 from typing import Any
 
 import plotly.graph_objects as go
 
+from rankwise.records import AllocationRecord
 from rankwise.report.study import RunResult
 from rankwise.report.styles import DENSE_COLOR, Styles
 from rankwise.runs import DENSE
 
 LOG_RANGE = 10.0
 """An axis whose largest value is more than so many times its smallest is logarithmic."""
-LAYER = re.compile(r"\.(\d+)\.(?:.*\.)?([^.]+)$")
-KINDS = ("q", "k", "v", "o", "gate", "up", "down")
+KINDS = ("q", "k", "v", "qkv", "o", "gate", "up", "gate_up", "down")
+"""Types of linear in the order of the forward pass; others stand below them."""
 Figure = dict[str, Any]
 
 
@@ -79,20 +79,12 @@ def accuracy_by_task(results: list[RunResult]) -> Figure:
 
 
 def ranks_map(result: RunResult) -> Figure:
-    """Share of parameters kept in every linear: layer across, type down."""
+    """Share of parameters kept in every linear, or in all experts' together: layer across, type down."""
     assert result.allocation is not None  # noqa: S101 (the caller skips the dense model)
-    cells: dict[tuple[str, int], tuple[float, str]] = {}
+    members: dict[tuple[str, int], list[str]] = {}
     for name, linear in result.allocation.linears.items():
-        found = LAYER.search(name)
-        if found is None:
-            continue
-        kind = found[2].removesuffix("_proj")
-        share = linear.parameters / (linear.shape[0] * linear.shape[1])
-        rank = "dense" if linear.rank is None else f"rank {linear.rank}"
-        cells[kind, int(found[1])] = (
-            share,
-            f"{name}<br>{rank} of {linear.shape[0]} by {linear.shape[1]}",
-        )
+        members.setdefault((linear.kind, linear.layer), []).append(name)
+    cells = {at: _cell(result.allocation, names) for at, names in members.items()}
     kinds = sorted({kind for kind, _ in cells}, key=lambda kind: (_place(kind), kind))
     layers = sorted({layer for _, layer in cells})
     grid = [[cells.get((kind, layer), (None, "")) for layer in layers] for kind in kinds]
@@ -119,6 +111,17 @@ def ranks_map(result: RunResult) -> Figure:
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_layout(height=80 + 28 * len(kinds))
     return plain(figure)
+
+
+def _cell(allocation: AllocationRecord, names: list[str]) -> tuple[float, str]:
+    """Return the share of parameters that some linears keep together, and what is said of them."""
+    linears = [allocation.linears[name] for name in names]
+    share = sum(x.parameters for x in linears) / sum(math.prod(x.shape) for x in linears)
+    out, columns = linears[0].shape
+    if len(names) > 1:
+        return share, f"{names[0]} and {len(names) - 1} more<br>each {out} by {columns}"
+    rank = "dense" if linears[0].rank is None else f"rank {linears[0].rank}"
+    return share, f"{names[0]}<br>{rank} of {out} by {columns}"
 
 
 def search_convergence(results: list[RunResult]) -> Figure:

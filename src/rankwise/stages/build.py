@@ -33,7 +33,6 @@ def command(
     from rankwise.card import card
     from rankwise.checkpoint import load_dense, numbers, replace, save
     from rankwise.compute import DTYPES
-    from rankwise.factoring import Weights
     from rankwise.files import replacing, write_text
     from rankwise.params import Build
     from rankwise.records import AllocationRecord, BuildRecord, CheckpointManifest, ModelManifest
@@ -41,6 +40,7 @@ def command(
     from rankwise.selfcheck import expected, refuse_worse_than_counting, verified
     from rankwise.sources import hashes, model_folder
     from rankwise.versions import versions
+    from rankwise.weights import Weights
 
     asked = read_section(params, Build)
     manifest = ModelManifest.load(model)
@@ -58,7 +58,7 @@ def command(
     with replacing(checkpoint) as folder:
         save(dense, tokenizer, folder, record.run, DTYPES[asked.dtype or manifest.dtype])
         del dense  # before the checkpoint is opened again
-        weights = Weights(model_folder(manifest.source, manifest.revision))
+        weights = Weights(model_folder(manifest.source, manifest.revision), manifest.family)
         check, linears = verified(folder, weights, stored, choices, text, expectation)
         if asked.worse_than_unigram == "refuse":
             refuse_worse_than_counting(check, linears)

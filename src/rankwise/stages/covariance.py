@@ -24,7 +24,6 @@ def command(
     from rankwise.artifacts import Tokens
     from rankwise.compute import set_up
     from rankwise.covariance import gather
-    from rankwise.models import family_of
     from rankwise.params import Compute, CovarianceParams
     from rankwise.records import ModelManifest
     from rankwise.sections import read_section
@@ -35,9 +34,7 @@ def command(
     loaded = checkpoints.load(checkpoint, set_up(where))
     ids = Tokens.load(tokens).ids.long()
     blocks = where.blocks(manifest.layers)
-    found = gather(
-        loaded.model, family_of(manifest.architecture), ids, asked.pools, asked.batch, blocks
-    )
+    found = gather(loaded.model, manifest.family, ids, asked.pools, asked.batch, blocks)
     for path, block in zip(out, found, strict=True):
         block.save(path)
     log.info(

@@ -24,22 +24,21 @@ def command(
     from rankwise.artifacts import Tokens
     from rankwise.compute import set_up
     from rankwise.curvature import gather
-    from rankwise.factoring import Weights
-    from rankwise.models import family_of
     from rankwise.params import Compute, CurvatureParams
     from rankwise.records import ModelManifest
     from rankwise.sections import read_section
     from rankwise.sources import model_folder
+    from rankwise.weights import Weights
 
     asked = read_section(params, CurvatureParams)
     where = read_section(compute, Compute)
     manifest = ModelManifest.load(model)
     loaded = checkpoints.load(checkpoint, set_up(where))
-    weights = Weights(model_folder(manifest.source, manifest.revision))
+    weights = Weights(model_folder(manifest.source, manifest.revision), manifest.family)
     found = gather(
         loaded.model,
-        family_of(manifest.architecture),
-        lambda name: weights.get(f"{name}.weight"),
+        manifest.family,
+        weights.get,
         Tokens.load(tokens).ids.long(),
         where.blocks(manifest.layers),
         asked,

@@ -39,6 +39,6 @@ def command(
     check(folder, manifest.files, "prepare.model")
     block = BlockStatistics.load(covariance)
     gradients = None if curvature is None else BlockCurvature.load(curvature)
-    linears = factor_block(folder, manifest.architecture, block, decomposer, device, gradients)
+    linears = factor_block(folder, manifest.family, block, decomposer, device, gradients)
     BlockFactors(method, block.layers, linears).save(out, DTYPES[manifest.dtype])
     log.info("%s: %d linears of layers %s", method, len(linears), block.layers)

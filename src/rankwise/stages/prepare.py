@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -13,42 +14,50 @@ app = typer.Typer(help="Manifests of model, texts and tasks: source, revision, h
 
 
 @app.command()
-def model(params: ParamsFile, out: OutFile) -> None:
+def model(
+    params: ParamsFile,
+    out: OutFile,
+    families: Annotated[
+        Path | None, typer.Option(help="Folder of the study's own model families, if it is there.")
+    ] = None,
+) -> None:
     """Check the dense model (family, layers, weights) and hash its files."""
-    from rankwise.files import read_json
     from rankwise.models import family_of
+    from rankwise.models.check import check
     from rankwise.params import Model
     from rankwise.records import ModelManifest
     from rankwise.sections import read_section
     from rankwise.sources import MODEL_FILES, hashes, model_folder
+    from rankwise.weights import Weights
 
     asked = read_section(params, Model)
+    own = families if families is not None and families.is_dir() else None
     folder = model_folder(asked.source, asked.revision, download=True)
-    if not (folder / "config.json").is_file():
-        raise RankwiseError(
-            f"prepare.model.source: {folder} has no config.json; it is not a model folder"
-        )
-    config = read_json(folder / "config.json")
-    architecture = (config.get("architectures") or ["(none)"])[0]
-    family_of(architecture)
+    architecture = _architecture(folder)
+    config = _configuration(folder, architecture, own)
+    family = family_of(architecture, lambda key: getattr(config, key, None), own)
     files = hashes(folder, MODEL_FILES)
     if not any(file.path.endswith(".safetensors") for file in files):
         raise RankwiseError(
             f"prepare.model.source: {folder} has no weights (*.safetensors); "
             "convert pickled weights first, rankwise does not open them"
         )
-    found = config.get("num_hidden_layers")
+    found = config.num_hidden_layers
     if found != asked.layers:
         raise RankwiseError(
             f"prepare.model.layers: {asked.layers} given, but config.json of '{asked.source}' has {found}; write {found}"
         )
+    empty = _empty(config)
+    parameters = empty.num_parameters()
+    check(family, empty, Weights(folder, family), asked.layers)
     ModelManifest(
         source=asked.source,
         revision=asked.revision,
         dtype=asked.dtype,
         architecture=architecture,
+        family=family,
         layers=asked.layers,
-        parameters=_parameters(folder),
+        parameters=parameters,
         files=files,
     ).save(out)
     log.info("model %s: %s, %d layers", asked.source, architecture, asked.layers)
@@ -96,19 +105,36 @@ def tasks(params: ParamsFile, out: OutFile) -> None:
     log.info("tasks %s: %d files", source, len(files))
 
 
-def _parameters(folder: Path) -> int:
-    """Count parameters from the weight files' headers; a tied tensor is stored once."""
-    from math import prod
+def _architecture(folder: Path) -> str:
+    """Return the architecture that ``config.json`` names."""
+    from rankwise.files import read_json
 
-    from safetensors import SafetensorError, safe_open
+    if not (folder / "config.json").is_file():
+        raise RankwiseError(
+            f"prepare.model.source: {folder} has no config.json; it is not a model folder"
+        )
+    return str((read_json(folder / "config.json").get("architectures") or ["(none)"])[0])
 
-    count = 0
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(path, "pt") as stream:
-                count += sum(prod(stream.get_slice(name).get_shape()) for name in stream.keys())  # noqa: SIM118
-        except SafetensorError as error:
-            raise RankwiseError(
-                f"{path} is not a whole safetensors file ({error}); fetch it again"
-            ) from error
-    return count
+
+def _configuration(folder: Path, architecture: str, own: Path | None) -> Any:
+    """Return the model's configuration with the library's defaults filled in."""
+    from transformers import AutoConfig
+
+    from rankwise.models import known
+
+    known(architecture, own)  # refuses more clearly than the library what neither knows
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (ValueError, OSError) as error:
+        raise RankwiseError(
+            f"{folder}/config.json: transformers does not read it: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _empty(config: Any) -> Any:
+    """Return the model of a configuration without any weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)

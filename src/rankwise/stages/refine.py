@@ -27,7 +27,6 @@ def command(
     """Refine one run's checkpoint; where that does not help, write the checkpoint it was."""
     from rankwise.checkpoint import load, load_dense
     from rankwise.compute import set_up
-    from rankwise.models import family_of
     from rankwise.params import Compute
     from rankwise.records import CheckpointManifest, ModelManifest, RefineRecord
     from rankwise.refine import refiners
@@ -44,13 +43,12 @@ def command(
     dense, loaded = load_dense(manifest)[0].to(device), load(start, device)
     dense.requires_grad_(requires_grad=False)
     key = fingerprint(method, refiner.model_dump(mode="json"), [model, start, tokens])
-    family = family_of(manifest.architecture)
 
     def loss(measured: Any) -> float:
         return text_loss(measured, ids[training:], refiner.batch)
 
     losses = [loss(dense), loss(loaded.model)]
-    problem = Refinement(dense, loaded.model, family, ids, training, work, key)
+    problem = Refinement(dense, loaded.model, manifest.family, ids, training, work, key)
     curves = refiner(problem)
     losses.append(loss(loaded.model))
     returned_input = not losses[2] < losses[1]  # also where it is not finite

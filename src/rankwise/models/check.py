@@ -1,0 +1,69 @@
+"""Whether a family's description fits a model: every name is there, and no weight is left out."""
+
+from typing import Any
+
+from torch import nn
+
+from rankwise.errors import RankwiseError
+from rankwise.family import Family
+from rankwise.hub.experts import separate
+from rankwise.layers import shape_of
+from rankwise.weights import Weights
+
+
+def check(family: Family, model: nn.Module, weights: Weights, layers: int) -> None:
+    """Compare a family with a model (on the meta device) and with its weight files.
+
+    Experts of the model are separated on the way. Raises RankwiseError naming the key of the family
+    that is wrong.
+    """
+    what = f"the family of {type(model).__name__}"
+    blocks: Any = _module(model, family.layers, f"{what}: layers")
+    if len(blocks) != layers:
+        raise RankwiseError(
+            f"{what}: layers: '{family.layers}' has {len(blocks)} modules, the model {layers} decoder blocks"
+        )
+    for name in family.fused(range(layers)):
+        _module(model, name, f"{what}: sublayers")
+    try:
+        separate(model, family.fused(range(layers)))
+    except ValueError as error:
+        raise RankwiseError(
+            f"{what}: {error}; rankwise does not know how to take these apart"
+        ) from error
+    named = set()
+    for linear in family.linears(range(layers)):
+        where = f"{what}: sublayers.{linear.sublayer}.sites.{linear.site}.{linear.kind}"
+        module = _module(model, linear.name, where)
+        named.add(linear.name)
+        expected, found = shape_of(module), weights.shape(linear.name)
+        if expected != found:
+            raise RankwiseError(
+                f"{where}: {linear.name} is {list(expected)} [out, in] in the model and {list(found)} in its files; "
+                "look at the family's 'transposed' and 'stored'"
+            )
+    for layer in range(layers):
+        for key, sublayer in family.sublayers.items():
+            path = sublayer.adds or sublayer.gives
+            at = f"{family.layers}.{layer}.{path}"
+            _module(model, at, f"{what}: sublayers.{key}.{'adds' if sublayer.adds else 'gives'}")
+        named |= {f"{family.layers}.{layer}.{path}" for path in family.dense}
+    forgotten = [
+        name.rpartition(".")[0]
+        for name, parameter in model.named_parameters()
+        if name.startswith(f"{family.layers}.")
+        and parameter.ndim > 1
+        and name.rpartition(".")[0] not in named
+    ]
+    if forgotten:
+        raise RankwiseError(
+            f"{what}: weight matrices of decoder blocks that it does not name: {', '.join(forgotten[:3])}; "
+            "put them into a site, or under 'dense' where they are not to be factored"
+        )
+
+
+def _module(model: nn.Module, name: str, where: str) -> nn.Module:
+    try:
+        return model.get_submodule(name)
+    except AttributeError as error:
+        raise RankwiseError(f"{where}: the model has no module '{name}'") from error

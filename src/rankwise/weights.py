@@ -1,0 +1,77 @@
+"""The linears' weights of a model folder, read one at a time, however the files name and arrange them."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from rankwise.errors import RankwiseError
+from rankwise.family import Family
+
+Part = tuple[str, int | None]
+"""Name of a tensor, and where it holds all experts of a layer, the number of one."""
+
+
+class Weights:
+    """Weight [out, in] and bias [out] of linears by the name of their module."""
+
+    def __init__(self, folder: Path, family: Family) -> None:
+        self.folder, self.family = folder, family
+        self.where: dict[str, Path] = {}
+        for path in sorted(folder.glob("*.safetensors")):
+            try:
+                with safe_open(path, "pt") as stream:
+                    self.where |= dict.fromkeys(stream.keys(), path)
+            except SafetensorError as error:
+                raise RankwiseError(
+                    f"{path} is not a whole safetensors file ({error}); fetch it again"
+                ) from error
+
+    def get(self, linear: str) -> Tensor:
+        """Return a weight [out, in]; raises RankwiseError if the files hold none."""
+        parts = [self._read(part) for part in self._parts(linear)]
+        weight = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return weight.T.contiguous() if self.family.transposed else weight
+
+    def bias(self, linear: str) -> Tensor | None:
+        """Return a bias [out], None for a linear that has none."""
+        name = self._bias_name(linear)
+        return None if name is None else self._read((name, None))
+
+    def has_bias(self, linear: str) -> bool:
+        """Tell whether a linear has a bias."""
+        return self._bias_name(linear) is not None
+
+    def shape(self, linear: str) -> tuple[int, int]:
+        """Return a weight's shape [out, in] from the files' headers."""
+        shapes = []
+        for name, number in self._parts(linear):
+            with safe_open(self.where[name], "pt") as stream:
+                shape = stream.get_slice(name).get_shape()
+            shapes.append(shape if number is None else shape[1:])
+        rows, columns = sum(shape[0] for shape in shapes), shapes[0][1]
+        return (columns, rows) if self.family.transposed else (rows, columns)
+
+    def _parts(self, linear: str) -> list[Part]:
+        ways = self.family.in_files(linear)
+        for way in ways:
+            if all(name in self.where for name, _ in way):
+                return way
+        tried = ", ".join(" + ".join(name for name, _ in way) for way in ways)
+        raise RankwiseError(
+            f"{self.folder}: the weight files hold no weight for '{linear}' (looked for {tried}); "
+            "check the files, or the family's layers, sites and 'stored'"
+        )
+
+    def _bias_name(self, linear: str) -> str | None:
+        names = (f"{linear}.bias", f"{linear.partition('.')[2]}.bias")
+        return next((name for name in names if name in self.where), None)
+
+    def _read(self, part: Part) -> Tensor:
+        name, number = part
+        with safe_open(self.where[name], "pt") as stream:
+            if number is None:
+                return stream.get_tensor(name)
+            found: Tensor = stream.get_slice(name)[number]
+            return found
