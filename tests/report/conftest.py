@@ -113,6 +113,8 @@ def make_allocation(run: str, rng: Random) -> AllocationRecord:
         | ({"trials": TRIALS, "bounds": [0.2, 1.001]} if searched else {}),
         keep_asked=keep,
         keep_reached=keep - 0.0003,
+        parameters_reached=int(295_000 + 1_574_504 * keep),
+        checkpoint_bytes_reached=None,
         keep_index_free=keep - 0.0003,
         linears=linears,
         search={"trials": TRIALS, "failed": 1, "best": 7, "objective": 4.2} if searched else {},

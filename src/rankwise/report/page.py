@@ -36,7 +36,7 @@ class Column:
 
 COLUMNS = [
     Column("run", align="name"),
-    Column("keep", "asked"),
+    Column("asked", "keep, parameters or MB"),
     Column("keep", "reached"),
     Column("perplexity"),
     Column("zero-shot", "average"),
@@ -115,7 +115,7 @@ def _cells(result: RunResult) -> list[Cell]:
     average = row.zero_shot_average
     ratio = result.speed.tokens_per_second / result.speed.dense_tokens_per_second
     return [
-        Cell("keep_asked", row.keep_asked, f"{row.keep_asked:.2f}"),
+        Cell("asked", row.asked.value, row.asked.short()),
         Cell("keep_reached", row.keep_reached, f"{row.keep_reached:.4f}"),
         Cell("perplexity", row.perplexity, _number(row.perplexity)),
         Cell(
@@ -139,7 +139,7 @@ def _facts(result: RunResult) -> dict[str, str]:
     """Return the record of one run as words: what was asked, reached, used and measured."""
     scores, speed, allocation = result.scores, result.speed, result.allocation
     facts = {
-        "keep asked": f"{scores.keep_asked:g}",
+        "asked": str(scores.asked),
         "keep reached": f"{scores.keep_reached:.6f}",
         "perplexity": f"{scores.perplexity:.6g}",
         "loss": f"{scores.loss:.6g} nats/token",
