@@ -269,24 +269,30 @@ class SpeedPoint(BaseModel):
     prefill: Rate
     decode: Rate
     memory_bytes: int
-    """See ``memory`` of the record [bytes]."""
+    """Weights in use and, on the CPU, keys and values; on a GPU the most allocated beside the weights [bytes]."""
 
 
 class SpeedRecord(Record):
-    """Prefill throughput of one run, measured beside the dense model in one process."""
+    """Speed of one run, measured in turn with the dense model in one process, at every batch size asked."""
 
-    schema_name: ClassVar[str] = "rankwise/speed@1"
+    schema_name: ClassVar[str] = "rankwise/speed@2"
     run: str
-    tokens_per_second: float
-    """Median over repeats [tokens/s]."""
-    quartiles: tuple[float, float]
-    dense_tokens_per_second: float
-    dense_quartiles: tuple[float, float]
-    batch: int
+    points: list[SpeedPoint]
+    """Of the run, by rising batch size."""
+    dense: list[SpeedPoint]
+    """Of the dense model beside it, in the same order."""
     length: int
+    """Of the prompt [tokens]."""
+    new_tokens: int
+    """Decoded behind the prompt [tokens]."""
     repeats: int
     device: str
     threads: int
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Prefill at the largest batch: the number of the study's table [tokens/s]."""
+        return self.points[-1].prefill.median
 
 
 class SummaryRow(Asked):

@@ -20,7 +20,6 @@ from rankwise.report.study import best, gather, read_trials
 from rankwise.target import Target
 from tests.report.conftest import FAILED_TRIAL, REFINED, RETURNED, RUNS, make_refinement
 
-
 CELLS = (
     "asked",
     "keep_reached",
