@@ -24,13 +24,13 @@ ROOT = Path(__file__).parents[1]
 def table(rows: list[SummaryRow]) -> str:
     """The printed table as Markdown."""
     lines = [
-        "| run | keep asked | keep reached | perplexity | zero-shot average | parameters | checkpoint MB | tokens/s |",
+        "| run | asked | keep reached | perplexity | zero-shot average | parameters | checkpoint MB | tokens/s |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
         average = "–" if row.zero_shot_average is None else f"{100 * row.zero_shot_average:.1f} %"
         lines.append(
-            f"| {row.run} | {row.keep_asked:.2f} | {row.keep_reached:.4f} | {row.perplexity:.3f} | {average} "
+            f"| {row.run} | {row.asked.short()} | {row.keep_reached:.4f} | {row.perplexity:.3f} | {average} "
             f"| {row.parameters:,} | {row.checkpoint_bytes / 1e6:.2f} | {row.tokens_per_second:,.0f} |"
         )
     return "\n".join(lines)

@@ -22,7 +22,7 @@ from predicted_page import write_page
 from tqdm import tqdm
 
 from rankwise.allocate.problem import Candidate, Problem, Trials, TrialScore, finite
-from rankwise.allocation import problem_of
+from rankwise.allocation import matrices_of, problem_of
 from rankwise.artifacts import BlockFactors, Tokens
 from rankwise.budget import Choices, Kept, Matrix
 from rankwise.checkpoint import load_dense
@@ -31,7 +31,9 @@ from rankwise.files import read_json, write_json
 from rankwise.params import Compute, Corpus, CovarianceParams, CurvatureParams, Model, Sample
 from rankwise.records import ModelManifest
 from rankwise.search import SearchModel
+from rankwise.spending import Budget
 from rankwise.stages import covariance, curvature, decompose, prepare, sample
+from rankwise.target import Target
 
 METHODS = ("curvature", "whitened_svd", "pooled_pca")
 SHARES = (0.2, 0.35, 0.5, 0.7, 0.9)
@@ -130,7 +132,11 @@ class Study:
         manifest, factors = ModelManifest.load(self.model), BlockFactors.load(out).linears
         model, _ = load_dense(manifest)
         ids = Tokens.load(self.tokens("search")).ids
-        return problem_of(manifest, factors, SearchModel(model, factors, ids, BATCH), Trials())
+        matrices = matrices_of(manifest, manifest.dtype, factors)
+        searched = SearchModel(model, factors, ids, BATCH)
+        return problem_of(
+            Budget(matrices, Target("keep", 1.0)), manifest, factors, searched, Trials()
+        )
 
 
 def measure(problem: Problem, shares: Iterable[float] = SHARES) -> list[dict[str, Any]]:

@@ -3,28 +3,25 @@
 from rankwise.allocate import Allocator
 from rankwise.allocate.problem import Candidate, Choices, Problem, Trials
 from rankwise.artifacts import Factors
-from rankwise.budget import Choice, Kept, Matrix, keep_index_free, keep_reached
+from rankwise.budget import Choice, Kept, Matrix, keep_index_free, keep_reached, total
 from rankwise.compute import DTYPES
-from rankwise.factoring import Weights
-from rankwise.records import AllocationRecord, LinearRank, ModelManifest
+from rankwise.errors import RankwiseError
+from rankwise.records import AllocationRecord, LinearRank, ModelManifest, asked_as
 from rankwise.runs import Run
 from rankwise.search import SearchModel
 from rankwise.sources import model_folder
+from rankwise.spending import Budget
+from rankwise.weight_files import NAMES, ByteBudget, checkpoint_bytes, dense_tensors
+from rankwise.weights import Weights
 
 
-def problem_of(
-    manifest: ModelManifest,
-    factors: dict[str, Factors],
-    searched: SearchModel | None,
-    trials: Trials,
-    similarity: dict[tuple[int, str], float] | None = None,
-) -> Problem:
-    """Return the problem: every linear of the decoder blocks, those with factors as candidates."""
+def matrices_of(
+    manifest: ModelManifest, dtype: str, factors: dict[str, Factors]
+) -> dict[str, Matrix]:
+    """Return every linear of the decoder blocks; ``dtype`` is what the checkpoint will be stored in."""
     weights = Weights(model_folder(manifest.source, manifest.revision), manifest.family)
     matrices: dict[str, Matrix] = {}
-    candidates: dict[str, Candidate] = {}
-    linears = {x.name: x for x in manifest.family.linears(range(manifest.layers))}
-    for linear in linears.values():
+    for linear in manifest.family.linears(range(manifest.layers)):
         found = factors.get(linear.name)
         matrices[linear.name] = Matrix(
             shape=weights.shape(linear.name),
@@ -32,21 +29,37 @@ def problem_of(
             bias=weights.has_bias(linear.name),
             factored_bias=found is not None and found.offset is not None,
             ladder=found.sparse.choices() if found and found.sparse else (),
-            value_bits=DTYPES[manifest.dtype].itemsize * 8,
+            value_bits=DTYPES[dtype].itemsize * 8,
         )
+    return matrices
+
+
+def problem_of(
+    budget: Budget,
+    manifest: ModelManifest,
+    factors: dict[str, Factors],
+    searched: SearchModel | None,
+    trials: Trials,
+    similarity: dict[tuple[int, str], float] | None = None,
+) -> Problem:
+    """Return the problem: a budget over every linear, those with factors as candidates."""
+    candidates: dict[str, Candidate] = {}
+    linears = {x.name: x for x in manifest.family.linears(range(manifest.layers))}
+    for linear in linears.values():
+        found = factors.get(linear.name)
         if found is not None:
             candidates[linear.name] = Candidate(
                 linear.layer,
                 linear.kind,
                 found.spectrum,
                 magnitudes=found.sparse.magnitudes if found.sparse else None,
-                ladder=matrices[linear.name].ladder,
+                ladder=budget.matrices[linear.name].ladder,
                 weight_errors=found.weight_errors,
                 sublayer=linear.sublayer,
             )
     score, masks = (searched.score, searched.score_masks) if searched else (None, None)
     return Problem(
-        matrices,
+        budget,
         candidates,
         manifest.layers,
         score,
@@ -57,8 +70,40 @@ def problem_of(
     )
 
 
+def budget_of(run: Run, manifest: ModelManifest, dtype: str, matrices: dict[str, Matrix]) -> Budget:
+    """Return what the run's step may spend: so far on the way from the dense model's figure to its target.
+
+    Raises RankwiseError for a target above the dense model.
+    """
+    target = run.target
+    if target.kind == "keep":
+        return Budget(matrices, target.on_the_way(1.0, run.way))
+    if target.kind == "total_params":
+        dense, rest = manifest.parameters, manifest.parameters - total(matrices)
+        refuse_above(run, dense)
+        return Budget(matrices, target.on_the_way(dense, run.way), rest)
+    tensors = dense_tensors(manifest, NAMES[dtype])
+    dense = checkpoint_bytes(list(tensors))
+    refuse_above(run, dense)
+    asked = target.on_the_way(dense, run.way)
+    return ByteBudget(matrices, asked, dense=tensors, dtype=NAMES[dtype])
+
+
+def refuse_above(run: Run, dense: int) -> None:
+    """Refuse a target that the dense model does not exceed."""
+    if run.target.value > dense:
+        raise RankwiseError(
+            f"{run.target} asked, the dense model has {run.target.shown(dense)}; lower {run.target.kind}"
+        )
+
+
 def record_of(
-    name: str, run: Run, allocator: Allocator, problem: Problem, choices: Choices
+    name: str,
+    run: Run,
+    allocator: Allocator,
+    problem: Problem,
+    choices: Choices,
+    manifest: ModelManifest,
 ) -> AllocationRecord:
     """Return the record of one run's choices: what was asked, what was reached, what it should cost."""
     linears = {
@@ -79,8 +124,14 @@ def record_of(
         decompose=run.decompose,
         allocate=run.allocate,
         parameters=allocator.model_dump(mode="json"),
-        keep_asked=run.keep,
+        **asked_as(problem.budget.target),
         keep_reached=keep_reached(problem.matrices, choices),
+        parameters_reached=manifest.parameters
+        - total(problem.matrices)
+        + total(problem.matrices, choices),
+        checkpoint_bytes_reached=problem.budget.cost(choices)
+        if isinstance(problem.budget, ByteBudget)
+        else None,
         keep_index_free=keep_index_free(problem.matrices, choices),
         linears=linears,
         search=problem.trials.summary() if problem.trials is not None else {},

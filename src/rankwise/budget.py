@@ -1,7 +1,8 @@
-"""The budget: what a matrix costs at a choice, and how wishes become choices that meet ``keep``.
+"""What a matrix costs at a choice, and when the steps between its choices are due.
 
 ``keep`` = parameters that remain / parameters before, over the linears of the decoder blocks, biases
-and the indices of sparse parts counted. This module is the only place where that is computed.
+and the indices of sparse parts counted. This module is the only place where that is computed; how it
+is spent is in `rankwise.spending`.
 """
 
 import math
@@ -30,7 +31,7 @@ Choice = Kept | None
 Choices = dict[str, Choice]
 """Linear → what remains of it."""
 Moments = Callable[["Matrix", list[Choice]], NDArray[np.float64]]
-"""When each choice after the first is reached, as budget is added; see `spend`."""
+"""When each choice after the first is reached, as budget is added; see `rankwise.spending.spend`."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ class Matrix:
     def steps(self, multiple: int, floor: float) -> list[Kept]:
         """Return the choices: rank multiples from the floor on whose factors are cheaper than dense.
 
-        A sparse part counts towards the floor with the rank that its numbers would buy. Raises
-        RankwiseError where no rank of a ladder is such a multiple.
+        None at all where the matrix has no such rank: it stays dense. A sparse part counts towards the
+        floor with the rank that its numbers would buy. Raises RankwiseError where no rank of a ladder
+        is such a multiple.
         """
         if self.max_rank == 0:
             return []
@@ -100,19 +102,7 @@ class Matrix:
             )
         least = floor * self.break_even
         kept = [choice for choice in kept if self.equivalent_rank(choice) >= least]
-        kept = kept or [whole[-1]]
         return [choice for choice in kept if self.parameters(choice) < self.parameters(None)]
-
-    def partly(self, before: Kept, after: Choice, numbers: float) -> Kept:
-        """Return ``before`` with as many entries of ``after`` as ``numbers`` pay for altogether.
-
-        Where the step to ``after`` is too dear as a whole: entries can be bought one by one.
-        """
-        if not self.ladder:
-            return before
-        most = self.ladder[-1].entries if after is None else after.entries
-        entries = range(before.entries, max(most, before.entries) + 1)
-        return Kept(before.rank, self.affordable(before.rank, numbers, entries))
 
 
 def total(matrices: dict[str, Matrix], choices: Choices | None = None) -> int:
@@ -187,54 +177,3 @@ def hull_slopes(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.fl
         corners.append(index)
     slopes = np.diff(y[corners]) / np.diff(x[corners])
     return np.repeat(slopes, np.diff(corners))
-
-
-def spend(
-    matrices: dict[str, Matrix],
-    keep: float,
-    moments: dict[str, Moments],
-    multiple: int,
-    floor: float,
-) -> Choices:
-    """Meet the budget exactly: take the steps of all matrices in the order of their moments.
-
-    Every matrix starts at its floor. The steps of all matrices, up to the one to dense, are sorted by
-    moment and taken while they can be paid; of the first that cannot, the sparse entries that can
-    (`Matrix.partly`). So the budget is missed by less than one step, and more budget never lowers a
-    rank. Matrices that are not in ``moments`` stay dense. Raises RankwiseError where the floor alone
-    costs more than the budget. Cost: one sort.
-    """
-    budget = keep * total(matrices)
-    choices: Choices = dict.fromkeys(matrices)
-    when: list[NDArray[np.float64]] = []
-    what: list[tuple[str, Choice]] = []
-    for name, matrix in matrices.items():
-        ladder: list[Choice] = [*matrix.steps(multiple, floor)]
-        if name not in moments or not ladder:
-            continue
-        ladder.append(None)
-        choices[name] = ladder[0]
-        when.append(moments[name](matrix, ladder))
-        what += [(name, choice) for choice in ladder[1:]]
-    spent = total(matrices, choices)
-    if spent > budget:
-        raise floor_too_dear(keep, spent / total(matrices), multiple, floor)
-    order: list[int] = np.argsort(np.concatenate(when), kind="stable").tolist() if when else []
-    for name, choice in (what[index] for index in order):
-        before, paid = choices[name], matrices[name].parameters(choices[name])
-        price = matrices[name].parameters(choice) - paid
-        if spent + price > budget:
-            if before is not None:
-                choices[name] = matrices[name].partly(before, choice, budget - spent + paid)
-            break
-        choices[name] = choice
-        spent += price
-    return choices
-
-
-def floor_too_dear(keep: float, spent: float, multiple: int, floor: float) -> RankwiseError:
-    """Return the refusal of a budget that the floor alone exceeds, keeping ``spent`` [-]."""
-    return RankwiseError(
-        f"keep {keep} asked, but the floor ({floor} of each break-even rank, multiples of {multiple}, matrices left "
-        f"dense) alone keeps {spent:.4f}; raise keep or lower allocate.….floor or .multiple"
-    )

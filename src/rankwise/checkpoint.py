@@ -3,7 +3,6 @@
 What the folder holds and how transformers opens it is said in `rankwise.hub`, whose files travel in it.
 """
 
-import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,8 @@ from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
 from rankwise.records import CheckpointManifest, ModelManifest
 from rankwise.runs import DENSE
 from rankwise.sources import check, model_folder
-
-SHARD_SIZE = "5GB"
+from rankwise.target import Target
+from rankwise.weight_files import SHARD_SIZE
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class LoadedModel:
     """A transformers causal language model."""
     tokenizer: Any
     run: str
-    keep_asked: float
+    asked: Target
     keep_reached: float
     parameters: int
     """All parameters, tied ones once [-]."""
@@ -48,12 +47,12 @@ def load(manifest: Path, device: torch.device | str = "cpu") -> LoadedModel:
     """Load the dense model or a checkpoint by its manifest, ready to be measured."""
     if read_json(manifest).get("schema") == ModelManifest.schema_name:
         dense = ModelManifest.load(manifest)
-        facts = (DENSE, 1.0, 1.0, dense.parameters)
+        facts = (DENSE, Target("keep", 1.0), 1.0, dense.parameters)
         model, tokenizer = load_dense(dense)
         files = dense.files
     else:
         record = CheckpointManifest.load(manifest)
-        facts = (record.run, record.keep_asked, record.keep_reached, record.parameters)
+        facts = (record.run, record.asked, record.keep_reached, record.parameters)
         folder = manifest.with_suffix("")
         check(folder, record.files, f"checkpoint of run {record.run}")
         model, tokenizer = load_folder(folder)
@@ -146,16 +145,6 @@ def replace(model: Any, name: str, factors: Factors, kept: Kept) -> None:
         sparse = factors.sparse
         new.hold(sparse.places[: kept.entries], sparse.values_of(kept.entries).to(dtype))
     model.set_submodule(name, new)
-
-
-def numbers(model: Any) -> int:
-    """Return all parameters, tied ones once; places of sparse entries in numbers of their values' size."""
-    places = 0
-    for linear in model.modules():
-        if isinstance(linear, LowRankSparseLinear):
-            stored = sum(b.nbytes for name, b in linear.named_buffers() if name != "_dense")
-            places += math.ceil(stored / linear.values.itemsize)
-    return int(model.num_parameters()) + places
 
 
 def load_folder(folder: Path) -> tuple[Any, Any]:

@@ -19,6 +19,7 @@ import typer
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from rankwise.bench import bench
 from rankwise.errors import RankwiseError
 from rankwise.files import write_json
 from rankwise.stages import (
@@ -62,7 +63,7 @@ def options(
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-for user_command in (init, run, ui):
+for user_command in (init, run, ui, bench):
     app.command(rich_help_panel="A study")(user_command)
 app.add_typer(prepare.app, name="prepare", rich_help_panel="Stages, as the rules call them")
 for stage in (

@@ -140,12 +140,15 @@ class Evaluate(Section):
 
 
 class Speed(Section):
-    """Section ``speed``: prefill throughput, the run beside the dense model."""
+    """Section ``speed``: prefill and decoding, the run beside the dense model."""
 
-    batch: Count = 8
+    batches: Annotated[list[Count], Field(min_length=1)] = Field(default=[1, 8])
+    """Sequences at once; the table shows prefill at the largest."""
     length: Count = 128
     """Prompt length [tokens]."""
-    repeats: Annotated[int, Field(ge=3)] = 7
+    new_tokens: Count = 8
+    """Tokens decoded behind the prompt."""
+    repeats: Annotated[int, Field(ge=3)] = 5
     """Timed repeats, interleaved between the two models; the median is reported."""
 
 

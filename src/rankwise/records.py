@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rankwise.errors import RankwiseError
 from rankwise.family import Family
 from rankwise.files import read_json, write_json
+from rankwise.target import KINDS, Target, the_one
 
 
 class Record(BaseModel):
@@ -39,6 +40,24 @@ class Record(BaseModel):
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise RankwiseError(f"{path}: {where}: {first['msg']}; run its stage again") from error
+
+
+class Asked(BaseModel):
+    """What a run was asked to come to: one of the three, the others null; what was reached stands beside it."""
+
+    keep_asked: float | None = None
+    total_params_asked: int | None = None
+    checkpoint_bytes_asked: int | None = None
+
+    @property
+    def asked(self) -> Target:
+        """The one that was asked for."""
+        return the_one(dict(self), "_asked")
+
+
+def asked_as(target: Target) -> dict[str, Any]:
+    """Return a target as fields of `Asked`."""
+    return {f"{kind}_asked": target.value if kind == target.kind else None for kind in KINDS}
 
 
 class FileHash(BaseModel):
@@ -111,7 +130,7 @@ class LinearRank(BaseModel):
     """Predicted squared error as a share of what dropping the matrix would cost, by the decomposer's own measure; null where it has none [-]."""
 
 
-class AllocationRecord(Record):
+class AllocationRecord(Asked, Record):
     """Ranks of one run."""
 
     schema_name: ClassVar[str] = "rankwise/allocation@3"
@@ -120,8 +139,11 @@ class AllocationRecord(Record):
     allocate: str
     parameters: dict[str, Any]
     """The allocator's section, as used."""
-    keep_asked: float
     keep_reached: float
+    parameters_reached: int
+    """All parameters of the model by this plan [-]."""
+    checkpoint_bytes_reached: int | None
+    """Bytes of its weight files by this plan; null unless they were asked for [bytes]."""
     keep_index_free: float
     """The same choices as papers on sparse parts count them, places for nothing; else equal [-]."""
     linears: dict[str, LinearRank]
@@ -129,16 +151,23 @@ class AllocationRecord(Record):
     """Summary of the search: trials, failed, best trial, its objective, perplexity and KL; empty without one."""
 
 
-class CheckpointManifest(Record):
-    """A compressed checkpoint: written last, so that its folder is whole if it exists."""
+class CheckpointManifest(Asked, Record):
+    """A compressed checkpoint: written last, so that its folder is whole if it exists.
 
-    schema_name: ClassVar[str] = "rankwise/checkpoint@1"
+    What it reached is counted in the files.
+    """
+
+    schema_name: ClassVar[str] = "rankwise/checkpoint@2"
     run: str
-    keep_asked: float
     keep_reached: float
     parameters: int
     """All parameters of the model, tied ones once [-]."""
     files: list[FileHash]
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Bytes of the weight files [bytes]."""
+        return sum(file.bytes for file in self.files if file.path.endswith(".safetensors"))
 
 
 class SelfCheck(BaseModel):
@@ -248,12 +277,11 @@ class TaskScore(BaseModel):
     """Accuracy of guessing: mean of 1 / number of choices [-]."""
 
 
-class Scores(Record):
+class Scores(Asked, Record):
     """What one run is worth: the deterministic measures."""
 
-    schema_name: ClassVar[str] = "rankwise/scores@1"
+    schema_name: ClassVar[str] = "rankwise/scores@2"
     run: str
-    keep_asked: float
     keep_reached: float
     perplexity: float
     """Token-level, over the windows of the test text [-]."""
@@ -277,28 +305,51 @@ class Scores(Record):
     """Section ``evaluate``, as used."""
 
 
-class SpeedRecord(Record):
-    """Prefill throughput of one run, measured beside the dense model in one process."""
+class Rate(BaseModel):
+    """Tokens a second over the timed repeats."""
 
-    schema_name: ClassVar[str] = "rankwise/speed@1"
-    run: str
-    tokens_per_second: float
-    """Median over repeats [tokens/s]."""
+    median: float
+    """[tokens/s]."""
     quartiles: tuple[float, float]
-    dense_tokens_per_second: float
-    dense_quartiles: tuple[float, float]
+
+
+class SpeedPoint(BaseModel):
+    """What one model does at one batch size."""
+
     batch: int
+    prefill: Rate
+    decode: Rate
+    memory_bytes: int
+    """Weights in use and, on the CPU, keys and values; on a GPU the most allocated beside the weights [bytes]."""
+
+
+class SpeedRecord(Record):
+    """Speed of one run, measured in turn with the dense model in one process, at every batch size asked."""
+
+    schema_name: ClassVar[str] = "rankwise/speed@2"
+    run: str
+    points: list[SpeedPoint]
+    """Of the run, by rising batch size."""
+    dense: list[SpeedPoint]
+    """Of the dense model beside it, in the same order."""
     length: int
+    """Of the prompt [tokens]."""
+    new_tokens: int
+    """Decoded behind the prompt [tokens]."""
     repeats: int
     device: str
     threads: int
 
+    @property
+    def tokens_per_second(self) -> float:
+        """Prefill at the largest batch: the number of the study's table [tokens/s]."""
+        return self.points[-1].prefill.median
 
-class SummaryRow(BaseModel):
+
+class SummaryRow(Asked):
     """One row of the printed table."""
 
     run: str
-    keep_asked: float
     keep_reached: float
     perplexity: float
     zero_shot_average: float | None
@@ -310,7 +361,7 @@ class SummaryRow(BaseModel):
 class Summary(Record):
     """The table of the study, the dense model first."""
 
-    schema_name: ClassVar[str] = "rankwise/summary@1"
+    schema_name: ClassVar[str] = "rankwise/summary@2"
     title: str
     rows: list[SummaryRow]
 

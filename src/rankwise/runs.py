@@ -1,41 +1,56 @@
 """Section ``runs``: what a person asks for, and the compressions that it comes to."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from rankwise.sections import Count, Section
+from rankwise.target import Target, the_one
 
 DENSE = "dense"
 """Name of the model itself, beside the runs."""
 
 
-class Run(Section):
+class Budgeted(Section):
+    """A compression to a budget: exactly one of the three targets is given."""
+
+    decompose: str
+    allocate: str
+    keep: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Parameters that remain / parameters before, over the decoder blocks' linears, biases counted [-]."""
+    total_params: Count | None = None
+    """Parameters of the whole model, tied ones once, places of sparse entries in numbers of the values' size [-]."""
+    checkpoint_bytes: Count | None = None
+    """Bytes of the weight files, their headers included [bytes]."""
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        the_one(dict(self))
+        return self
+
+    @property
+    def target(self) -> Target:
+        """The one that is given."""
+        return the_one(dict(self))
+
+
+class Run(Budgeted):
     """One compression as the stages see it: from which statistics, how, to which budget."""
 
-    decompose: str
-    allocate: str
-    keep: Annotated[float, Field(gt=0, le=1)]
-    """Parameters that remain / parameters before, over the decoder blocks' linears, biases counted [-]."""
     origin: str = DENSE
     """The model whose statistics are used: the dense one, or the step before."""
+    way: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """How far this step goes from the dense model to the budget [-]."""
 
 
-class CompressedRun(Section):
+class CompressedRun(Budgeted):
     """One named run: which decomposer, which allocator, which budget, in how many steps."""
 
-    decompose: str
-    allocate: str
-    keep: Annotated[float, Field(gt=0, le=1)]
-    """Parameters that remain / parameters before, over the decoder blocks' linears, biases counted [-]."""
     steps: Count = 1
-    """Statistics are gathered again on the compressed model at each step, keep falling evenly to its end [-]."""
+    """Statistics are gathered again on the compressed model at each step, the budget falling evenly from the
+    dense model's figure to its end [-]."""
     steps_allocate: str | None = None
     """Allocator of all steps but the last; null = that of the last."""
-
-    def keep_at(self, step: int) -> float:
-        """Return the budget of step 1 … ``steps``."""
-        return round(1 - (1 - self.keep) * step / self.steps, 12)
 
 
 class RefinedRun(Section):
@@ -67,7 +82,7 @@ def built(runs: dict[str, CompressedRun]) -> dict[str, Run]:
     owners: dict[Any, str] = {}
     for name, run in runs.items():
         between = run.steps_allocate or run.allocate
-        owner = owners.setdefault((run.decompose, between, run.keep, run.steps), name)
+        owner = owners.setdefault((run.decompose, between, run.target, run.steps), name)
         origin = DENSE
         for step in range(1, run.steps + 1):
             last = step == run.steps
@@ -75,8 +90,11 @@ def built(runs: dict[str, CompressedRun]) -> dict[str, Run]:
             found[this] = Run(
                 decompose=run.decompose,
                 allocate=run.allocate if last else between,
-                keep=run.keep_at(step),
+                keep=run.keep,
+                total_params=run.total_params,
+                checkpoint_bytes=run.checkpoint_bytes,
                 origin=origin,
+                way=step / run.steps,
             )
             origin = this
     return found

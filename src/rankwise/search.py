@@ -16,11 +16,17 @@ from rankwise.artifacts import Factors
 from rankwise.budget import Choices
 from rankwise.files import sha256, to_json
 from rankwise.layers import SlicedLinear
+from rankwise.runs import Run
 
 
-def fingerprint(allocator: ScoringAllocator, keep: float, inputs: list[Path]) -> str:
+def fingerprint(allocator: ScoringAllocator, run: Run, dtype: str, inputs: list[Path]) -> str:
     """Return the hash of all that a trial depends on; the number of trials is not among it."""
-    settings = {**allocator.model_dump(mode="json", exclude={"trials"}), "keep": keep}
+    settings = [
+        allocator.model_dump(mode="json", exclude={"trials"}),
+        str(run.target),
+        run.way,
+        dtype,
+    ]
     value = [type(allocator).__name__, settings, [sha256(path) for path in inputs]]
     return hashlib.sha256(to_json(value).encode()).hexdigest()
 

@@ -74,6 +74,7 @@ def verified(
     Cost: one forward pass over it, and for every linear a product of its factors.
     """
     model, _ = load_folder(folder)
+    model.requires_grad_(requires_grad=False)
     for name, tensor in model.state_dict().items():
         if tensor.is_meta or not bool(tensor.isfinite().all()):
             state = "was not filled" if tensor.is_meta else "holds NaN or infinite values"

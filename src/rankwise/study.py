@@ -14,6 +14,7 @@ from rankwise import engines
 from rankwise.errors import RankwiseError, nearest
 from rankwise.files import read_json, write_text
 from rankwise.forkserver.launch import fork_server
+from rankwise.target import the_one
 
 PRESETS = Path(__file__).parent / "presets"
 SUMMARY = Path("data/report/summary.json")
@@ -172,14 +173,14 @@ def print_table() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    titles = ("keep asked", "keep reached", "perplexity", "zero-shot average", "parameters")
+    titles = ("asked", "keep reached", "perplexity", "zero-shot average", "parameters")
     table = Table("run", box=None, header_style="bold")
     for title in (*titles, "checkpoint MB", "tokens/s"):
         table.add_column(title, justify="right", no_wrap=True)
     for row in read_json(SUMMARY)["rows"]:
         table.add_row(
             row["run"],
-            _number(row["keep_asked"], ".2f"),
+            the_one(row, "_asked").short(),
             _number(row["keep_reached"], ".4f"),
             _number(row["perplexity"], ".2f"),
             _number(row["zero_shot_average"], ".1%"),

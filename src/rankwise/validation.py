@@ -9,6 +9,7 @@ from ruamel.yaml.error import YAMLError
 from rankwise.allocate import allocators
 from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError, nearest
+from rankwise.feasibility import impossible
 from rankwise.files import to_json, write_if_changed
 from rankwise.params import FURTHER, NAME, Params
 from rankwise.refine import refiners
@@ -125,7 +126,7 @@ def _cross_checks(params: Params) -> list[str]:
             problems += _multiple_checks(name, run, methods)
     problems += _sample_checks(params)
     problems += _search_checks(params, methods)
-    return problems
+    return problems or impossible(params, methods["decompose"])
 
 
 def _methods(params: Params) -> tuple[Methods, list[str]]:

@@ -53,6 +53,11 @@ class Weights:
         rows, columns = sum(shape[0] for shape in shapes), shapes[0][1]
         return (columns, rows) if self.family.transposed else (rows, columns)
 
+    def numbers(self, linear: str) -> int:
+        """Return how many numbers weight and bias hold."""
+        out, columns = self.shape(linear)
+        return out * columns + (out if self.has_bias(linear) else 0)
+
     def _parts(self, linear: str) -> list[Part]:
         ways = self.family.in_files(linear)
         for way in ways:

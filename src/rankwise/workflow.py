@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from rankwise.errors import RankwiseError
+from rankwise.models import FAMILIES
 from rankwise.params import Params
 from rankwise.registry import NOT_METHODS
 from rankwise.sources import MODEL_FILES, model_folder, tasks_folder, text_file
@@ -29,8 +30,6 @@ SNAKEFILE = (CHECKOUT if WORKFLOW.parent == CHECKOUT else WORKFLOW) / "Snakefile
 PROFILE = WORKFLOW / "profiles/default/config.yaml"
 SECTIONS = Path("data/params")
 """Where the sections of params.yaml lie in a study."""
-FAMILIES = Path("families")
-"""Where a study may describe model families of its own."""
 TEMPLATES = (".css", ".html", ".j2", ".js", ".yaml")
 """Files beside a package's modules that its code reads."""
 TASK_FILES = ("*.yaml", "*.yml", "*.json", "*.jsonl", "*.py", "*.txt")

@@ -1,5 +1,6 @@
 """What every allocator promises; a new file in the folder is tested by existing."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +13,15 @@ from rankwise.allocate import allocators
 from rankwise.allocate.base import ScoringAllocator
 from rankwise.allocate.problem import Candidate, Problem, Trials, TrialScore
 from rankwise.allocate.sequential import DRAWS, SequentialSearch
-from rankwise.budget import Kept, Matrix, keep_reached
+from rankwise.budget import Kept, Matrix, total
 from rankwise.errors import RankwiseError
 from rankwise.measure import Measure
+from rankwise.spending import Budget
+from rankwise.target import Target
+from rankwise.weight_files import SIZES, ByteBudget, Stored, tensors_of
 
 METHODS = sorted(allocators)
+SCORING = [name for name in METHODS if issubclass(allocators[name], ScoringAllocator)]
 SEQUENCES = 12
 KINDS = {
     "q": (32, 32),
@@ -34,6 +39,8 @@ def problem(
     *,
     dense: tuple[str, ...] = (),
     sparse: bool = False,
+    keep: float = 0.6,
+    kinds: dict[str, tuple[int, int]] = KINDS,
     trials: Trials | None = None,
     scorer=None,
 ) -> Problem:
@@ -44,7 +51,7 @@ def problem(
     generator = torch.Generator().manual_seed(0)
     matrices, candidates = {}, {}
     for layer in range(layers):
-        for kind, shape in KINDS.items():
+        for kind, shape in kinds.items():
             name = f"{layer}.{kind}"
             stored = 0 if kind in dense else shape[0] * shape[1] // sum(shape)
             ladder = tuple(Kept(rank, rank * sum(shape) // 4) for rank in range(stored + 1))
@@ -87,7 +94,8 @@ def problem(
         return score(dict.fromkeys(matrices) | kept)
 
     trials = trials or Trials()
-    return Problem(matrices, candidates, layers, score, trials, similarity, score_masks)
+    budget = Budget(matrices, Target("keep", keep))
+    return Problem(budget, candidates, layers, score, trials, similarity, score_masks)
 
 
 def make(name: str, **settings):
@@ -97,46 +105,89 @@ def make(name: str, **settings):
     return cls(**({"multiple": 1, "floor": 0.05} | settings))
 
 
+@st.composite
+def budgets(draw, matrices):
+    """A budget over these linears: a share of them, or all parameters of a model, or bytes of its files."""
+    kind = draw(st.sampled_from(["keep", "total_params", "checkpoint_bytes"]))
+    share = draw(st.floats(0.3, 0.95))
+    rest = draw(st.integers(1, 5000))
+    if kind == "keep":
+        return Budget(matrices, Target(kind, share))
+    if kind == "total_params":
+        return Budget(matrices, Target(kind, rest + int(share * total(matrices))), rest)
+    dtype = draw(st.sampled_from(["F32", "BF16"]))
+    dense = (Stored("embedding.weight", dtype, (rest,)),)
+    for name, matrix in matrices.items():
+        dense += tuple(tensors_of(name, matrix, None, dtype))
+    whole = ByteBudget(matrices, Target(kind, 0), dense=dense, dtype=dtype)
+    size = whole.cost(dict.fromkeys(matrices))
+    least = size - SIZES[dtype] * total(matrices)
+    asked = Target(kind, least + int(share * (size - least)))
+    return replace(whole, target=asked)
+
+
+def next_ranks(matrix, kept, multiple, *, free):
+    """Return the choices one step above: the next rank, with the entries that go with it, and dense."""
+    rank = kept.rank + multiple
+    if rank > matrix.max_rank:
+        return [None]
+    return [Kept(rank, kept.entries) if free or not matrix.ladder else matrix.ladder[rank], None]
+
+
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("dense", [(), ("v",)])
 @pytest.mark.parametrize("sparse", [False, True])
-@given(keep=st.floats(0.3, 0.95), multiple=st.integers(1, 3))
-@settings(max_examples=15, deadline=None)
-def test_meets_the_budget_with_valid_choices(name, dense, sparse, keep, multiple):
-    case = problem(dense=dense, sparse=sparse)
-    choices = make(name, multiple=multiple)(case, keep)
+@given(
+    sizes=st.tuples(*[st.integers(4, 96)] * 3),
+    data=st.data(),
+    multiple=st.sampled_from([1, 2, 3, 8, 16, 64]),
+)
+@settings(max_examples=20, deadline=None)
+def test_meets_the_budget_with_valid_choices(name, dense, sparse, sizes, data, multiple):
+    """Within the budget, ranks in multiples, and no matrix could have its next rank of what is left."""
+    hidden, keys, inner = sizes
+    kinds = {"q": (hidden, hidden), "k": (keys, hidden), "v": (keys, hidden), "o": (hidden, hidden)}
+    kinds |= {"gate": (inner, hidden), "up": (inner, hidden), "down": (hidden, inner)}
+    case = problem(2, dense=dense, sparse=sparse, kinds=kinds)
+    budget = data.draw(budgets(case.matrices))
+    few = {"trials": 2} if name in SCORING else {}
+    try:
+        choices = make(name, multiple=multiple, **few)(replace(case, budget=budget))
+    except RankwiseError as error:
+        assert re.search(f"{budget.target.kind} .* alone comes to|in multiples of", str(error))
+        return
     assert set(choices) == set(case.matrices)
-    reached = keep_reached(case.matrices, choices)
-    step = max(m.parameters(Kept(multiple)) for m in case.matrices.values()) / sum(
-        m.parameters(None) for m in case.matrices.values()
-    )
-    assert keep - step <= reached <= keep
+    assert budget.reached(choices) <= budget.target.value
     for linear, kept in choices.items():
-        if kept is not None:
-            assert 1 <= kept.rank <= case.matrices[linear].max_rank
-            assert kept.rank % multiple == 0
-        if linear.split(".")[1] in dense:
-            assert kept is None
+        if kept is None:
+            continue
+        assert linear.split(".")[1] not in dense
+        assert 1 <= kept.rank <= case.matrices[linear].max_rank
+        assert kept.rank % multiple == 0
+        for dearer in next_ranks(
+            case.matrices[linear], kept, multiple, free=name == "policy_gradient"
+        ):
+            assert budget.reached({**choices, linear: dearer}) > budget.target.value
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_same_seed_same_answer(name):
-    assert make(name)(problem(), 0.6) == make(name)(problem(), 0.6)
+    assert make(name)(problem()) == make(name)(problem())
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_keep_one_leaves_everything_dense(name):
-    assert set(make(name)(problem(), 1.0).values()) == {None}
+    assert set(make(name)(problem(keep=1.0)).values()) == {None}
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_floor_holds_or_is_refused(name):
-    case = problem()
-    choices = make(name, floor=0.3)(case, 0.5)
+    case = problem(keep=0.5)
+    choices = make(name, floor=0.3)(case)
     for linear, kept in choices.items():
         assert kept is None or kept.rank >= 0.3 * case.matrices[linear].break_even
     with pytest.raises(RankwiseError, match="floor"):
-        make(name, floor=0.9)(case, 0.5)
+        make(name, floor=0.9)(case)
 
 
 SEQUENTIAL = [name for name in METHODS if issubclass(allocators[name], SequentialSearch)]
@@ -157,7 +208,7 @@ def test_what_an_allocator_says_it_needs_of_the_spectrum_is_what_it_uses(name, f
             linear: replace(candidate, spectrum=change(linear, candidate.spectrum))
             for linear, candidate in case.candidates.items()
         }
-        return method(replace(case, candidates=seen, trials=Trials()), 0.6)
+        return method(replace(case, candidates=seen, trials=Trials()))
 
     asis = answer(lambda _, spectrum: spectrum)
     if method.needs == Measure.NONE:
@@ -167,21 +218,18 @@ def test_what_an_allocator_says_it_needs_of_the_spectrum_is_what_it_uses(name, f
         assert (in_own_units == asis) == (method.needs == Measure.SIZE)
 
 
-SCORING = [name for name in METHODS if issubclass(allocators[name], ScoringAllocator)]
-
-
 @pytest.mark.parametrize("name", SCORING)
 def test_search_is_never_worse_than_uniform_and_scores_once_a_trial(name):
     calls = []
     reference = problem()
-    uniform = reference.score(make("uniform")(reference, 0.6))
+    uniform = reference.score(make("uniform")(reference))
 
     def counted(choices, sequences=None):
         calls.append(choices)
         return reference.score(choices, sequences)
 
     case = problem(scorer=counted)
-    make(name, trials=9)(case, 0.6)
+    make(name, trials=9)(case)
     best = case.trials.best()
     assert len(calls) == len(case.trials.rows) == 9
     assert best["perplexity"] + 4.1 * best["kl"] <= uniform.perplexity + 4.1 * uniform.kl
@@ -191,12 +239,12 @@ def test_search_is_never_worse_than_uniform_and_scores_once_a_trial(name):
 def test_five_trials_and_five_more_are_ten(name, tmp_path):
     early = {"startup": 4} if "startup" in allocators[name].model_fields else {}
     whole = problem(trials=Trials(tmp_path / "whole.jsonl", "f", 10))
-    choices = make(name, trials=10, **early)(whole, 0.6)
+    choices = make(name, trials=10, **early)(whole)
     first = problem(trials=Trials(tmp_path / "parts.jsonl", "f", 5))
-    make(name, trials=5, **early)(first, 0.6)
+    make(name, trials=5, **early)(first)
     second = problem(trials=Trials(tmp_path / "parts.jsonl", "f", 10))
     assert len(second.trials.rows) == 5
-    assert make(name, trials=10, **early)(second, 0.6) == choices
+    assert make(name, trials=10, **early)(second) == choices
     assert (tmp_path / "parts.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert Trials(tmp_path / "parts.jsonl", "another", 10).rows == []
 
@@ -205,7 +253,7 @@ def test_five_trials_and_five_more_are_ten(name, tmp_path):
 def test_another_seed_tries_other_allocations(name):
     cases = [problem(), problem()]
     for seed, case in enumerate(cases):
-        make(name, seed=seed)(case, 0.6)
+        make(name, seed=seed)(case)
     assert cases[0].trials.text() != cases[1].trials.text()
 
 
@@ -218,18 +266,18 @@ def test_failing_trials_are_recorded_and_do_not_end_the_search(name):
         return TrialScore(float("nan"), 0.0) if next(count) % 3 == 0 else good.score(choices)
 
     case = problem(scorer=sometimes)
-    make(name, trials=8)(case, 0.6)
+    make(name, trials=8)(case)
     assert [row["status"] for row in case.trials.rows].count("failed") == 3
     assert case.trials.summary()["failed"] == 3
     broken = problem(scorer=lambda *_: TrialScore(float("inf"), 0.0))
     with pytest.raises(RankwiseError, match="not finite"):
-        make(name)(broken, 0.6)
+        make(name)(broken)
 
 
 @pytest.mark.parametrize("name", SEQUENTIAL)
 def test_search_around_the_closed_form_starts_with_it_and_betters_it(name):
     closed = make("curvature")
-    assert make(name, space="losses", trials=1)(problem(), 0.6) == closed(problem(), 0.6)
+    assert make(name, space="losses", trials=1)(problem()) == closed(problem())
     candidates = problem().candidates
 
     def down_is_dear(choices, sequences=None):
@@ -240,7 +288,7 @@ def test_search_around_the_closed_form_starts_with_it_and_betters_it(name):
         return TrialScore(10 + loss, loss)
 
     case = problem(scorer=down_is_dear)
-    make(name, space="losses", trials=12)(case, 0.6)
+    make(name, space="losses", trials=12)(case)
     factors = [value for row in case.trials.rows for value in row["losses"].values()]
     assert all(0.25 <= value <= 4 for value in factors)
     assert set(case.trials.rows[0]["losses"].values()) == {1.0}
@@ -258,7 +306,7 @@ def test_chosen_sequences_stay_chosen_and_only_they_are_scored(name, tmp_path):
         return reference.score(choices, sequences)
 
     whole = problem(scorer=counted, trials=Trials(tmp_path / "whole.jsonl", "f"))
-    choices = make(name, trials=6, validation=4)(whole, 0.6)
+    choices = make(name, trials=6, validation=4)(whole)
     assert seen[:DRAWS] == [None] * DRAWS
     chosen = whole.trials.rows[0]["sequences"]
     # The last sequences are those whose loss depends most on what is truncated.
@@ -267,17 +315,17 @@ def test_chosen_sequences_stay_chosen_and_only_they_are_scored(name, tmp_path):
     assert all("sequences" not in row for row in whole.trials.rows[1:])
     seen.clear()
     first = problem(scorer=counted, trials=Trials(tmp_path / "parts.jsonl", "f"))
-    make(name, trials=3, validation=4)(first, 0.6)
+    make(name, trials=3, validation=4)(first)
     second = problem(scorer=counted, trials=Trials(tmp_path / "parts.jsonl", "f"))
-    assert make(name, trials=6, validation=4)(second, 0.6) == choices
+    assert make(name, trials=6, validation=4)(second) == choices
     assert seen.count(None) == DRAWS
     assert (tmp_path / "parts.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     with pytest.raises(RankwiseError, match="validation asks for 40 search sequences of 12"):
-        make(name, validation=40)(problem(), 0.6)
+        make(name, validation=40)(problem())
 
 
 @pytest.mark.parametrize("name", SEQUENTIAL)
 def test_depth_groups_have_variables_of_their_own(name):
     case = problem(4)
-    make(name, depth_groups=4, trials=2)(case, 0.6)
+    make(name, depth_groups=4, trials=2)(case)
     assert len(case.trials.rows[0]["shares"]) == 6 * 4

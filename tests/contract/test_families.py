@@ -18,7 +18,7 @@ from rankwise.allocate.hyperopt import Hyperopt
 from rankwise.allocate.mgaa import MGAA
 from rankwise.allocate.problem import Trials
 from rankwise.allocate.uniform import Uniform
-from rankwise.allocation import problem_of
+from rankwise.allocation import matrices_of, problem_of
 from rankwise.artifacts import BlockCurvature, BlockFactors, BlockStatistics, Factors
 from rankwise.budget import Kept, keep_reached
 from rankwise.cli import app
@@ -36,6 +36,8 @@ from rankwise.refine.base import Refinement
 from rankwise.refine.blockwise import Blockwise
 from rankwise.search import SearchModel
 from rankwise.sources import MODEL_FILES, hashes
+from rankwise.spending import Budget
+from rankwise.target import Target
 from rankwise.weights import Weights
 from tests.families import CPU, LAYERS, cases, ids, tiny
 from tests.unit.test_compression import save_tokenizer
@@ -96,8 +98,10 @@ def compressed(case, tmp_path_factory):
     stored = tmp_path_factory.mktemp("factors") / "block_0"
     BlockFactors("curvature", LAYERS, factors).save(stored, torch.float32)
     factors = BlockFactors.load(stored).linears
-    problem = problem_of(case.manifest, factors, None, Trials())
-    choices = Uniform(multiple=1, floor=0.05)(problem, 0.6)
+    matrices = matrices_of(case.manifest, "float32", factors)
+    budget = Budget(matrices, Target("keep", 0.6))
+    problem = problem_of(budget, case.manifest, factors, None, Trials())
+    choices = Uniform(multiple=1, floor=0.05)(problem)
     model, tokenizer = checkpoint.load_dense(case.manifest)
     for name, kept in choices.items():
         if kept is not None:
@@ -277,7 +281,7 @@ def test_allocators_group_by_the_family_s_own_types(case, compressed):
         problem, score=search.score, trials=Trials(), similarity=case.statistics.similarity
     )
     for allocator in (Hyperopt(multiple=1, floor=0.05, trials=2), MGAA(multiple=1, floor=0.05)):
-        reached = keep_reached(problem.matrices, allocator(problem, 0.6))
+        reached = keep_reached(problem.matrices, allocator(problem))
         assert 0.57 < reached <= 0.6
     expected = {"qk" if kind in "qk" else kind for kind in case.family.kinds()}
     assert {name.removesuffix(".0") for name in problem.trials.rows[1]["shares"]} == expected

@@ -11,7 +11,7 @@ from rankwise.artifacts import Tokens
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.perplexity import perplexity, window_losses
-from rankwise.evaluate.speed import prefill
+from rankwise.evaluate.speed import in_turn, measure
 from rankwise.files import write_json
 from rankwise.models import family_of
 from rankwise.records import ModelManifest, Scores, SpeedRecord
@@ -43,7 +43,9 @@ def data(model: Any, tokenizer: Any, folder: Path) -> Path:
     ids = torch.randint(13, (6, 12), generator=torch.Generator().manual_seed(1), dtype=torch.int32)
     Tokens(ids, torch.arange(6), "test", "corpus", "0" * 64, 0).save(folder / "test.safetensors")
     write_json(folder / "evaluate.json", {"batch": 4, "tasks": ["tiny"], "limit": 3})
-    write_json(folder / "speed.json", {"batch": 2, "length": 8, "repeats": 3})
+    write_json(
+        folder / "speed.json", {"batches": [2, 1], "length": 8, "new_tokens": 3, "repeats": 3}
+    )
     write_json(folder / "compute.json", {"device": "cpu", "threads": 1})
     return folder
 
@@ -83,23 +85,36 @@ def test_speed(data: Path) -> None:
     inputs = ["--checkpoint", data / "model.json", "--against", data / "model.json"]
     invoke("speed", *sections, "--run", "dense", *inputs, "--out", data / "speed.out.json")
     record = SpeedRecord.load(data / "speed.out.json")
-    low, high = record.quartiles
-    assert 0 < low <= record.tokens_per_second <= high
-    assert (record.batch, record.length, record.repeats, record.device) == (2, 8, 3, "cpu")
+    for points in (record.points, record.dense):
+        assert [point.batch for point in points] == [1, 2]
+        for rate in (rate for point in points for rate in (point.prefill, point.decode)):
+            low, high = rate.quartiles
+            assert 0 < low <= rate.median <= high
+    assert record.tokens_per_second == record.points[1].prefill.median
+    assert (record.length, record.new_tokens, record.repeats, record.device) == (8, 3, 3, "cpu")
 
 
-def test_models_take_turns() -> None:
-    """Two models, warmed up, in an order that is reversed at every repeat."""
-    calls = []
+def test_jobs_take_turns() -> None:
+    """Two jobs, warmed up, in an order that is reversed at every repeat."""
+    calls: list[str] = []
 
-    class Model:
-        device = torch.device("cpu")
+    def job(name: str) -> int:
+        calls.append(name)
+        return len(calls)
 
-        def __init__(self, name: str) -> None:
-            self.name = name
+    returned = in_turn([lambda: job("a"), lambda: job("b")], 3)
+    assert "".join(calls) == "ab" + "ab" + "ba" + "ab"
+    assert returned == [[3, 6, 7], [4, 5, 8]]
 
-        def __call__(self, input_ids: torch.Tensor, **_: object) -> None:
-            calls.append(self.name)
 
-    prefill([Model("a"), Model("b")], torch.zeros(2, 4, dtype=torch.long), 3)
-    assert "".join(calls) == "aabb" + "ab" + "ba" + "ab"
+def test_memory_is_weights_keys_and_values(model: Any) -> None:
+    """2 layers, 2 heads of 8 for keys and values, batch 3, and 4 + 5 tokens that have passed through."""
+    ids = torch.zeros(3, 4, dtype=torch.long)
+    [point] = measure([model], ids, 5, 3)
+    assert (
+        point.memory_bytes == 4 * model.num_parameters() + buffers(model) + 2 * 2 * 3 * 9 * 16 * 4
+    )
+
+
+def buffers(model: Any) -> int:
+    return sum(tensor.nbytes for tensor in {id(b): b for b in model.buffers()}.values())

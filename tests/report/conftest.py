@@ -12,8 +12,10 @@ from rankwise.records import (
     AllocationRecord,
     Curve,
     LinearRank,
+    Rate,
     RefineRecord,
     Scores,
+    SpeedPoint,
     SpeedRecord,
     TaskScore,
 )
@@ -74,16 +76,20 @@ def make_scores(run: str, keep: float, rng: Random) -> Scores:
     )
 
 
+def make_point(batch: int, rate: float) -> SpeedPoint:
+    prefill = Rate(median=rate, quartiles=(rate * 0.98, rate * 1.01))
+    decode = Rate(median=rate * batch / 50, quartiles=(rate * batch / 51, rate * batch / 49))
+    return SpeedPoint(batch=batch, prefill=prefill, decode=decode, memory_bytes=8_000_000)
+
+
 def make_speed(run: str, keep: float, rng: Random) -> SpeedRecord:
     rate = 12000 * (1 + 0.4 * (1 - keep)) * rng.uniform(0.97, 1.03)
     return SpeedRecord(
         run=run,
-        tokens_per_second=rate,
-        quartiles=(rate * 0.98, rate * 1.01),
-        dense_tokens_per_second=12000,
-        dense_quartiles=(11800, 12150),
-        batch=8,
+        points=[make_point(batch, rate) for batch in (1, 8)],
+        dense=[make_point(batch, 12000) for batch in (1, 8)],
         length=128,
+        new_tokens=8,
         repeats=7,
         device="cpu",
         threads=1,
@@ -115,6 +121,8 @@ def make_allocation(run: str, rng: Random) -> AllocationRecord:
         | ({"trials": TRIALS, "bounds": [0.2, 1.001]} if searched else {}),
         keep_asked=keep,
         keep_reached=keep - 0.0003,
+        parameters_reached=int(295_000 + 1_574_504 * keep),
+        checkpoint_bytes_reached=None,
         keep_index_free=keep - 0.0003,
         linears=linears,
         search={"trials": TRIALS, "failed": 1, "best": 7, "objective": 4.2} if searched else {},

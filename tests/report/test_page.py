@@ -12,12 +12,23 @@ from typer.testing import CliRunner
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.files import write_json
-from rankwise.records import Curve, RefineRecord, Scores, SpeedRecord, Summary
+from rankwise.records import Asked, Curve, RefineRecord, Scores, SpeedRecord, Summary, asked_as
 from rankwise.report import figures
 from rankwise.report.curves import NAMED, outcome, refinement_curves
 from rankwise.report.page import render
 from rankwise.report.study import best, gather, read_trials
+from rankwise.target import Target
 from tests.report.conftest import FAILED_TRIAL, REFINED, RETURNED, RUNS, make_refinement
+
+CELLS = (
+    "asked",
+    "keep_reached",
+    "perplexity",
+    "zero_shot_average",
+    "parameters",
+    "checkpoint_bytes",
+    "tokens_per_second",
+)
 
 
 def report(arguments: list[str]) -> None:
@@ -56,8 +67,9 @@ def test_table_holds_the_numbers(study: Path, arguments: list[str]) -> None:
     summary = Summary.load(study / "report/summary.json")
     assert [row.run for row in summary.rows] == ["dense", *RUNS, *REFINED]
     for row in summary.rows:
-        values = row.model_dump()
-        assert [float(value) for value in page.rows[values.pop("run")]] == list(values.values())
+        values = row.model_dump(exclude={"run", *Asked.model_fields}) | {"asked": row.asked.value}
+        shown = dict(zip(CELLS, map(float, page.rows[row.run]), strict=True))
+        assert shown == values
         scores = Scores.load(study / f"scores/{row.run}.json")
         assert (row.perplexity, row.parameters) == (scores.perplexity, scores.parameters)
 
@@ -146,6 +158,27 @@ def test_best_is_among_runs_of_the_same_budget(study: Path) -> None:
             if column == "perplexity" and name in {r.name for r in rivals}
         ] == [lowest]
     assert best(results[:2]) == set()
+
+
+def test_budgets_of_every_kind_stand_in_the_table_as_they_were_asked(study: Path) -> None:
+    """Two runs asked for bytes, one for parameters: rivals are those with the same budget."""
+    results = results_of(study)
+    asked = [
+        ("checkpoint_bytes", 4_000_000),
+        ("checkpoint_bytes", 4_000_000),
+        ("total_params", 10**6),
+    ]
+    for place, (kind, value) in enumerate(asked, 1):
+        fields = asked_as(Target(kind, value))
+        scores = results[place].scores.model_copy(update=fields)
+        results[place] = replace(results[place], scores=scores)
+    page = render("budgets", results)
+    assert Page(page).rows["svd-80"][0] == "4000000"
+    for text in ("4.00 MB", "1,000,000", "checkpoint_bytes 4,000,000", "total_params 1,000,000"):
+        assert text in page
+    marked = {name for name, column in best(results) if column == "perplexity"}
+    assert len(marked & {"svd-80", "pca-80"}) == 1
+    assert "bolaco-80" not in marked
 
 
 def test_figures_hold_the_records(study: Path) -> None:

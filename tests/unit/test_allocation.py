@@ -21,15 +21,19 @@ from rankwise.allocate.sequential import most_varied
 from rankwise.allocate.uniform import Uniform
 from rankwise.allocation import record_of
 from rankwise.artifacts import BlockFactors, BlockStatistics, InputStatistics
-from rankwise.budget import Matrix
+from rankwise.budget import Matrix, total
 from rankwise.decompose.svd import SVD
 from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block, largest_rank, weight_errors
 from rankwise.family import Linear
 from rankwise.files import write_json
-from rankwise.params import Compute, Run
-from rankwise.records import AllocationRecord
+from rankwise.models import family_of
+from rankwise.params import Build, Compute
+from rankwise.records import AllocationRecord, ModelManifest
+from rankwise.runs import Run
+from rankwise.spending import Budget
 from rankwise.stages import allocate
+from rankwise.target import Target
 from tests.conftest import tiny_llama
 from tests.contract.test_allocators import problem
 from tests.unit.test_compression import save_model
@@ -44,29 +48,25 @@ def rank(case, name, choices):
 
 def test_manual_shares_are_relative_and_unknown_types_are_refused():
     case = problem()
-    choices = Manual(shares={"q": 0.25, "k": 0.5}, **LIMITS)(case, 0.6)
+    choices = Manual(shares={"q": 0.25, "k": 0.5}, **LIMITS)(case)
     q, o = (rank(case, f"1.{kind}", choices) for kind in "qo")
     assert q == pytest.approx(o / 4, abs=1)
-    assert Manual(**LIMITS)(case, 0.6) == Uniform(**LIMITS)(case, 0.6)
+    assert Manual(**LIMITS)(case) == Uniform(**LIMITS)(case)
     with pytest.raises(RankwiseError, match=r"names 'gat', a type without factors.*'gate'"):
-        Manual(shares={"gat": 0.5})(case, 0.6)
+        Manual(shares={"gat": 0.5})(case)
     with pytest.raises(RankwiseError, match="names 'v', a type without factors"):
-        Manual(shares={"v": 0.5})(problem(dense=("v",)), 0.6)
+        Manual(shares={"v": 0.5})(problem(dense=("v",)))
 
 
-@given(keep=st.floats(0.2, 0.9))
+@given(share=st.floats(0.2, 0.99))
 @settings(deadline=None)
-def test_energy_shares_differ_by_less_than_one_component(keep):
-    """At the common level, one component less takes every matrix below the least share of all."""
-    case = problem()
-    choices = Energy(**LIMITS)(case, keep)
-    shares = {n: c.energy(choices[n]) for n, c in case.candidates.items()}
-    level = min(shares.values())
+def test_energy_at_the_budget_of_a_share_is_the_least_rank_of_that_share(share):
+    case, wanted = problem(), {}
     for name, candidate in case.candidates.items():
         ladder = case.matrices[name].steps(1, 0.05)
-        if choices[name] in ladder[1:]:
-            below = ladder[ladder.index(choices[name]) - 1]
-            assert candidate.energy(below) <= level + 1e-12
+        wanted[name] = next((c for c in ladder if candidate.energy(c) >= share), None)
+    budget = Budget(case.matrices, Target("total_params", total(case.matrices, wanted)))
+    assert Energy(**LIMITS)(replace(case, budget=budget)) == wanted
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])
@@ -86,8 +86,8 @@ def test_pareto_on_plain_svd_is_energy(keep):
         candidates[str(layer)] = Candidate(
             layer, "q", factors.spectrum, weight_errors=weight_errors(weight, factors)
         )
-    case = Problem(matrices, candidates, 3)
-    assert Pareto(**LIMITS)(case, keep) == Energy(**LIMITS)(case, keep)
+    case = Problem(Budget(matrices, Target("keep", keep)), candidates, 3)
+    assert Pareto(**LIMITS)(case) == Energy(**LIMITS)(case)
     with pytest.raises(RankwiseError, match="error of the weight itself"):
         Candidate(0, "q", torch.ones(4)).weight_error(next(iter(matrices["0"].steps(1, 0))))
 
@@ -96,7 +96,7 @@ def test_curvature_loses_less_than_uniform_and_energy():
     case = problem()
 
     def lost(allocator):
-        choices = allocator(case, 0.6)
+        choices = allocator(case)
         return sum(c.loss(choices[name]) for name, c in case.candidates.items())
 
     assert lost(Curvature(**LIMITS)) < min(lost(Uniform(**LIMITS)), lost(Energy(**LIMITS)))
@@ -107,9 +107,20 @@ def test_a_record_says_no_error_where_the_method_has_no_measure():
     places = {name: Linear(name, 0, "site", "kind", "sublayer") for name in case.matrices}
     case = replace(case, linears=places)
     without = {n: replace(c, spectrum=c.spectrum[:0]) for n, c in case.candidates.items()}
-    run, choices = Run(decompose="x", allocate="uniform", keep=0.6), Uniform()(case, 0.6)
-    known = record_of("r", run, Uniform(), case, choices).linears
-    unknown = record_of("r", run, Uniform(), replace(case, candidates=without), choices).linears
+    run, choices = Run(decompose="x", allocate="uniform", keep=0.6), Uniform()(case)
+    manifest = ModelManifest(
+        source="m",
+        revision=None,
+        dtype="float32",
+        architecture="A",
+        family=family_of("LlamaForCausalLM"),
+        layers=3,
+        parameters=10**6,
+        files=[],
+    )
+    known = record_of("r", run, Uniform(), case, choices, manifest).linears
+    unknown = replace(case, candidates=without)
+    unknown = record_of("r", run, Uniform(), unknown, choices, manifest).linears
     for name, linear in known.items():
         truncated = linear.rank is not None
         assert (linear.relative_error > 0) == truncated
@@ -134,12 +145,12 @@ def test_effective_rank_spreads_a_type_by_root_and_moves_q_and_k_to_v():
                 spectrum[4 if layer == 0 else 1 :] = 0
             matrices[f"{layer}.{kind}"] = Matrix((120, 120), 60)
             candidates[f"{layer}.{kind}"] = Candidate(layer, kind, spectrum)
-    case = Problem(matrices, candidates, 2)
-    still = EffectiveRank(beta=0.0, **LIMITS)(case, 0.4)
+    case = Problem(Budget(matrices, Target("keep", 0.4)), candidates, 2)
+    still = EffectiveRank(beta=0.0, **LIMITS)(case)
     ranks = {name: choice.rank for name, choice in still.items()}
     assert ranks["0.q"] == pytest.approx(2 * ranks["1.q"], abs=1)
     assert ranks["0.v"] == pytest.approx(ranks["1.v"], abs=1)
-    moved = EffectiveRank(beta=0.5, **LIMITS)(case, 0.4)
+    moved = EffectiveRank(beta=0.5, **LIMITS)(case)
     for layer in range(2):
         assert moved[f"{layer}.k"].rank == pytest.approx(ranks[f"{layer}.k"] / 2, abs=1)
         assert moved[f"{layer}.v"].rank == pytest.approx(2 * ranks[f"{layer}.v"], abs=1)
@@ -162,8 +173,8 @@ def test_shares_between_sublayers_meet_the_budget_within_floor_and_one(parts, ke
 
 
 def test_mgaa_gives_sublayers_their_share_and_equal_energy_inside():
-    case = problem()
-    choices = MGAA(t=1.0, **LIMITS)(case, 0.5)
+    case = problem(keep=0.5)
+    choices = MGAA(t=1.0, **LIMITS)(case)
     names: dict[tuple[int, str], list[str]] = {}
     for name, candidate in case.candidates.items():
         names.setdefault((candidate.layer, candidate.sublayer), []).append(name)
@@ -176,7 +187,7 @@ def test_mgaa_gives_sublayers_their_share_and_equal_energy_inside():
         assert abs(spent - share * size) <= 2 * step
         energies = [case.candidates[n].energy(choices[n]) for n in of if choices[n] is not None]
         assert max(energies) - min(energies) < 0.2
-    same = MGAA(t=0.0, **LIMITS)(case, 0.5)
+    same = MGAA(t=0.0, **LIMITS)(case)
     assert same != choices
 
 
@@ -184,7 +195,7 @@ def test_mgaa_refuses_statistics_that_miss_a_sublayer():
     case = problem()
     del case.similarity[1, "mlp"]
     with pytest.raises(RankwiseError, match="nothing of layer 1, sublayer mlp"):
-        MGAA(**LIMITS)(case, 0.6)
+        MGAA(**LIMITS)(case)
 
 
 def test_most_varied_sequences_ignore_broken_allocations():
@@ -234,6 +245,7 @@ def test_the_stage_hands_statistics_to_those_who_ask(tmp_path, tiny_statistics):
     factors = factor_block(tmp_path / "dense", manifest.family, block, SVD(), torch.device("cpu"))
     BlockFactors("svd", [0, 1], factors).save(tmp_path / "factors", torch.float32)
     sections = {
+        "build": Build(),
         "compute": Compute(),
         "run": Run(decompose="svd", allocate="mgaa", keep=0.6),
     }

@@ -91,12 +91,11 @@ def test_other_missing_and_broken_files_are_named(tmp_path):
 def test_records_refuse_another_schema_and_unknown_keys(tmp_path):
     path = tmp_path / "speed.json"
     SpeedRecord(
-        run="a", tokens_per_second=1.0, quartiles=(1, 2), dense_tokens_per_second=1.0,
-        dense_quartiles=(1, 2), batch=1, length=1, repeats=3, device="cpu", threads=1,
+        run="a", points=[], dense=[], length=1, new_tokens=1, repeats=3, device="cpu", threads=1,
     ).save(path)  # fmt: skip
     assert SpeedRecord.load(path).run == "a"
     with pytest.raises(
-        RankwiseError, match="expected schema rankwise/model@2, found rankwise/speed@1"
+        RankwiseError, match="expected schema rankwise/model@2, found rankwise/speed@2"
     ):
         ModelManifest.load(path)
     path.write_text(path.read_text().replace('"run"', '"rum"'))

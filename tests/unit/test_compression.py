@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from rankwise import checkpoint
 from rankwise.allocate.problem import Trials
 from rankwise.allocate.uniform import Uniform
-from rankwise.allocation import problem_of, record_of
+from rankwise.allocation import matrices_of, problem_of, record_of
 from rankwise.artifacts import BlockFactors, BlockStatistics
 from rankwise.budget import Kept
 from rankwise.covariance import gather
@@ -30,6 +30,9 @@ from rankwise.records import CheckpointManifest, FileHash, ModelManifest
 from rankwise.runs import Run
 from rankwise.search import SearchModel
 from rankwise.sources import MODEL_FILES, hashes
+from rankwise.spending import Budget
+from rankwise.target import Target
+from rankwise.weight_files import counted, headers
 from tests.conftest import random_ids, tiny_llama
 
 ARCHITECTURE = "LlamaForCausalLM"
@@ -76,11 +79,12 @@ def compressed(request, tmp_path):
     factors = factor_block(tmp_path / "dense", family, blocks[0], method, cpu, bent)
     BlockFactors(request.param, [0, 1], factors).save(tmp_path / "factors", torch.float32)
     factors = BlockFactors.load(tmp_path / "factors").linears
-    problem = problem_of(manifest, factors, None, Trials())
+    matrices = matrices_of(manifest, "float32", factors)
+    problem = problem_of(Budget(matrices, Target("keep", 0.7)), manifest, factors, None, Trials())
     allocator = Uniform(multiple=1, floor=0.05)
-    choices = allocator(problem, 0.7)
+    choices = allocator(problem)
     run = Run(decompose=request.param, allocate="uniform", keep=0.7)
-    return manifest, factors, choices, record_of("it", run, allocator, problem, choices)
+    return manifest, factors, choices, record_of("it", run, allocator, problem, choices, manifest)
 
 
 def build(manifest, factors, choices, folder):
@@ -297,7 +301,7 @@ def test_checkpoint_loads_in_another_process(compressed, elsewhere, tmp_path):
         run="it",
         keep_asked=0.7,
         keep_reached=record.keep_reached,
-        parameters=checkpoint.numbers(model),
+        parameters=counted(headers(tmp_path / "it")),
         files=hashes(tmp_path / "it", ("*",)),
     ).save(tmp_path / "it.json")
     ids = random_ids(2, 10)
@@ -305,7 +309,7 @@ def test_checkpoint_loads_in_another_process(compressed, elsewhere, tmp_path):
         expected = model.eval()(ids).logits
     facts, logits, generated = elsewhere(tmp_path / "it.json", ids)
     weights = (tmp_path / "it" / "model.safetensors").stat().st_size
-    assert facts == [checkpoint.numbers(model), "it", weights]
+    assert facts == [record.parameters_reached, "it", weights]
     torch.testing.assert_close(torch.tensor(logits), expected.flatten()[:200])
     assert generated == [2, 7]
 

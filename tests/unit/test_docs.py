@@ -44,7 +44,7 @@ def test_the_example_decomposer_works(tmp_path):
 
 def test_the_example_allocator_works(tmp_path):
     case = problem(layers=4)
-    choices = load("late", tmp_path).Late(multiple=1)(case, 0.6)
+    choices = load("late", tmp_path).Late(multiple=1)(case)
     assert choices["3.q"].rank > choices["0.q"].rank
 
 

@@ -240,14 +240,15 @@ def test_steps_share_what_comes_before_the_last(tmp_path):
     path.write_text(path.read_text() + "refine: {blockwise: {}}\n")
     params = load_params(path)
     built = params.built()
-    origins = {name: (run.keep, run.origin) for name, run in built.items()}
+    origins = {name: (run.way, run.origin) for name, run in built.items()}
     assert origins == {
-        "one--step1": (0.8, "dense"),
-        "one": (0.6, "one--step1"),
-        "other": (0.6, "one--step1"),
-        "third--step1": (0.8, "dense"),
-        "third": (0.6, "third--step1"),
+        "one--step1": (0.5, "dense"),
+        "one": (1.0, "one--step1"),
+        "other": (1.0, "one--step1"),
+        "third--step1": (0.5, "dense"),
+        "third": (1.0, "third--step1"),
     }
+    assert {run.keep for run in built.values()} == {0.6}
     assert built["one--step1"].allocate == "uniform"
     assert params.compressed("best") == "one"
 

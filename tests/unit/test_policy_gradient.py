@@ -9,6 +9,8 @@ from rankwise.allocate.policy_gradient import PolicyGradient
 from rankwise.allocate.problem import Candidate, Problem, Trials, TrialScore
 from rankwise.budget import Kept, Matrix
 from rankwise.errors import RankwiseError
+from rankwise.spending import Budget
+from rankwise.target import Target
 
 
 def spectrum(seed: int, scale: float = 1.0, count: int = 12) -> torch.Tensor:
@@ -37,14 +39,15 @@ def problem(*, entries: int = 0) -> Problem:
             loss += np.square(candidates["c"].magnitudes.numpy())[~kept].sum()
         return TrialScore(float(np.exp(loss / 10)), 0.0)
 
-    return Problem(matrices, candidates, 3, score, Trials(), score_masks=score_masks)
+    budget = Budget(matrices, Target("keep", 0.6))
+    return Problem(budget, candidates, 3, score, Trials(), score_masks=score_masks)
 
 
 @pytest.mark.parametrize("entries", [0, 24])
 def test_what_is_learned_beats_thresholds_on_sizes(entries):
     """Sizes say that the three matrices are alike; only the loss says that one of them matters."""
     case = problem(entries=entries)
-    choices = PolicyGradient(multiple=1, floor=0.0, trials=302, check=100)(case, 0.6)
+    choices = PolicyGradient(multiple=1, floor=0.0, trials=302, check=100)(case)
     rows = case.trials.rows
     checks = [row for row in rows if row["kind"] == "check"]
     assert [row["trial"] for row in checks] == [0, 1, 101, 201, 301]
@@ -57,13 +60,13 @@ def test_what_is_learned_beats_thresholds_on_sizes(entries):
 
 def test_with_no_step_nothing_is_learned():
     case = problem()
-    PolicyGradient(multiple=1, floor=0.0, trials=12, check=5, eta=1e-12)(case, 0.6)
+    PolicyGradient(multiple=1, floor=0.0, trials=12, check=5, eta=1e-12)(case)
     checks = [row["perplexity"] for row in case.trials.rows if row["kind"] == "check"]
     assert len(set(checks[1:])) == 1
 
 
 def test_projection_is_the_nearest_point_within_the_budget():
-    pool = Pool.of(problem(entries=24), 0.6)
+    pool = Pool.of(problem(entries=24))
     rng = np.random.default_rng(0)
     wild = rng.normal(0.5, 0.6, len(pool.costs))
     found = pool.project(wild)
@@ -78,7 +81,7 @@ def test_projection_is_the_nearest_point_within_the_budget():
 
 
 def test_chances_start_at_the_budget_in_the_order_of_sizes():
-    pool = Pool.of(problem(entries=24), 0.6)
+    pool = Pool.of(problem(entries=24))
     start = pool.start(1.0)
     assert pool.costs @ start == pytest.approx(pool.numbers, rel=1e-6)
     order = np.argsort(pool.sizes)
@@ -88,12 +91,12 @@ def test_chances_start_at_the_budget_in_the_order_of_sizes():
 def test_selection_counts_what_was_taken_of_each_matrix():
     """Components of a, then entries of b, then the rest by size: dense a, all entries of b, little of c."""
     case = problem(entries=24)
-    pool = Pool.of(case, 0.6)
+    pool = Pool.of(case)
     chances = np.full(len(pool.costs), 0.1)
     chances[pool.parts["a"][0]] = 0.9
     chances[pool.parts["b"][1]] = 0.8
     limits = PolicyGradient(multiple=1, floor=0.0)
-    choices = pool.select(case, 0.6, chances, limits)
+    choices = pool.select(case, chances, limits)
     # Of 259 numbers: a 144, for rank 6 costs as much as dense; b 24 + 24 and a mask of 6; c two of 24.
     assert choices == {"a": None, "b": Kept(1, 24), "c": Kept(2, 0)}
 
@@ -102,4 +105,4 @@ def test_factors_without_a_spectrum_are_refused():
     case = problem()
     case.candidates["b"] = Candidate(1, "q", torch.zeros(0))
     with pytest.raises(RankwiseError, match=r"b: policy_gradient draws .* spectrum of 0 values"):
-        PolicyGradient()(case, 0.6)
+        PolicyGradient()(case)

@@ -50,7 +50,7 @@ runs:
   ours: {decompose: curvature, allocate: uniform, keep: 0.6, steps: 2}
   trained: {refine: blockwise, of: plain}
 evaluate: {batch: 8}
-speed: {batch: 1, length: 8, repeats: 3}
+speed: {batches: [1], length: 8, new_tokens: 1, repeats: 3}
 report: {title: tiny}
 track: {experiment: tiny}
 compute: {device: cpu, threads: 1, layers_per_job: 1}

@@ -13,6 +13,7 @@ rule allocate:
     input:
         params=lambda wildcards: section(f"allocate.{BUILT[wildcards.run].allocate}"),
         run=section("runs.{run}"),
+        build=section("build"),
         compute=section("compute"),
         model="data/prepare/model.json",
         factors=lambda wildcards: factors(wildcards.run),
@@ -44,6 +45,7 @@ rule allocate:
         python -m rankwise --log {log:q} allocate \
             --params {input.params:q} \
             --run {input.run:q} \
+            --build {input.build:q} \
             --compute {input.compute:q} \
             --model {input.model:q} \
             {params.factors} \

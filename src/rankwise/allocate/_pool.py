@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rankwise.budget import Choice, Choices, Kept, Matrix, floor_too_dear, total
+from rankwise.budget import Choice, Choices, Kept, total
 from rankwise.errors import RankwiseError
 from rankwise.hub.places import column_bits
+from rankwise.spending import Budget, fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ class Pool:
     """What the candidates may cost together."""
 
     @classmethod
-    def of(cls, problem: Problem, keep: float) -> Pool:
+    def of(cls, problem: Problem) -> Pool:
         """Return the candidates of a problem; refuses factors that do not say what a component is worth."""
         costs, sizes, parts, begin = [], [], {}, 0
         fixed, whole = total(problem.matrices), total(problem.matrices)
@@ -71,7 +72,7 @@ class Pool:
             begin = middle + len(entries)
             fixed += out * matrix.factored_bias - matrix.parameters(None)
         flat = [np.concatenate([*group, np.zeros(0)]) for group in (costs, sizes)]
-        return cls(flat[0], flat[1], parts, fixed, whole, keep * whole - fixed)
+        return cls(flat[0], flat[1], parts, fixed, whole, problem.budget.numbers - fixed)
 
     def share(self, chances: Values | Mask) -> float:
         """Return the share of the model's parameters that stays, in expectation or under a mask [-]."""
@@ -95,19 +96,21 @@ class Pool:
         """Return a mask over all candidates as masks of components and entries, linear by linear."""
         return {name: (drawn[a], drawn[b]) for name, (a, b) in self.parts.items()}
 
-    def select(self, problem: Problem, keep: float, chances: Values, limits: Allocator) -> Choices:
+    def select(self, problem: Problem, chances: Values, limits: Allocator) -> Choices:
         """Take candidates by falling chance, then size, until the next one cannot be paid for.
 
         A matrix keeps as many components, in multiples and from the floor on, and as many entries as
-        were taken of it; dense where that costs as much as the dense weight, the rest of them last.
+        were taken of it; dense where that costs as much as the dense weight, the rest of them last. What
+        is left then goes to ranks in the same order, where it pays for one.
         """
         place = np.empty(len(chances))
         place[np.lexsort((-self.sizes, -chances))] = np.arange(len(chances), dtype=np.float64)
+        budget = problem.budget.untied()
         orders = [
             _Order(
                 name,
-                problem.matrices[name],
-                replace(problem.matrices[name], ladder=()).steps(limits.multiple, limits.floor),
+                budget,
+                budget.ladder(name, limits.multiple, limits.floor),
                 limits.multiple,
                 np.sort(place[components]),
                 np.sort(place[entries]),
@@ -117,18 +120,20 @@ class Pool:
         # Behind all candidates come the steps to dense, in the order in which matrices were used up.
         orders.sort(key=lambda order: order.components[-1])
         ends = range(len(place) + 1, len(place) + len(orders) + 1)
-        budget = keep * self.whole
 
         def choices(time: int) -> Choices:
             found = {o.name: o.at(time, end) for o, end in zip(orders, ends, strict=True)}
             return dict.fromkeys(problem.matrices) | found
 
-        def cost(time: int) -> int:
-            return total(problem.matrices, choices(time))
-
-        if cost(0) > budget:
-            raise floor_too_dear(keep, cost(0) / self.whole, limits.multiple, limits.floor)
-        return choices(bisect_right(range(ends.stop), budget, key=cost) - 1)
+        if not budget.pays(choices(0)):
+            raise budget.floor_too_dear(choices(0), limits.multiple, limits.floor)
+        dear = bisect_right(range(ends.stop), 0, key=lambda t: not budget.pays(choices(t)))
+        taken = choices(dear - 1)
+        steps = sorted(
+            (step for o, end in zip(orders, ends, strict=True) for step in o.after(taken, end)),
+            key=lambda step: step[0],
+        )
+        return fill(budget, taken, ((name, choice) for _, name, choice in steps))
 
     def _cost(self, chances: Values) -> float:
         return float(self.costs @ np.clip(chances, 0, 1))
@@ -139,21 +144,35 @@ class _Order:
     """When a matrix's candidates come: the places of its components and entries in the order of all."""
 
     name: str
-    matrix: Matrix
-    steps: list[Kept]
-    """Its choices without entries; the first one is the floor."""
+    budget: Budget
+    steps: list[Choice]
+    """Its choices without entries, dense the last; the first one is the floor."""
     multiple: int
     components: Values
     entries: Values
 
     def at(self, time: int, end: int) -> Choice:
         """Return what the matrix keeps of the first ``time`` candidates; dense from ``end`` on."""
-        if not self.steps or time >= end:
+        if not self.steps or self.steps[0] is None or time >= end:
             return None
         taken = int(np.searchsorted(self.components, time)) // self.multiple * self.multiple
-        rank = max(taken, self.steps[0].rank)
-        kept = Kept(rank, int(np.searchsorted(self.entries, time)))
-        return kept if self.matrix.parameters(kept) < self.matrix.parameters(None) else None
+        kept = Kept(max(taken, self.steps[0].rank), int(np.searchsorted(self.entries, time)))
+        return kept if self._below_dense(kept) else None
+
+    def after(self, taken: Choices, end: int) -> list[tuple[float, str, Choice]]:
+        """Return the ranks above what is ``taken``, with the same entries, and dense: place, name, choice."""
+        kept = taken[self.name]
+        if kept is None:
+            return []
+        found: list[tuple[float, str, Choice]] = []
+        for rank in range(kept.rank + self.multiple, len(self.components) + 1, self.multiple):
+            choice = Kept(rank, kept.entries)
+            if self._below_dense(choice):
+                found.append((float(self.components[rank - 1]), self.name, choice))
+        return [*found, (float(end), self.name, None)]
+
+    def _below_dense(self, choice: Choice) -> bool:
+        return self.budget.price(self.name, choice) < self.budget.price(self.name, None)
 
 
 def _bisect(holds: Callable[[float], bool], worse: float, better: float) -> float:

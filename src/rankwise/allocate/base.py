@@ -34,7 +34,7 @@ class Allocator(BaseModel, ABC):
         return Measure.NONE
 
     @abstractmethod
-    def __call__(self, problem: Problem, keep: float) -> Choices:
+    def __call__(self, problem: Problem) -> Choices:
         """Return what every linear of the problem keeps, ``None`` for those left dense."""
 
 

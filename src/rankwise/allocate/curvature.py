@@ -31,7 +31,7 @@ class Curvature(Allocator):
         """Losses of all matrices are added up."""
         return Measure.SIZE if self.any_measure else Measure.LOSS
 
-    def __call__(self, problem: Problem, keep: float) -> Choices:
+    def __call__(self, problem: Problem) -> Choices:
         """Return the choices of least total predicted loss."""
         losses = {name: candidate.loss for name, candidate in problem.candidates.items()}
-        return problem.minimise(keep, losses, self)
+        return problem.minimise(losses, self)

@@ -39,7 +39,7 @@ class EffectiveRank(Allocator):
         """An effective rank is one of sizes."""
         return Measure.SIZE
 
-    def __call__(self, problem: Problem, keep: float) -> Choices:
+    def __call__(self, problem: Problem) -> Choices:
         """Return ranks by effective rank, mapped onto the budget."""
         ranks: dict[str, float] = {}
         for members in _by_kind(problem).values():
@@ -54,7 +54,7 @@ class EffectiveRank(Allocator):
             ranks |= {name: wish[name] * whole / asked for name in members}
         self._move(problem, ranks)
         shares = {name: rank / problem.matrices[name].break_even for name, rank in ranks.items()}
-        return problem.by_shares(keep, shares, self)
+        return problem.by_shares(shares, self)
 
     def _move(self, problem: Problem, ranks: dict[str, float]) -> None:
         """Move a share of q's and k's ranks to v, parameter for parameter."""

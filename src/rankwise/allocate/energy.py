@@ -24,7 +24,7 @@ class Energy(Allocator):
         """A share of energy is one of squared sizes."""
         return Measure.SIZE
 
-    def __call__(self, problem: Problem, keep: float) -> Choices:
+    def __call__(self, problem: Problem) -> Choices:
         """Return the ranks of one energy share."""
         measures = {name: candidate.energy for name, candidate in problem.candidates.items()}
-        return problem.at_one_level(keep, measures, self)
+        return problem.at_one_level(measures, self)

@@ -24,7 +24,7 @@ class Manual(Allocator):
     shares: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default={})
     """Type, as the model's family names it (q, k, v, o, gate, up, down, …) → kept share, relative to the other types [-]."""
 
-    def __call__(self, problem: Problem, keep: float) -> Choices:
+    def __call__(self, problem: Problem) -> Choices:
         """Return ranks by type; refuses types that have no factors."""
         kinds = {name: candidate.kind for name, candidate in problem.candidates.items()}
         known = sorted(set(kinds.values()))
@@ -34,4 +34,4 @@ class Manual(Allocator):
                     f"allocate.manual.shares names '{kind}', a type without factors here; {nearest(kind, known)}"
                 )
         shares = {name: self.shares.get(kind, 1.0) for name, kind in kinds.items()}
-        return problem.by_shares(keep, shares, self)
+        return problem.by_shares(shares, self)

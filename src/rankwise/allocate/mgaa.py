@@ -33,8 +33,8 @@ class MGAA(Allocator):
     read it: the power and t are our reading. A sublayer's budget counts the matrices with factors;
     others stay dense and lower the budget of all.
 
-    All budgets are filled side by side, each in its own order of energy, until the whole is spent: so the
-    whole misses by less than one step, and no sublayer by more than its last. Cost: one sort.
+    All budgets are filled side by side, each in its own order of energy, until the whole is spent; what the
+    first step that cannot be paid leaves goes to those that can. Cost: one sort.
     """
 
     statistics: ClassVar[bool] = True
@@ -47,7 +47,7 @@ class MGAA(Allocator):
         """Inside a sublayer energy decides."""
         return Measure.SIZE
 
-    def __call__(self, problem: Problem, keep: float) -> Choices:
+    def __call__(self, problem: Problem) -> Choices:
         """Return choices of equal energy inside sublayers, shares between them by similarity."""
         members: dict[tuple[int, str], list[str]] = {}
         for name, candidate in problem.candidates.items():
@@ -60,12 +60,12 @@ class MGAA(Allocator):
                 )
             importance.append(max(1 - problem.similarity[layer, sublayer], LEAST))
         sizes = [total({n: problem.matrices[n] for n in names}) for names in members.values()]
-        budget = keep * total(problem.matrices) - (total(problem.matrices) - sum(sizes))
+        budget = problem.budget.numbers - (total(problem.matrices) - sum(sizes))
         shares = between(np.array(importance) ** self.t, np.array(sizes), budget, self.floor)
         moments: dict[str, Moments] = {}
         for names, size, share in zip(members.values(), sizes, shares, strict=True):
             moments |= self._filling(problem, names, size * share)
-        return problem.spend(keep, moments, self)
+        return problem.spend(moments, self)
 
     def _filling(self, problem: Problem, names: list[str], budget: float) -> dict[str, Moments]:
         """Return moments: the part of the sublayer's budget that is spent behind each step."""
@@ -73,7 +73,7 @@ class MGAA(Allocator):
         spent = 0
         for name in names:
             matrix = problem.matrices[name]
-            ladder: list[Choice] = [*matrix.steps(self.multiple, self.floor), None]
+            ladder = problem.budget.ladder(name, self.multiple, self.floor) or [None]
             costs = [matrix.parameters(choice) for choice in ladder]
             spent += costs[0]
             when = by_measure(problem.candidates[name].energy)(matrix, ladder)

@@ -20,11 +20,11 @@ class Pareto(Allocator):
     order of the tolerance at which they come, which is the same. Cost: one sort of all rank steps.
     """
 
-    def __call__(self, problem: Problem, keep: float) -> Choices:
+    def __call__(self, problem: Problem) -> Choices:
         """Return the ranks of the least tolerance that the budget pays."""
 
         def accuracy(candidate: Candidate, choice: Choice) -> float:
             return -candidate.weight_error(choice)
 
         measures = {name: partial(accuracy, c) for name, c in problem.candidates.items()}
-        return problem.at_one_level(keep, measures, self)
+        return problem.at_one_level(measures, self)

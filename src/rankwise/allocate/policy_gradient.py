@@ -30,7 +30,7 @@ class PolicyGradient(ScoringAllocator):
     pass over search text (loss: log perplexity), and moves
     ``s ← s − eta (loss − baseline) (m − s) / (s (1 − s) + epsilon)``, the baseline being the mean loss of
     the last ``window`` masks; then projects s onto ``{0 ≤ s ≤ 1, cost·s ≤ K}`` (Euclidean, by bisection).
-    The selection takes candidates by falling s until the budget is spent.
+    The selection takes candidates by falling s until one cannot be paid, then what ranks still can.
 
     Chosen, for it is not published: s starts at the size of a value per root of its cost, relative to
     its matrix, to the power ``sharpness``, scaled until the expected cost is the budget. Deviations: a
@@ -59,10 +59,10 @@ class PolicyGradient(ScoringAllocator):
         """Chances start from the size of every component."""
         return Measure.SIZE
 
-    def __call__(self, problem: Problem, keep: float) -> Choices:
+    def __call__(self, problem: Problem) -> Choices:
         """Return the best selection that was scored; the trace stays in ``problem.trials``."""
         trials = problem.trials if problem.trials is not None else Trials()
-        pool = Pool.of(problem, keep)
+        pool = Pool.of(problem)
         chance = pool.start(self.sharpness)
         losses: list[float] = []
         best: tuple[float, Choices] | None = None
@@ -70,7 +70,7 @@ class PolicyGradient(ScoringAllocator):
             # Rows of an earlier call are not scored again, but gone through: s follows from them.
             done = trials.rows[index] if index < len(trials.rows) else None
             if index % self.check == 1 or index == 0:
-                choices = self._choices(problem, keep, pool, chance if index else None)
+                choices = self._choices(problem, pool, chance if index else None)
                 share = keep_reached(problem.matrices, choices)
                 row = done or self._row(index, problem.scored(choices), share, "check")
                 if row["objective"] is not None and (best is None or row["objective"] < best[0]):
@@ -87,7 +87,7 @@ class PolicyGradient(ScoringAllocator):
                 trials.add(row)
         if best is None:
             raise RankwiseError(
-                f"all allocations checked in {self.trials} trials gave a perplexity that is not finite; keep {keep} breaks this model, raise it"
+                f"all allocations checked in {self.trials} trials gave a perplexity that is not finite; {problem.budget.target} breaks this model, raise it"
             )
         return best[1]
 
@@ -103,11 +103,11 @@ class PolicyGradient(ScoringAllocator):
         slope = (drawn - chance) / (chance * (1 - chance) + self.epsilon)
         return pool.project(chance - self.eta * ahead * slope)
 
-    def _choices(self, problem: Problem, keep: float, pool: Pool, chance: Values | None) -> Choices:
+    def _choices(self, problem: Problem, pool: Pool, chance: Values | None) -> Choices:
         """Return the selection by ``chance``, or equal shares for None."""
         if chance is None:
-            return problem.by_shares(keep, dict.fromkeys(problem.names, 1.0), self)
-        return pool.select(problem, keep, chance, self)
+            return problem.by_shares(dict.fromkeys(problem.names, 1.0), self)
+        return pool.select(problem, chance, self)
 
     @staticmethod
     def _row(index: int, score: TrialScore, share: float, kind: str) -> dict[str, Any]:

@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from rankwise import budget
-from rankwise.budget import Choice, Choices, Kept, Matrix, Moments
+from rankwise.budget import (
+    Choice,
+    Choices,
+    Kept,
+    Matrix,
+    Moments,
+    by_loss,
+    by_measure,
+    by_share,
+)
 from rankwise.errors import RankwiseError
 from rankwise.files import write_text
+from rankwise.spending import Budget, spend
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,20 +157,14 @@ class Trials:
 class Problem:
     """One allocation problem."""
 
-    matrices: dict[str, Matrix]
-    """Every linear of the decoder blocks, those that can only stay dense included."""
+    budget: Budget
+    """What all linears may cost, and every linear of the decoder blocks as it sees it."""
     candidates: dict[str, Candidate]
     """The linears that have factors."""
     layers: int
     score: Scorer | None = None
     """Costs one forward pass over the search text; given to allocators that ask for it."""
     trials: Trials | None = None
-
-    @property
-    def names(self) -> list[str]:
-        """Linears that may be truncated."""
-        return list(self.candidates)
-
     similarity: dict[tuple[int, str], float] = field(default_factory=dict)
     """(layer, sublayer) → mean cosine between the hidden state before it and behind it [-]."""
     score_masks: Callable[[Masks], TrialScore] | None = None
@@ -169,28 +172,38 @@ class Problem:
     linears: dict[str, Linear] = field(default_factory=dict)
     """Layer and role of every linear, for the record of the answer."""
 
-    def spend(self, keep: float, moments: dict[str, Moments], limits: Allocator) -> Choices:
-        """Meet the budget within the allocator's multiple and floor; see `rankwise.budget.spend`."""
-        return budget.spend(self.matrices, keep, moments, limits.multiple, limits.floor)
+    @property
+    def matrices(self) -> dict[str, Matrix]:
+        """Every linear of the decoder blocks, those that can only stay dense included."""
+        return self.budget.matrices
 
-    def by_shares(self, keep: float, shares: dict[str, float], limits: Allocator) -> Choices:
+    @property
+    def names(self) -> list[str]:
+        """Linears that may be truncated."""
+        return list(self.candidates)
+
+    def spend(self, moments: dict[str, Moments], limits: Allocator) -> Choices:
+        """Spend the budget within the allocator's multiple and floor; see `rankwise.spending.spend`."""
+        return spend(self.budget, moments, limits.multiple, limits.floor)
+
+    def by_shares(self, shares: dict[str, float], limits: Allocator) -> Choices:
         """Map relative shares of the break-even ranks onto the budget."""
-        moments = {name: budget.by_share(share) for name, share in shares.items()}
-        return self.spend(keep, moments, limits)
+        moments = {name: by_share(share) for name, share in shares.items()}
+        return self.spend(moments, limits)
 
     def minimise(
-        self, keep: float, losses: Mapping[str, Callable[[Choice], float]], limits: Allocator
+        self, losses: Mapping[str, Callable[[Choice], float]], limits: Allocator
     ) -> Choices:
         """Return the choices of least total loss, exact on the convex hull (methods.md §7)."""
-        moments = {name: budget.by_loss(loss) for name, loss in losses.items()}
-        return self.spend(keep, moments, limits)
+        moments = {name: by_loss(loss) for name, loss in losses.items()}
+        return self.spend(moments, limits)
 
     def at_one_level(
-        self, keep: float, measures: Mapping[str, Callable[[Choice], float]], limits: Allocator
+        self, measures: Mapping[str, Callable[[Choice], float]], limits: Allocator
     ) -> Choices:
         """Bring every linear to one level of a measure that rises with rank."""
-        moments = {name: budget.by_measure(measure) for name, measure in measures.items()}
-        return self.spend(keep, moments, limits)
+        moments = {name: by_measure(measure) for name, measure in measures.items()}
+        return self.spend(moments, limits)
 
     def scored(self, choices: Choices, sequences: list[int] | None = None) -> TrialScore:
         """Score choices on the search text, or on the sequences of it with these indices."""

@@ -83,10 +83,10 @@ class SequentialSearch(ScoringAllocator):
     def suggester(self) -> Suggest:
         """Return a suggest function of Hyperopt's form: (ids, domain, trials, seed) → documents."""
 
-    def __call__(self, problem: Problem, keep: float) -> Choices:
+    def __call__(self, problem: Problem) -> Choices:
         """Return the choices of the best trial; the trace stays in ``problem.trials``."""
         trials = problem.trials if problem.trials is not None else Trials()
-        at = partial(self._choices, problem, keep)
+        at = partial(self._choices, problem)
         labels = sorted({self._group(problem, name) for name in problem.names})
         done = len(trials.rows)
         if done:
@@ -101,7 +101,7 @@ class SequentialSearch(ScoringAllocator):
         best = trials.best()
         if best is None:
             raise RankwiseError(
-                f"all {self.trials} trials gave a perplexity that is not finite; keep {keep} breaks this model, raise it"
+                f"all {self.trials} trials gave a perplexity that is not finite; {problem.budget.target} breaks this model, raise it"
             )
         return at(best[self.space])
 
@@ -110,15 +110,15 @@ class SequentialSearch(ScoringAllocator):
         depth = candidate.layer * self.depth_groups // problem.layers
         return f"{TIED.get(candidate.kind, candidate.kind)}.{depth}"
 
-    def _choices(self, problem: Problem, keep: float, point: dict[str, float]) -> Choices:
+    def _choices(self, problem: Problem, point: dict[str, float]) -> Choices:
         by_name = {name: point[self._group(problem, name)] for name in problem.names}
         if self.space == "shares":
-            return problem.by_shares(keep, by_name, self)
+            return problem.by_shares(by_name, self)
         losses = {
             name: partial(_weighted, candidate, by_name[name])
             for name, candidate in problem.candidates.items()
         }
-        return problem.minimise(keep, losses, self)
+        return problem.minimise(losses, self)
 
     def _row(
         self, problem: Problem, index: int, choices: Choices, sequences: list[int] | None

@@ -16,6 +16,6 @@ class Uniform(Allocator):
     Matrices that the decomposer leaves dense still count: the others then keep less.
     """
 
-    def __call__(self, problem: Problem, keep: float) -> Choices:
-        """Return equal shares; more budget never lowers a rank. Cost: one sort of all rank steps."""
-        return problem.by_shares(keep, dict.fromkeys(problem.names, 1.0), self)
+    def __call__(self, problem: Problem) -> Choices:
+        """Return equal shares. Cost: one sort of all rank steps."""
+        return problem.by_shares(dict.fromkeys(problem.names, 1.0), self)

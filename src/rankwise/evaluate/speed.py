@@ -1,59 +1,137 @@
-"""Prefill throughput of a model beside the dense one, in one process."""
+"""Speed of a model beside the dense one, in one process: prefill, decoding, memory."""
 
 import statistics
 import time
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-WARM_UP = 2
-"""Passes of each model before the clock runs [-]."""
+from rankwise.params import Speed
+from rankwise.records import Rate, SpeedPoint, SpeedRecord
+
+T = TypeVar("T")
+WARM_UP = 1
+"""Passes of each job before the clock runs [-]."""
 
 
-@dataclass(frozen=True)
-class Throughput:
-    """Tokens per second of one model over the timed repeats [tokens/s]."""
-
-    median: float
-    quartiles: tuple[float, float]
+def beside(run: str, ours: Any, dense: Any, given: Speed) -> SpeedRecord:
+    """Return what a run does beside the dense model, at every batch size of ``given``; random prompts."""
+    points: list[list[SpeedPoint]] = []
+    for batch in sorted(set(given.batches)):
+        generator = torch.Generator().manual_seed(0)
+        ids = torch.randint(ours.config.vocab_size, (batch, given.length), generator=generator)
+        points.append(measure([ours, dense], ids, given.new_tokens, given.repeats))
+    return SpeedRecord(
+        run=run,
+        points=[point for point, _ in points],
+        dense=[point for _, point in points],
+        length=given.length,
+        new_tokens=given.new_tokens,
+        repeats=given.repeats,
+        device=ours.device.type,
+        threads=torch.get_num_threads(),
+    )
 
 
 @torch.no_grad()
-def prefill(models: list[Any], ids: Tensor, repeats: int) -> list[Throughput]:
-    """Time one pass over a prompt [batch, length], for all models in turn, ``repeats`` times.
+def measure(models: list[Any], ids: Tensor, new: int, repeats: int) -> list[SpeedPoint]:
+    """Time prefill of prompts [batch, length] and the decoding of ``new`` tokens behind them.
 
-    A pass is what a first generated token costs: keys and values of the whole prompt are kept,
-    logits are computed for its last position. The models take turns inside every repeat, the order
-    reversed each time, so that a slow spell of the machine meets all of them. Wall time, with the
-    device synchronised.
+    Prefill is what a first generated token costs: keys and values of the whole prompt are kept,
+    logits are computed for its last position. Decoding is ``new`` passes of one token a sequence with
+    the keys and values so far, the most likely token being the next. The models take turns, see
+    `in_turn`. Returns a point a model; cost: (repeats + 1) of these a model.
     """
-    inputs = [ids.to(model.device) for model in models]
-    for model, prompt in zip(models, inputs, strict=True):
+    jobs = [partial(_prefill_and_decode, model, ids.to(model.device), new) for model in models]
+    points = []
+    for model, taken in zip(models, in_turn(jobs, repeats), strict=True):
+        prefills, decodes, memories = zip(*taken, strict=True)
+        points.append(
+            SpeedPoint(
+                batch=len(ids),
+                prefill=_rate(ids.numel(), prefills),
+                decode=_rate(len(ids) * new, decodes),
+                memory_bytes=_weights(model) + max(memories),
+            )
+        )
+    return points
+
+
+def in_turn(jobs: Sequence[Callable[[], T]], repeats: int) -> list[list[T]]:
+    """Call all jobs ``repeats`` times and return what each returned, in order, warm-up left out.
+
+    The jobs take turns inside every repeat, the order reversed each time, so that a slow spell of
+    the machine meets all of them.
+    """
+    for job in jobs:
         for _ in range(WARM_UP):
-            _timed(model, prompt)
-    seconds: list[list[float]] = [[] for _ in models]
-    order = list(range(len(models)))
+            job()
+    returned: list[list[T]] = [[] for _ in jobs]
+    order = list(range(len(jobs)))
     for repeat in range(repeats):
         for index in order if repeat % 2 == 0 else reversed(order):
-            seconds[index].append(_timed(models[index], inputs[index]))
-    return [_summary([ids.numel() / second for second in taken]) for taken in seconds]
+            returned[index].append(jobs[index]())
+    return returned
 
 
-def _timed(model: Any, prompt: Tensor) -> float:
-    _wait(prompt.device)
+def timed(job: Callable[[], Any], device: torch.device) -> float:
+    """Return the wall time of one call with the device synchronised [s]."""
+    _wait(device)
     began = time.perf_counter()
-    model(input_ids=prompt, use_cache=True, logits_to_keep=1)
-    _wait(prompt.device)
+    job()
+    _wait(device)
     return time.perf_counter() - began
+
+
+def _prefill_and_decode(model: Any, prompt: Tensor, new: int) -> tuple[float, float, int]:
+    """Return the seconds of prefill and of decoding, and the memory that both took beside weights [bytes]."""
+    device = prompt.device
+    before = _begin_peak(device)
+    made: list[Any] = []
+    prefill = timed(
+        lambda: made.append(model(input_ids=prompt, use_cache=True, logits_to_keep=1)), device
+    )
+    decode = timed(partial(_decode, model, made[0], new), device)
+    return prefill, decode, _peak(device, before, made[0].past_key_values)
+
+
+def _decode(model: Any, output: Any, new: int) -> None:
+    """Generate ``new`` tokens greedily behind ``output``; its cache grows."""
+    for _ in range(new):
+        token = output.logits[:, -1:].argmax(-1)
+        output = model(input_ids=token, past_key_values=output.past_key_values, use_cache=True)
+
+
+def _weights(model: Any) -> int:
+    """Return the bytes of all parameters and buffers, the dense form of a sparse part among them."""
+    tensors = {t.data_ptr(): t.nbytes for t in (*model.parameters(), *model.buffers())}
+    return sum(tensors.values())
+
+
+def _rate(tokens: int, seconds: tuple[float, ...]) -> Rate:
+    rates = [tokens / second for second in seconds]
+    lower, median, upper = statistics.quantiles(rates, n=4, method="inclusive")
+    return Rate(median=median, quartiles=(lower, upper))
+
+
+def _begin_peak(device: torch.device) -> int:
+    """Forget the peak so far and return what is allocated [bytes]; only a GPU's allocator is asked."""
+    if device.type != "cuda":
+        return 0
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)
+
+
+def _peak(device: torch.device, before: int, cache: Any) -> int:
+    """Return what was allocated above ``before``; on the CPU the keys and values alone [bytes]."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) - before
+    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
 
 
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _summary(rates: list[float]) -> Throughput:
-    lower, median, upper = statistics.quantiles(rates, n=4, method="inclusive")
-    return Throughput(median, (lower, upper))

@@ -14,10 +14,12 @@ from rankwise.errors import RankwiseError, nearest
 from rankwise.family import Family
 from rankwise.sections import validate
 
-__all__ = ["SHIPPED", "families", "family_of", "known", "read_family"]
+__all__ = ["FAMILIES", "SHIPPED", "families", "family_of", "known", "read_family"]
 
 SHIPPED = Path(__file__).parent
 """The folder of the families that come with the package."""
+FAMILIES = Path("families")
+"""Where a study may describe families of its own."""
 PAGE = (
     "docs/extending.md says how to describe a family in one file, in the study's folder families/"
 )

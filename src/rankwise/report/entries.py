@@ -104,7 +104,7 @@ def _parameters(
     scores: Scores, allocation: AllocationRecord | None, refined: RefineRecord | None
 ) -> dict[str, str]:
     """Return every parameter of a run by name."""
-    values: dict[str, Any] = {"keep": scores.keep_asked}
+    values: dict[str, Any] = {scores.asked.kind: scores.asked.value}
     if allocation is None:
         values |= {"decompose": DENSE, "allocate": DENSE}
     else:

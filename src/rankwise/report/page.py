@@ -9,9 +9,10 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from rankwise.records import RefineRecord
+from rankwise.records import RefineRecord, SpeedRecord
 from rankwise.report import figures
 from rankwise.report.curves import outcome, refinement_curves
+from rankwise.report.speeds import speed_by_batch
 from rankwise.report.study import RunResult, best
 from rankwise.runs import DENSE
 
@@ -19,6 +20,7 @@ CAPTIONS = {
     "perplexity": "Perplexity of the test text: lower is better",
     "zero_shot": "Zero-shot average over the tasks: higher is better",
     "tasks": "Accuracy by task; dotted: guessing",
+    "speed": "Speed beside the dense model timed in turn: prefill (line), decoding (dotted)",
     "search": "Search: objective of every trial, and the best so far",
 }
 TIMES, NOTHING = "\u00d7", "\u2013"
@@ -36,7 +38,7 @@ class Column:
 
 COLUMNS = [
     Column("run", align="name"),
-    Column("keep", "asked"),
+    Column("asked", "keep, parameters or MB"),
     Column("keep", "reached"),
     Column("perplexity"),
     Column("zero-shot", "average"),
@@ -88,6 +90,8 @@ def _figures(results: list[RunResult]) -> dict[str, figures.Figure]:
     if results[0].scores.zero_shot:
         drawn["zero_shot"] = figures.zero_shot_by_keep(results)
         drawn["tasks"] = figures.accuracy_by_task(results)
+    if len(results) > 1:
+        drawn["speed"] = speed_by_batch(results)
     if any(result.trials for result in results):
         drawn["search"] = figures.search_convergence(results)
     for result in results:
@@ -113,9 +117,9 @@ def _cells(result: RunResult) -> list[Cell]:
     """Return the numbers of one row, in the order of ``COLUMNS``."""
     row, error = result.row, result.zero_shot_error
     average = row.zero_shot_average
-    ratio = result.speed.tokens_per_second / result.speed.dense_tokens_per_second
+    ratio = result.speed.tokens_per_second / result.speed.dense[-1].prefill.median
     return [
-        Cell("keep_asked", row.keep_asked, f"{row.keep_asked:.2f}"),
+        Cell("asked", row.asked.value, row.asked.short()),
         Cell("keep_reached", row.keep_reached, f"{row.keep_reached:.4f}"),
         Cell("perplexity", row.perplexity, _number(row.perplexity)),
         Cell(
@@ -139,7 +143,7 @@ def _facts(result: RunResult) -> dict[str, str]:
     """Return the record of one run as words: what was asked, reached, used and measured."""
     scores, speed, allocation = result.scores, result.speed, result.allocation
     facts = {
-        "keep asked": f"{scores.keep_asked:g}",
+        "asked": str(scores.asked),
         "keep reached": f"{scores.keep_reached:.6f}",
         "perplexity": f"{scores.perplexity:.6g}",
         "loss": f"{scores.loss:.6g} nats/token",
@@ -148,14 +152,7 @@ def _facts(result: RunResult) -> dict[str, str]:
             f"perplexity, {name}": f"{text.perplexity:.6g} over {text.windows:,} windows of {text.window_length}"
             for name, text in scores.further.items()
         },
-        "speed": f"{speed.tokens_per_second:,.0f} tokens/s, quartiles {_range(speed.quartiles)}",
-        "dense beside it": (
-            f"{speed.dense_tokens_per_second:,.0f} tokens/s, quartiles {_range(speed.dense_quartiles)}"
-        ),
-        "timed": (
-            f"{speed.repeats} repeats of {speed.batch} {TIMES} {speed.length} tokens, "
-            f"{speed.device}, {speed.threads} thread{'s' if speed.threads > 1 else ''}"
-        ),
+        **_speed_facts(speed),
     }
     if allocation is not None:
         facts |= {"decomposer": allocation.decompose, "allocator": allocation.allocate}
@@ -165,6 +162,23 @@ def _facts(result: RunResult) -> dict[str, str]:
         facts |= _refinement_facts(result.refinement)
     facts |= {f"evaluate: {key}": _word(value) for key, value in scores.parameters_section.items()}
     return facts | {f"version: {name}": version for name, version in scores.versions.items()}
+
+
+def _speed_facts(speed: SpeedRecord) -> dict[str, str]:
+    """Return how fast a run is at every batch size, and the dense model beside it."""
+    facts = {}
+    for point, dense in zip(speed.points, speed.dense, strict=True):
+        for phase in ("prefill", "decode"):
+            ours, theirs = getattr(point, phase), getattr(dense, phase)
+            facts[f"{phase}, batch {point.batch}"] = (
+                f"{ours.median:,.0f} tokens/s, quartiles {_range(ours.quartiles)}; "
+                f"dense beside it {theirs.median:,.0f}, {_range(theirs.quartiles)}"
+            )
+    facts["timed"] = (
+        f"{speed.repeats} repeats, prompts of {speed.length} tokens, {speed.new_tokens} decoded, "
+        f"{speed.device}, {speed.threads} thread{'s' if speed.threads > 1 else ''}"
+    )
+    return facts
 
 
 def _refinement_facts(record: RefineRecord) -> dict[str, str]:

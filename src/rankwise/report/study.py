@@ -135,10 +135,10 @@ def summarise(title: str, results: list[RunResult]) -> Summary:
 
 
 def best(results: list[RunResult]) -> set[tuple[str, str]]:
-    """Return (run, column) where a run is the best of those asked to keep the same share."""
+    """Return (run, column) where a run is the best of those with the same budget."""
     marks = set()
-    for keep in {result.scores.keep_asked for result in results}:
-        rivals = [r for r in results if r.scores.keep_asked == keep and r.name != DENSE]
+    for asked in {result.scores.asked for result in results}:
+        rivals = [r for r in results if r.scores.asked == asked and r.name != DENSE]
         if len(rivals) < 2:
             continue
         lowest = min(r.scores.perplexity for r in rivals)

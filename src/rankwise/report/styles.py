@@ -1,4 +1,4 @@
-"""How a run looks: colour means method, symbol and dash the share asked for, in every figure."""
+"""How a run looks: colour means method, symbol and dash the budget asked for, in every figure."""
 
 from rankwise.report.study import RunResult
 from rankwise.runs import DENSE
@@ -15,7 +15,8 @@ class Styles:
     def __init__(self, results: list[RunResult]) -> None:
         runs = [result for result in results if result.name != DENSE]
         self.methods = list(dict.fromkeys(result.method for result in runs))
-        self.keeps = sorted({result.scores.keep_asked for result in runs}, reverse=True)
+        asked = {result.scores.asked for result in runs}
+        self.targets = sorted(asked, key=lambda target: (target.kind, -target.value))
 
     def color(self, result: RunResult) -> str:
         """Colour of the run's method."""
@@ -24,11 +25,11 @@ class Styles:
         return COLORS[self.methods.index(result.method) % len(COLORS)]
 
     def symbol(self, result: RunResult) -> str:
-        """Marker of the run's keep."""
+        """Marker of the run's budget."""
         if result.name == DENSE:
             return "line-ns-open"
-        return SYMBOLS[self.keeps.index(result.scores.keep_asked) % len(SYMBOLS)]
+        return SYMBOLS[self.targets.index(result.scores.asked) % len(SYMBOLS)]
 
     def dash(self, result: RunResult) -> str:
-        """Line style of the run's keep."""
-        return DASHES[self.keeps.index(result.scores.keep_asked) % len(DASHES)]
+        """Line style of the run's budget."""
+        return DASHES[self.targets.index(result.scores.asked) % len(DASHES)]

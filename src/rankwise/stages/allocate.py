@@ -15,6 +15,7 @@ log = logging.getLogger("rankwise.allocate")
 def command(
     params: ParamsFile,
     run: Annotated[Path, typer.Option(help="Section file of the run.")],
+    build: Annotated[Path, typer.Option(help="Section file 'build'.")],
     compute: ComputeFile,
     model: ModelFile,
     factors: FactorFiles,
@@ -30,12 +31,12 @@ def command(
     from rankwise.allocate import allocators
     from rankwise.allocate.base import ScoringAllocator
     from rankwise.allocate.problem import Trials
-    from rankwise.allocation import problem_of, record_of
+    from rankwise.allocation import budget_of, matrices_of, problem_of, record_of
     from rankwise.artifacts import BlockFactors, BlockStatistics, Tokens
     from rankwise.checkpoint import load_dense
     from rankwise.compute import set_up
     from rankwise.files import write_text
-    from rankwise.params import Compute
+    from rankwise.params import Build, Compute
     from rankwise.records import ModelManifest
     from rankwise.runs import Run
     from rankwise.search import SearchModel, fingerprint
@@ -45,12 +46,14 @@ def command(
     allocator = read_method(params, allocators)
     device = set_up(read_section(compute, Compute))
     manifest = ModelManifest.load(model)
+    dtype = read_section(build, Build).dtype or manifest.dtype
     stored = {name: f for path in factors for name, f in BlockFactors.load(path).linears.items()}
+    budget = budget_of(asked, manifest, dtype, matrices_of(manifest, dtype, stored))
     rows, searched = Trials(), None
     if isinstance(allocator, ScoringAllocator):
         if search is None:
             raise RankwiseError(f"{asked.allocate} scores candidates: --search names the windows")
-        key = fingerprint(allocator, asked.keep, [model, search, *factors])
+        key = fingerprint(allocator, asked, dtype, [model, search, *factors])
         rows = Trials(work, key, allocator.trials)
         dense, _ = load_dense(manifest)
         ids = Tokens.load(search).ids
@@ -61,9 +64,11 @@ def command(
         )
     blocks = [BlockStatistics.load(path) for path in statistics or []]
     similarity = {key: value for block in blocks for key, value in block.similarity.items()}
-    problem = problem_of(manifest, stored, searched, rows, similarity)
-    choices = allocator(problem, asked.keep)
+    problem = problem_of(budget, manifest, stored, searched, rows, similarity)
+    choices = allocator(problem)
     write_text(trials, rows.text())
-    record = record_of(run.stem.removeprefix("runs."), asked, allocator, problem, choices)
-    record.save(out)
-    log.info("%s: keep %.4f asked, %.4f reached", record.run, asked.keep, record.keep_reached)
+    name = run.stem.removeprefix("runs.")
+    record_of(name, asked, allocator, problem, choices, manifest).save(out)
+    target = problem.budget.target
+    reached = target.shown(problem.budget.reached(choices))
+    log.info("%s: %s asked, %s reached", name, target, reached)

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rankwise.errors import RankwiseError
 from rankwise.options import FactorFiles, ModelFile, OutFile, ParamsFile
 
 if TYPE_CHECKING:
     from rankwise.artifacts import Tokens
+    from rankwise.records import AllocationRecord
+    from rankwise.weight_files import Reached
 
 log = logging.getLogger("rankwise.build")
 
@@ -31,15 +34,22 @@ def command(
     from rankwise.allocation import choices_of
     from rankwise.artifacts import BlockFactors, Tokens
     from rankwise.card import card
-    from rankwise.checkpoint import load_dense, numbers, replace, save
+    from rankwise.checkpoint import load_dense, replace, save
     from rankwise.compute import DTYPES
     from rankwise.files import replacing, write_text
     from rankwise.params import Build
-    from rankwise.records import AllocationRecord, BuildRecord, CheckpointManifest, ModelManifest
+    from rankwise.records import (
+        AllocationRecord,
+        BuildRecord,
+        CheckpointManifest,
+        ModelManifest,
+        asked_as,
+    )
     from rankwise.sections import read_section
     from rankwise.selfcheck import expected, refuse_worse_than_counting, verified
     from rankwise.sources import hashes, model_folder
     from rankwise.versions import versions
+    from rankwise.weight_files import measure
     from rankwise.weights import Weights
 
     asked = read_section(params, Build)
@@ -51,13 +61,15 @@ def command(
     text = tokens.ids[: asked.check_sequences]
     dense, tokenizer = load_dense(manifest)
     expectation = expected(dense, stored, choices, text, tokens.ids)
+    whole = sum(p.numel() for name in choices for p in dense.get_submodule(name).parameters())
     for name, kept in choices.items():
         if kept is not None:
             replace(dense, name, stored[name], kept)
-    parameters = numbers(dense)
     with replacing(checkpoint) as folder:
         save(dense, tokenizer, folder, record.run, DTYPES[asked.dtype or manifest.dtype])
         del dense  # before the checkpoint is opened again
+        reached = measure(folder, set(choices), whole)
+        refuse_over(record, reached)
         weights = Weights(model_folder(manifest.source, manifest.revision), manifest.family)
         check, linears = verified(folder, weights, stored, choices, text, expectation)
         if asked.worse_than_unigram == "refuse":
@@ -74,19 +86,34 @@ def command(
             linears=linears,
         )
         made.save(folder / "record.json")
-        write_text(folder / "README.md", card(made, parameters))
+        write_text(folder / "README.md", card(made, reached["parameters"]))
     out.unlink(missing_ok=True)
     CheckpointManifest(
         run=record.run,
-        keep_asked=record.keep_asked,
-        keep_reached=record.keep_reached,
-        parameters=parameters,
+        **asked_as(record.asked),
+        keep_reached=reached["keep_reached"],
+        parameters=reached["parameters"],
         files=hashes(checkpoint, ("*",)),
     ).save(out)
     log.info(
         "%s: %d parameters, loss %.4f on %d sequences, dense %.4f",
-        *(record.run, parameters, check.loss, check.sequences, check.dense_loss),
+        *(record.run, reached["parameters"], check.loss, check.sequences, check.dense_loss),
     )
+
+
+def refuse_over(record: "AllocationRecord", reached: "Reached") -> None:
+    """Refuse a checkpoint whose files hold more than was asked for, whatever was planned."""
+    asked = record.asked
+    found = {
+        "keep": reached["keep_reached"],
+        "total_params": reached["parameters"],
+        "checkpoint_bytes": reached["checkpoint_bytes"],
+    }[asked.kind]
+    if found > asked.value:
+        raise RankwiseError(
+            f"run {record.run}: {asked} asked, the files hold {asked.shown(found)}; allocate and build it again "
+            "with the same section 'build'"
+        )
 
 
 def _origin(tokens: "Tokens") -> dict[str, object]:

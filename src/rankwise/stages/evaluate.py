@@ -25,7 +25,7 @@ def score(
     """Measure a loaded model on test text and tasks; the result holds no times."""
     from rankwise.evaluate.zero_shot import zero_shot
     from rankwise.params import FURTHER
-    from rankwise.records import Scores
+    from rankwise.records import Scores, asked_as
     from rankwise.versions import versions
 
     texts = [text_score(loaded, text, params.batch) for text in (tokens, *further)]
@@ -34,7 +34,7 @@ def score(
     accuracies = [result.score.acc for result in results.values()]
     return Scores(
         run=loaded.run,
-        keep_asked=loaded.keep_asked,
+        **asked_as(loaded.asked),
         keep_reached=loaded.keep_reached,
         **texts[0].model_dump(),
         further=dict(zip(names, texts[1:], strict=True)),

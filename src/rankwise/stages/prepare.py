@@ -22,8 +22,8 @@ def model(
     ] = None,
 ) -> None:
     """Check the dense model (family, layers, weights) and hash its files."""
-    from rankwise.models import family_of
     from rankwise.models.check import check
+    from rankwise.models.reading import described
     from rankwise.params import Model
     from rankwise.records import ModelManifest
     from rankwise.sections import read_section
@@ -31,11 +31,8 @@ def model(
     from rankwise.weights import Weights
 
     asked = read_section(params, Model)
-    own = families if families is not None and families.is_dir() else None
     folder = model_folder(asked.source, asked.revision, download=True)
-    architecture = _architecture(folder)
-    config = _configuration(folder, architecture, own)
-    family = family_of(architecture, lambda key: getattr(config, key, None), own)
+    config, architecture, family = described(folder, families)
     files = hashes(folder, MODEL_FILES)
     if not any(file.path.endswith(".safetensors") for file in files):
         raise RankwiseError(
@@ -103,32 +100,6 @@ def tasks(params: ParamsFile, out: OutFile) -> None:
         )
     TasksManifest(source=source, files=files).save(out)
     log.info("tasks %s: %d files", source, len(files))
-
-
-def _architecture(folder: Path) -> str:
-    """Return the architecture that ``config.json`` names."""
-    from rankwise.files import read_json
-
-    if not (folder / "config.json").is_file():
-        raise RankwiseError(
-            f"prepare.model.source: {folder} has no config.json; it is not a model folder"
-        )
-    return str((read_json(folder / "config.json").get("architectures") or ["(none)"])[0])
-
-
-def _configuration(folder: Path, architecture: str, own: Path | None) -> Any:
-    """Return the model's configuration with the library's defaults filled in."""
-    from transformers import AutoConfig
-
-    from rankwise.models import known
-
-    known(architecture, own)  # refuses more clearly than the library what neither knows
-    try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (ValueError, OSError) as error:
-        raise RankwiseError(
-            f"{folder}/config.json: transformers does not read it: {str(error).splitlines()[0]}"
-        ) from error
 
 
 def _empty(config: Any) -> Any:

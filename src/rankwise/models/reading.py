@@ -1,0 +1,33 @@
+"""A model folder's configuration, and the family that fits it."""
+
+from pathlib import Path
+from typing import Any
+
+from rankwise.errors import RankwiseError
+from rankwise.family import Family
+from rankwise.files import read_json
+from rankwise.models import family_of, known
+
+
+def described(folder: Path, own: Path | None = None) -> tuple[Any, str, Family]:
+    """Return the configuration with the library's defaults filled in, the architecture and its family.
+
+    Families in the folder ``own`` come before those of the package.
+    """
+    from transformers import AutoConfig
+
+    if not (folder / "config.json").is_file():
+        raise RankwiseError(
+            f"prepare.model.source: {folder} has no config.json; it is not a model folder"
+        )
+    architecture = str((read_json(folder / "config.json").get("architectures") or ["(none)"])[0])
+    own = own if own is not None and own.is_dir() else None
+    known(architecture, own)  # refuses more clearly than the library what neither knows
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (ValueError, OSError) as error:
+        raise RankwiseError(
+            f"{folder}/config.json: transformers does not read it: {str(error).splitlines()[0]}"
+        ) from error
+    family = family_of(architecture, lambda key: getattr(config, key, None), own)
+    return config, architecture, family
