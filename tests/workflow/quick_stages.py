@@ -27,6 +27,7 @@ WRITTEN = {
     "allocate": {"--trials", "--out"},
     "build": {"--checkpoint", "--out"},
     "refine": {"--checkpoint", "--record", "--out"},
+    "evaluate": {"--items", "--out"},
     "report": {"--summary", "--out"},
 }
 UNDECLARED = {"--work", "--store"}
