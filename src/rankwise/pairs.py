@@ -5,6 +5,9 @@ How they are computed is in `rankwise.evaluate.paired`.
 
 from pydantic import BaseModel
 
+NOISE = "\u2248"
+"""Stands beside a difference whose interval holds zero."""
+
 
 class Difference(BaseModel):
     """A mean difference, run less reference, and its paired bootstrap interval."""

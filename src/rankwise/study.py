@@ -12,8 +12,9 @@ import typer
 
 from rankwise import engines
 from rankwise.errors import RankwiseError, nearest
-from rankwise.files import read_json, write_text
+from rankwise.files import write_text
 from rankwise.forkserver.launch import fork_server
+from rankwise.pairs import NOISE, Difference
 
 PRESETS = Path(__file__).parent / "presets"
 SUMMARY = Path("data/report/summary.json")
@@ -172,25 +173,37 @@ def print_table() -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from rankwise.records import Summary
+
     titles = ("keep asked", "keep reached", "perplexity", "zero-shot average", "parameters")
     table = Table("run", box=None, header_style="bold")
     for title in (*titles, "checkpoint MB", "tokens/s"):
         table.add_column(title, justify="right", no_wrap=True)
-    for row in read_json(SUMMARY)["rows"]:
+    summary = Summary.load(SUMMARY)
+    for row in summary.rows:
+        against = row.against_dense
+        text, tasks = (against.losses["test"], against.average) if against else (None, None)
         table.add_row(
-            row["run"],
-            _number(row["keep_asked"], ".2f"),
-            _number(row["keep_reached"], ".4f"),
-            _number(row["perplexity"], ".2f"),
-            _number(row["zero_shot_average"], ".1%"),
-            _number(row["parameters"], ",d"),
-            _number(row["checkpoint_bytes"] / 1e6, ".2f"),
-            _number(row["tokens_per_second"], ",.0f"),
+            row.run,
+            _number(row.keep_asked, ".2f"),
+            _number(row.keep_reached, ".4f"),
+            _number(row.perplexity, ".2f") + _mark(text),
+            _number(row.zero_shot_average, ".1%") + _mark(tasks),
+            _number(row.parameters, ",d"),
+            _number(row.checkpoint_bytes / 1e6, ".2f"),
+            _number(row.tokens_per_second, ",.0f"),
         )
     console = Console()
     if not console.is_terminal:
         console.width = 120
     console.print(table)
+    if len(summary.rows) > 1:
+        console.print(
+            f"{NOISE}: cannot be told from the dense model ({summary.confidence:.0%} paired interval)",
+            highlight=False,
+        )
+    for sentence in summary.gaps.values():
+        console.print(sentence, highlight=False)
     console.print(f"Report: {PAGE}", highlight=False)
 
 
@@ -237,6 +250,11 @@ def _init_dvc(folder: Path) -> None:
         done = engines.call(*engines.DVC, *step, folder=folder)
         if done.returncode:
             raise RankwiseError(f"dvc {' '.join(step)} failed: {done.stderr.strip()}")
+
+
+def _mark(difference: Difference | None) -> str:
+    """Return the sign of a difference inside the noise."""
+    return NOISE if difference is not None and difference.noise else ""
 
 
 def _number(value: Any, form: str) -> str:

@@ -30,7 +30,7 @@ WRITTEN = {
     "evaluate": {"--items", "--out"},
     "report": {"--summary", "--out"},
 }
-UNDECLARED = {"--work", "--store"}
+UNDECLARED = {"--work", "--store", "--logs"}
 
 
 def main(arguments: list[str]) -> None:
