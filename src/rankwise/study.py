@@ -12,7 +12,7 @@ import typer
 
 from rankwise import engines
 from rankwise.errors import RankwiseError, nearest
-from rankwise.files import write_text
+from rankwise.files import to_json, write_text
 from rankwise.forkserver.launch import fork_server
 from rankwise.pairs import NOISE, Difference
 
@@ -99,6 +99,22 @@ def run(
     if not recorded or force:
         _record(params)
     print_table()
+
+
+def compare(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or 'dense'.")],
+    reference: Annotated[str, typer.Argument(metavar="RUN", help="What it is set against.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print in what two runs of the study differ: parameters, ranks, scores with paired intervals."""
+    from rankwise.compare import comparison
+    from rankwise.report.comparison import print_comparison
+
+    found = comparison(run, reference)
+    if as_json:
+        typer.echo(to_json(found.model_dump(mode="json")), nl=False)
+    else:
+        print_comparison(found)
 
 
 def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:

@@ -24,7 +24,7 @@ rule evaluate:
         rules=smk("evaluate"),
     output:
         scores="data/scores/{run}.json",
-        items="data/items/{run}.json",
+        by_item="data/items/{run}.json",
     log:
         "logs/evaluate/{run}.log",
     conda:
@@ -46,6 +46,6 @@ rule evaluate:
             {params.further} \
             --tasks {input.tasks:q} \
             {params.against} \
-            --items {output.items:q} \
+            --items {output.by_item:q} \
             --out {output.scores:q}
         """

@@ -13,7 +13,7 @@ rule report:
         params=section("report"),
         runs=section("runs"),
         scores=expand("data/scores/{run}.json", run=[DENSE, *RUNS]),
-        items=expand("data/items/{run}.json", run=[DENSE, *RUNS]),
+        by_item=expand("data/items/{run}.json", run=[DENSE, *RUNS]),
         speed=expand("data/speed/{run}.json", run=[DENSE, *RUNS]),
         allocation=expand("data/allocate/{run}.json", run=COMPRESSED),
         refinement=expand("data/refine/{run}.json", run=REFINED),
@@ -40,7 +40,7 @@ rule report:
     threads: THREADS
     params:
         scores=lambda wildcards, input: many("--scores", input.scores),
-        items=lambda wildcards, input: many("--items", input.items),
+        by_item=lambda wildcards, input: many("--items", input.by_item),
         speed=lambda wildcards, input: many("--speed", input.speed),
         allocation=lambda wildcards, input: many("--allocation", input.allocation),
         trials=lambda wildcards, input: many("--trials", input.trials),
@@ -54,7 +54,7 @@ rule report:
         python -m rankwise --log {log:q} report \
             --params {input.params:q} \
             {params.scores} \
-            {params.items} \
+            {params.by_item} \
             {params.speed} \
             {params.allocation} \
             {params.trials} \

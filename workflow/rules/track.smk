@@ -14,7 +14,7 @@ rule track:
         summary="data/report/summary.json",
         report="data/report/index.html",
         scores=expand("data/scores/{run}.json", run=[DENSE, *RUNS]),
-        items=expand("data/items/{run}.json", run=[DENSE, *RUNS]),
+        by_item=expand("data/items/{run}.json", run=[DENSE, *RUNS]),
         allocation=expand("data/allocate/{run}.json", run=COMPRESSED),
         refinement=expand("data/refine/{run}.json", run=REFINED),
         trials=expand("data/allocate/{run}.trials.jsonl", run=COMPRESSED),
@@ -30,7 +30,7 @@ rule track:
     threads: THREADS
     params:
         scores=lambda wildcards, input: many("--scores", input.scores),
-        items=lambda wildcards, input: many("--items", input.items),
+        by_item=lambda wildcards, input: many("--items", input.by_item),
         allocation=lambda wildcards, input: many("--allocation", input.allocation),
         trials=lambda wildcards, input: many("--trials", input.trials),
         refinement=lambda wildcards, input: many("--refinement", input.refinement),
@@ -43,7 +43,7 @@ rule track:
             --summary {input.summary:q} \
             --report {input.report:q} \
             {params.scores} \
-            {params.items} \
+            {params.by_item} \
             {params.allocation} \
             {params.trials} \
             {params.refinement} \

@@ -13,6 +13,8 @@ from rankwise.runs import DENSE
 
 LOG_RANGE = 10.0
 """An axis whose largest value is more than so many times its smallest is logarithmic."""
+DECADES = 5
+"""Most powers of ten between which a logarithmic axis has room for more ticks."""
 LAYER = re.compile(r"\.(\d+)\.(?:.*\.)?([^.]+)$")
 KINDS = ("q", "k", "v", "o", "gate", "up", "down")
 Figure = dict[str, Any]
@@ -210,11 +212,12 @@ def _place(kind: str) -> int:
 
 
 def scale(values: list[float]) -> dict[str, Any]:
-    """Return a logarithmic axis with ticks at 1, 2 and 5 where the values need one."""
+    """Return a logarithmic axis where the values need one; ticks at 1, 2 and 5, over many decades at 1."""
     if not values or min(values) <= 0 or max(values) / min(values) <= LOG_RANGE:
         return {}
     powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
-    ticks = [step * 10.0**power for power in powers for step in (1, 2, 5)]
+    steps = (1, 2, 5) if len(powers) <= DECADES else (1,)
+    ticks = [step * 10.0**power for power in powers for step in steps]
     return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:,g}" for tick in ticks]}
 
 

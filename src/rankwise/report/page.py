@@ -24,8 +24,8 @@ CAPTIONS = {
     "perplexity": "Perplexity of the test text: lower is better",
     "above": "Loss above the dense model's on the test text: lower is better",
     "zero_shot": "Zero-shot average over the tasks: higher is better",
-    "tasks": "Accuracy by task, with standard errors; dotted: guessing",
     "predicted": "Change of the loss: measured against predicted; on the dotted line they agree",
+    "tasks": "Accuracy by task, with standard errors; dotted: guessing",
     "search": "Search: objective of every trial, and the best so far",
 }
 WIDE = ("tasks", "search", "costs")

@@ -16,19 +16,20 @@ from rankwise.records import (
 )
 from rankwise.report.files import StudyFiles, weights_of
 from rankwise.report.spectra import Decomposition, predicted_loss, read_decompositions
-from rankwise.report.study import RunResult, gather, read_searches
+from rankwise.report.study import RunResult, allocations_by_run, gather, in_step, read_searches
 from rankwise.runs import DENSE
 
-NEEDED = ("scores", "items", "speed", "allocations", "trials", "refinements", "checkpoints")
+MEASURED = ("scores", "items", "speed", "checkpoints")
 STAGES = {
-    "items": "evaluate",
     "scores": "evaluate",
+    "items": "evaluate",
     "speed": "speed",
     "allocations": "allocate",
     "trials": "allocate",
     "refinements": "refine",
     "checkpoints": "build",
 }
+"""Kind of record → the stage that makes it, in the order in which they are listed."""
 
 
 def read_study(files: StudyFiles, page: Path) -> tuple[list[RunResult], dict[str, str]]:
@@ -37,20 +38,32 @@ def read_study(files: StudyFiles, page: Path) -> tuple[list[RunResult], dict[str
     Raises RankwiseError for a broken record, or where the dense model is the one that is missing.
     """
     gaps = _gaps(files)
-    whole = replace(files, **{kind: _whole(getattr(files, kind), gaps) for kind in NEEDED})
-    allocations = [AllocationRecord.load(path) for path in whole.allocations]
+    planned = [
+        (plan, trials)
+        for plan, trials in in_step(files.allocations, files.trials)
+        if plan.is_file() and trials.is_file()
+    ]
+    allocations = [AllocationRecord.load(plan) for plan, _ in planned]
+    refinements = [RefineRecord.load(path) for path in files.refinements if path.is_file()]
+    known = allocations_by_run(allocations, refinements)
+    for run in (_run_of(path) for path in files.scores):
+        if run not in known and run != DENSE:
+            gaps.setdefault(
+                run, f"run '{run}' has no ranks: those of the run it started from are gone"
+            )
+    whole = {kind: _whole(getattr(files, kind), gaps) for kind in MEASURED}
     found = gather(
-        [Scores.load(path) for path in whole.scores],
-        [Items.load(path) for path in whole.items],
-        [SpeedRecord.load(path) for path in whole.speed],
+        [Scores.load(path) for path in whole["scores"]],
+        [Items.load(path) for path in whole["items"]],
+        [SpeedRecord.load(path) for path in whole["speed"]],
         allocations,
-        [RefineRecord.load(path) for path in whole.refinements],
-        read_searches(allocations, whole.trials),
+        refinements,
+        read_searches(allocations, [trials for _, trials in planned]),
     )
     sections = {path.stem: read_json(path) for path in files.sections}
     decompositions = read_decompositions(files.factors)
-    weights = dict(map(weights_of, whole.checkpoints))
-    links = _links(whole, page)
+    weights = dict(map(weights_of, whole["checkpoints"]))
+    links = _links(files, page)
     return [
         replace(
             result,
@@ -65,13 +78,13 @@ def read_study(files: StudyFiles, page: Path) -> tuple[list[RunResult], dict[str
 def _gaps(files: StudyFiles) -> dict[str, str]:
     """Return the runs that lack a file, each with a sentence that names the first one."""
     found: dict[str, str] = {}
-    for kind in NEEDED:
+    for kind, stage in STAGES.items():
         for path in getattr(files, kind):
             if not path.is_file() and _run_of(path) != DENSE:
                 found.setdefault(
                     _run_of(path),
                     f"run '{_run_of(path)}' has no {kind}: {path} does not exist; "
-                    f"its stage {STAGES[kind]} did not end, its log says why",
+                    f"its stage {stage} did not end, its log says why",
                 )
     return found
 
@@ -89,7 +102,7 @@ def _run_of(path: Path) -> str:
 def _links(files: StudyFiles, page: Path) -> dict[str, dict[str, str]]:
     """Return run → kind of record → its file as seen from the page."""
     found: dict[str, dict[str, str]] = {}
-    for kind in NEEDED:
+    for kind in STAGES:
         for path in getattr(files, kind):
             link = Path(os.path.relpath(path, page.parent)).as_posix()
             found.setdefault(_run_of(path), {})[kind] = link

@@ -2,9 +2,10 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import pair
@@ -24,6 +25,8 @@ from rankwise.runs import DENSE
 
 if TYPE_CHECKING:
     from rankwise.report.spectra import Decomposition
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -152,12 +155,17 @@ def read_searches(
     allocations: list[AllocationRecord], paths: list[Path]
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of every run's search by run; ``paths`` in the order of ``allocations``."""
-    if len(paths) != len(allocations):
+    return {a.run: read_trials(path) for a, path in in_step(allocations, paths)}
+
+
+def in_step(allocations: Sequence[T], trials: list[Path]) -> list[tuple[T, Path]]:
+    """Return every allocation with its trials; RankwiseError where there are not as many of both."""
+    if len(trials) != len(allocations):
         raise RankwiseError(
             f"expected one --trials for every --allocation, in the same order; "
-            f"found {len(paths)} and {len(allocations)}"
+            f"found {len(trials)} and {len(allocations)}"
         )
-    return {a.run: read_trials(path) for a, path in zip(allocations, paths, strict=True)}
+    return list(zip(allocations, trials, strict=True))
 
 
 def compared(results: list[RunResult], given: Report) -> list[RunResult]:

@@ -111,5 +111,5 @@ def points(accuracy: Difference) -> tuple[str, bool]:
 
 def _shown(mean: float, low: float, high: float, noise: bool, unit: str) -> str:
     places = 2 if max(abs(low), abs(high)) < 1 else 1 if max(abs(low), abs(high)) < 100 else 0
-    texts = [f"{value:+,.{places}f}".replace("-", "\u2212") for value in (mean, low, high)]
+    texts = [f"{value:+z,.{places}f}".replace("-", "\u2212") for value in (mean, low, high)]
     return f"{f'{NOISE} ' if noise else ''}{texts[0]}{unit} [{texts[1]}, {texts[2]}]"
