@@ -129,11 +129,12 @@ def wikitext(folder: Path) -> list[str]:
     return [
         f"prepare.model={{source: {data / 'models/wiki-llama-5m'}, layers: 6}}",
         f"prepare.corpora={json.dumps(corpora)}",
-        f"prepare.tasks={{source: {tasks(folder, data / 'zeroshot')}}}",
+        f"prepare.tasks={{source: papers, data: {data / 'zeroshot'}}}",
         f"sample.calibration={json.dumps({'corpus': 'train', 'sequences': 256, **window})}",
         f"sample.search={json.dumps({'corpus': 'train', 'sequences': 24, **window})}",
         "sample.test={corpus: test, length: 256, sequences: 96, seed: 0}",
         "sample.further={c4: {corpus: c4, length: 256, sequences: 48, seed: 0}}",
+        "evaluate.tasks=[arc_easy, piqa]",
         "evaluate.limit=60",
     ]
 
@@ -147,50 +148,6 @@ def joined(folder: Path, text: Path) -> str:
     path = folder / text.name
     write_if_changed(path, whole)
     return str(path)
-
-
-def tasks(folder: Path, data: Path) -> Path:
-    """Write ARC-Easy and PIQA as task files beside the studies; prompts and metrics are lm-eval's."""
-    where = folder / "tasks"
-    where.mkdir(parents=True, exist_ok=True)
-    metrics = [
-        {"metric": name, "aggregation": "mean", "higher_is_better": True}
-        for name in ("acc", "acc_norm")
-    ]
-    for name, file, convert in (
-        ("arc_easy", "arc_easy_validation.jsonl", arc),
-        ("piqa", "piqa_validation.jsonl", piqa),
-    ):
-        rows = [json.loads(line) for line in (data / file).read_text("utf-8").splitlines()]
-        items = [json.dumps(convert(row)) + "\n" for row in rows]
-        write_if_changed(where / f"{name}.jsonl", "".join(items))
-        config = {
-            "task": name,
-            "dataset_path": "json",
-            "dataset_kwargs": {"data_files": {"test": f"{name}.jsonl"}},
-            "test_split": "test",
-            "output_type": "multiple_choice",
-            "doc_to_text": "Question: {{context}}\nAnswer:",
-            "doc_to_choice": "{{choices}}",
-            "doc_to_target": "gold",
-            "metric_list": metrics,
-        }
-        write_if_changed(where / f"{name}.yaml", json.dumps(config))
-    return where
-
-
-def arc(row: dict[str, Any]) -> dict[str, Any]:
-    choices = row["choices"]
-    gold = choices["label"].index(row["answerKey"])
-    return {"context": row["question"], "choices": choices["text"], "gold": gold}
-
-
-def piqa(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "context": row["goal"],
-        "choices": [row["sol1"], row["sol2"]],
-        "gold": int(row["label"]),
-    }
 
 
 def study(given: argparse.Namespace, seed: int) -> Path:

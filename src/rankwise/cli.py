@@ -37,7 +37,7 @@ from rankwise.stages import (
     speed,
     track,
 )
-from rankwise.study import init, run, ui
+from rankwise.study import compare, init, run, ui
 
 app = typer.Typer(
     help="Low-rank compression of large language models as a reproducible workflow.",
@@ -63,7 +63,7 @@ def options(
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-for user_command in (init, run, ui, bench):
+for user_command in (init, run, compare, bench, ui):
     app.command(rich_help_panel="A study")(user_command)
 app.add_typer(prepare.app, name="prepare", rich_help_panel="Stages, as the rules call them")
 for stage in (

@@ -60,7 +60,9 @@ class Tasks(Section):
     """The folder of lm-eval task files (YAML + JSONL)."""
 
     source: str | None = "embedded"
-    """'embedded', a local folder, or null for no zero-shot tasks."""
+    """'embedded', 'papers' (the seven of the papers), a local folder, or null for no zero-shot tasks."""
+    data: str | None = None
+    """Folder of the items (JSONL); null: beside the task files. 'papers' needs one."""
 
 
 class Prepare(Section):
@@ -135,8 +137,14 @@ class Evaluate(Section):
     """Sequences in one forward pass."""
     tasks: list[str] | None = None
     """Names of the zero-shot tasks; null = every task of ``prepare.tasks``."""
-    limit: Count | None = None
+    limit: Annotated[int, Field(ge=2)] | None = None
     """Use only the first so many items of each task; null = all."""
+    divergence: bool = False
+    """KL divergence from the dense model and agreement with its likeliest token, on every text; holds both models."""
+    prompts: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
+    """Continued greedily by every model, side by side in the report; none = off."""
+    new_tokens: Count = 32
+    """Length of the continuations [tokens]."""
 
 
 class Speed(Section):
@@ -156,6 +164,12 @@ class Report(Section):
     """Section ``report``."""
 
     title: str = "rankwise study"
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Of the paired bootstrap intervals [-]."""
+    resamples: Annotated[int, Field(ge=100)] = 2000
+    """Bootstrap resamples of each interval."""
+    seed: Seed = 0
+    """Of the resampling."""
 
 
 class Track(Section):

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rankwise.errors import RankwiseError
 from rankwise.family import Family
 from rankwise.files import read_json, write_json
+from rankwise.pairs import Pair
 from rankwise.target import KINDS, Target, the_one
 
 
@@ -107,9 +108,14 @@ class CorporaManifest(Record):
 class TasksManifest(Record):
     """The zero-shot task files; ``source`` null means that there are none."""
 
-    schema_name: ClassVar[str] = "rankwise/tasks@1"
+    schema_name: ClassVar[str] = "rankwise/tasks@2"
     source: str | None
     files: list[FileHash]
+    """In the folder of ``source``: task files, and the items that lie beside them."""
+    data: str | None = None
+    """Folder of the items; null: beside the task files."""
+    data_files: list[FileHash] = []
+    """In the folder of ``data``."""
 
 
 class LinearRank(BaseModel):
@@ -254,20 +260,27 @@ class RefineRecord(Record):
 
 
 class TextScore(BaseModel):
-    """One text beside the test text."""
+    """What a model makes of one text."""
 
     perplexity: float
     """Token-level, over the windows of the text [-]."""
     loss: float
     """Mean negative log-likelihood [nats/token]."""
     tokens: int
+    """Predicted tokens counted in ``perplexity`` [tokens]."""
     windows: int
     window_length: int
+    kl: float | None = None
+    """KL(dense ‖ run), mean over tokens; null where it was not asked for [nats/token]."""
+    agreement: float | None = None
+    """Share of tokens whose likeliest successor is the dense model's; null likewise [-]."""
 
 
 class TaskScore(BaseModel):
     """One zero-shot task."""
 
+    data: str = ""
+    """File name of its items: which set, which split."""
     acc: float
     acc_stderr: float
     acc_norm: float | None = None
@@ -280,7 +293,7 @@ class TaskScore(BaseModel):
 class Scores(Asked, Record):
     """What one run is worth: the deterministic measures."""
 
-    schema_name: ClassVar[str] = "rankwise/scores@2"
+    schema_name: ClassVar[str] = "rankwise/scores@3"
     run: str
     keep_reached: float
     perplexity: float
@@ -291,6 +304,8 @@ class Scores(Asked, Record):
     """Predicted tokens counted in ``perplexity`` [tokens]."""
     windows: int
     window_length: int
+    kl: float | None = None
+    agreement: float | None = None
     further: dict[str, TextScore] = {}
     """The same of further texts, by name."""
     zero_shot: dict[str, TaskScore]
@@ -356,14 +371,20 @@ class SummaryRow(Asked):
     parameters: int
     checkpoint_bytes: int
     tokens_per_second: float
+    against_dense: Pair | None = None
+    """Null for the dense model itself."""
 
 
 class Summary(Record):
     """The table of the study, the dense model first."""
 
-    schema_name: ClassVar[str] = "rankwise/summary@2"
+    schema_name: ClassVar[str] = "rankwise/summary@3"
     title: str
+    confidence: float
+    """Of the intervals [-]."""
     rows: list[SummaryRow]
+    gaps: dict[str, str] = {}
+    """Runs that have no row, each with a sentence that says why."""
 
 
 Dtype = Literal["float32", "bfloat16", "float16"]

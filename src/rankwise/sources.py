@@ -12,6 +12,10 @@ from rankwise.files import sha256
 from rankwise.records import FileHash
 
 EMBEDDED = "embedded"
+PAPERS = "papers"
+TASK_FOLDERS = {EMBEDDED: embedded.TASKS, PAPERS: Path(__file__).parent / "evaluate/papers"}
+"""Folders of task files that come with this package."""
+ITEM_FILES = ("*.jsonl",)
 MODEL_FILES = ("*.json", "*.safetensors", "tokenizer.model", "*.txt")
 
 
@@ -49,12 +53,27 @@ def text_file(
 
 def tasks_folder(source: str) -> Path:
     """Return the folder of task files; raises RankwiseError if it is not there."""
-    folder = embedded.TASKS if source == EMBEDDED else Path(source)
+    folder = TASK_FOLDERS.get(source, Path(source))
     if not folder.is_dir():
         raise RankwiseError(
-            f"prepare.tasks.source: folder '{source}' does not exist; give 'embedded', a folder of lm-eval YAML files, or null"
+            f"prepare.tasks.source: folder '{source}' does not exist; give 'embedded', 'papers', "
+            "a folder of lm-eval YAML files, or null"
         )
     return folder
+
+
+def items_folder(source: str, data: str | None) -> Path | None:
+    """Return the folder of the tasks' items where it is not that of the task files."""
+    if data is None and source == PAPERS:
+        raise RankwiseError(
+            f"prepare.tasks.data: is null, but the task files of '{PAPERS}' come without items; "
+            "give the folder of the validation sets as JSON lines (docs/evaluation.md names the files)"
+        )
+    if data is not None and not Path(data).is_dir():
+        raise RankwiseError(
+            f"prepare.tasks.data: folder '{data}' does not exist; give the folder of the items (*.jsonl)"
+        )
+    return None if data is None else Path(data)
 
 
 def hashes(folder: Path, patterns: tuple[str, ...]) -> list[FileHash]:

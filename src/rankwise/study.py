@@ -12,9 +12,9 @@ import typer
 
 from rankwise import engines
 from rankwise.errors import RankwiseError, nearest
-from rankwise.files import read_json, write_text
+from rankwise.files import to_json, write_text
 from rankwise.forkserver.launch import fork_server
-from rankwise.target import the_one
+from rankwise.pairs import NOISE, Difference
 
 PRESETS = Path(__file__).parent / "presets"
 SUMMARY = Path("data/report/summary.json")
@@ -101,6 +101,22 @@ def run(
     print_table()
 
 
+def compare(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or 'dense'.")],
+    reference: Annotated[str, typer.Argument(metavar="RUN", help="What it is set against.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print in what two runs of the study differ: parameters, ranks, scores with paired intervals."""
+    from rankwise.compare import comparison
+    from rankwise.report.comparison import print_comparison
+
+    found = comparison(run, reference)
+    if as_json:
+        typer.echo(to_json(found.model_dump(mode="json")), nl=False)
+    else:
+        print_comparison(found)
+
+
 def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     """Bring MLflow up to date with the files and open it on 127.0.0.1."""
     from ruamel.yaml import YAML
@@ -173,25 +189,37 @@ def print_table() -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from rankwise.records import Summary
+
     titles = ("asked", "keep reached", "perplexity", "zero-shot average", "parameters")
     table = Table("run", box=None, header_style="bold")
     for title in (*titles, "checkpoint MB", "tokens/s"):
         table.add_column(title, justify="right", no_wrap=True)
-    for row in read_json(SUMMARY)["rows"]:
+    summary = Summary.load(SUMMARY)
+    for row in summary.rows:
+        against = row.against_dense
+        text, tasks = (against.losses["test"], against.average) if against else (None, None)
         table.add_row(
-            row["run"],
-            the_one(row, "_asked").short(),
-            _number(row["keep_reached"], ".4f"),
-            _number(row["perplexity"], ".2f"),
-            _number(row["zero_shot_average"], ".1%"),
-            _number(row["parameters"], ",d"),
-            _number(row["checkpoint_bytes"] / 1e6, ".2f"),
-            _number(row["tokens_per_second"], ",.0f"),
+            row.run,
+            row.asked.short(),
+            _number(row.keep_reached, ".4f"),
+            _number(row.perplexity, ".2f") + _mark(text),
+            _number(row.zero_shot_average, ".1%") + _mark(tasks),
+            _number(row.parameters, ",d"),
+            _number(row.checkpoint_bytes / 1e6, ".2f"),
+            _number(row.tokens_per_second, ",.0f"),
         )
     console = Console()
     if not console.is_terminal:
         console.width = 120
     console.print(table)
+    if len(summary.rows) > 1:
+        console.print(
+            f"{NOISE}: cannot be told from the dense model ({summary.confidence:.0%} paired interval)",
+            highlight=False,
+        )
+    for sentence in summary.gaps.values():
+        console.print(sentence, highlight=False)
     console.print(f"Report: {PAGE}", highlight=False)
 
 
@@ -238,6 +266,11 @@ def _init_dvc(folder: Path) -> None:
         done = engines.call(*engines.DVC, *step, folder=folder)
         if done.returncode:
             raise RankwiseError(f"dvc {' '.join(step)} failed: {done.stderr.strip()}")
+
+
+def _mark(difference: Difference | None) -> str:
+    """Return the sign of a difference inside the noise."""
+    return NOISE if difference is not None and difference.noise else ""
 
 
 def _number(value: Any, form: str) -> str:

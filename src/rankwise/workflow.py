@@ -16,7 +16,14 @@ from rankwise.errors import RankwiseError
 from rankwise.models import FAMILIES
 from rankwise.params import Params
 from rankwise.registry import NOT_METHODS
-from rankwise.sources import MODEL_FILES, model_folder, tasks_folder, text_file
+from rankwise.sources import (
+    ITEM_FILES,
+    MODEL_FILES,
+    items_folder,
+    model_folder,
+    tasks_folder,
+    text_file,
+)
 from rankwise.validation import cut_sections, load_params
 
 PACKAGE = Path(__file__).parent
@@ -118,9 +125,13 @@ def corpora_inputs(study: Params) -> list[str]:
 
 
 def tasks_inputs(study: Params) -> list[str]:
-    """Return the task folder and its files."""
-    source = study.prepare.tasks.source
-    return [] if source is None else _folder(tasks_folder(source), TASK_FILES)
+    """Return the folders of task files and of their items, and the files in them."""
+    tasks = study.prepare.tasks
+    if tasks.source is None:
+        return []
+    data = items_folder(tasks.source, tasks.data)
+    found = _folder(tasks_folder(tasks.source), TASK_FILES)
+    return found + ([] if data is None else _folder(data, ITEM_FILES))
 
 
 def relative(path: Path) -> str:

@@ -62,8 +62,8 @@ def test_uniform_logits_give_the_vocabulary() -> None:
 
 def test_window_that_is_not_finite_is_named() -> None:
     ids = torch.zeros(7, 5, dtype=torch.int32)
-    with pytest.raises(RankwiseError, match=r"window 3 \(of 7; 2 in all\)"):
-        window_losses(Constant(8, broken=(3, 6)), ids, 2)
+    with pytest.raises(RankwiseError, match=r"run 'a', text 'b': window 3 \(of 7; 2 in all\)"):
+        window_losses(Constant(8, broken=(3, 6)), ids, 2, "run 'a', text 'b'")
 
 
 def test_loss_beyond_exponential_is_refused() -> None:

@@ -1,5 +1,6 @@
 """The stages evaluate and speed over a tiny model on disk, through the command line."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,19 @@ import torch
 from typer.testing import CliRunner
 
 from rankwise.artifacts import Tokens
+from rankwise.checkpoint import load
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
+from rankwise.evaluate.divergence import divergence
 from rankwise.evaluate.perplexity import perplexity, window_losses
 from rankwise.evaluate.speed import in_turn, measure
 from rankwise.files import write_json
+from rankwise.items import Items
 from rankwise.models import family_of
 from rankwise.records import ModelManifest, Scores, SpeedRecord
 from rankwise.sources import hashes
+from rankwise.stages.evaluate import text_score
+from tests.conftest import tiny_llama
 from tests.evaluate.conftest import manifest
 
 
@@ -53,8 +59,18 @@ def data(model: Any, tokenizer: Any, folder: Path) -> Path:
 def evaluate(data: Path, run: str, out: Path) -> None:
     sections = ["--params", data / "evaluate.json", "--compute", data / "compute.json"]
     inputs = ["--checkpoint", data / "model.json", "--tokens", data / "test.safetensors"]
+    outputs = ["--items", out.with_suffix(".items.json"), "--out", out]
+    against = ["--against", data / "model.json"]
     invoke(
-        "evaluate", *sections, "--run", run, *inputs, "--tasks", data / "tasks.json", "--out", out
+        "evaluate",
+        *sections,
+        "--run",
+        run,
+        *inputs,
+        *against,
+        "--tasks",
+        data / "tasks.json",
+        *outputs,
     )
 
 
@@ -71,7 +87,65 @@ def test_evaluate(model: Any, data: Path) -> None:
     assert scores.parameters == sum(p.numel() for p in model.parameters())
     assert scores.checkpoint_bytes == (data / "model/model.safetensors").stat().st_size
     assert set(scores.versions) == {"rankwise", "torch", "transformers", "lm_eval"}
-    assert scores.parameters_section == {"batch": 4, "tasks": ["tiny"], "limit": 3}
+    assert {"batch": 4, "tasks": ["tiny"], "limit": 3}.items() <= scores.parameters_section.items()
+    items = Items.load(data / "one.items.json")
+    assert sum(items.texts["test"].losses) / 6 == pytest.approx(scores.loss, rel=1e-6)
+    assert sum(items.tasks["tiny"].acc) / 3 == scores.zero_shot["tiny"].acc
+    assert scores.zero_shot["tiny"].data == "tiny.jsonl"
+    assert (scores.kl, scores.agreement, items.continuations) == (None, None, [])
+
+
+def test_uniform_model_has_the_perplexity_of_its_vocabulary(
+    model: Any, tokenizer: Any, data: Path
+) -> None:
+    """Through the whole stage, from a checkpoint whose weights are zeros."""
+    zero = type(model)(model.config)
+    for parameter in zero.parameters():
+        parameter.data.zero_()
+    zero.save_pretrained(data / "model")
+    evaluate(data, "dense", data / "one.json")
+    scores = Scores.load(data / "one.json")
+    assert scores.perplexity == pytest.approx(model.config.vocab_size, rel=1e-6)
+    losses = Items.load(data / "one.items.json").texts["test"].losses
+    assert losses == pytest.approx([math.log(model.config.vocab_size)] * 6, rel=1e-6)
+
+
+def test_measures_beside_the_dense_model(model: Any, tokenizer: Any, data: Path) -> None:
+    """Of the dense model itself nothing differs; of another model, as computed by hand."""
+    section = {"batch": 4, "tasks": [], "divergence": True, "prompts": ["the cat"], "new_tokens": 5}
+    write_json(data / "evaluate.json", section)
+    evaluate(data, "dense", data / "one.json")
+    scores = Scores.load(data / "one.json")
+    assert (scores.kl, scores.agreement) == (0, 1)
+    [said] = Items.load(data / "one.items.json").continuations
+    ids = tokenizer("the cat", return_tensors="pt").input_ids
+    for _ in range(5):
+        ids = torch.cat([ids, model(ids).logits[:, -1:].argmax(-1)], 1)
+    assert said.model_dump() == {
+        "prompt": "the cat",
+        "text": tokenizer.decode(ids[0, 2:], skip_special_tokens=True),
+    }
+    other = tiny_llama(3, vocab_size=model.config.vocab_size, pad_token_id=1, initializer_range=0.5)
+    windows = Tokens.load(data / "test.safetensors").ids.long()
+    ours, theirs = (one(windows).logits[:, :-1].double().log_softmax(-1) for one in (other, model))
+    kl, agreement = divergence(other, model, windows, 4)
+    assert kl == pytest.approx(
+        float((theirs.exp() * (theirs - ours)).sum(-1).mean().detach()), rel=1e-5
+    )
+    assert agreement == pytest.approx(float((ours.argmax(-1) == theirs.argmax(-1)).double().mean()))
+
+
+def test_bad_text_and_lost_checkpoint_are_named(model: Any, data: Path) -> None:
+    one = torch.zeros(1, 12, dtype=torch.int32)
+    with pytest.raises(RankwiseError, match="run 'dense', text 'test': 1 window of 12 tokens"):
+        text_score(load(data / "model.json"), Tokens(one, one[0], "test", "c", "0", 0), 2)
+    long = torch.zeros(2, model.config.max_position_embeddings + 1, dtype=torch.int32)
+    with pytest.raises(RankwiseError, match="windows of 65 tokens, but the model has 64 positions"):
+        text_score(load(data / "model.json"), Tokens(long, long[0], "test", "c", "0", 0), 2)
+    (data / "model/model.safetensors").unlink()
+    with pytest.raises(RankwiseError, match=r"model\.safetensors is gone"):
+        evaluate(data, "dense", data / "one.json")
+    assert not (data / "one.json").exists()
 
 
 def test_evaluate_refuses_the_checkpoint_of_another_run(data: Path) -> None:

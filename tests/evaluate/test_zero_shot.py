@@ -50,7 +50,8 @@ def test_equals_log_likelihoods_by_hand(
     (folder / "tiny.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
     [task] = read_tasks(manifest(folder), None, None)
     result = zero_shot(model, tokenizer, [task], 3)["tiny"]
-    assert result.correct == acc == [True, True, True, False]
+    assert result.items.acc == acc == [True, True, True, False]
+    assert result.items.acc_norm == acc_norm
     assert result.score.acc == sum(acc) / 4
     assert result.score.acc_norm == sum(acc_norm) / 4
     assert acc_norm != acc  # or the test would say little of it
@@ -81,7 +82,12 @@ def test_names_and_limit(folder: Path) -> None:
         ("doc_to_text: !function utils.text", "!function, which is Python code"),
         ("doc_to_text: !!python/name:os.system", "is not plain YAML"),
         ("process_docs: utils.run", "key 'process_docs' is not read here"),
-        ("include: /etc/passwd", "key 'include' is not read here"),
+        ("include: /etc/passwd", "include must name a task file of the installed lm-eval"),
+        ("include: tiny.yaml", "include must name a task file of the installed lm-eval"),
+        ("include: lm_eval/tasks/../utils.yaml", "include must name a task file"),
+        ("include: lm_eval/tasks/hellaswag/utils.py", "include must name a task file"),
+        ("include: lm_eval/tasks/piqa/pika.yaml", "include must name a task file"),
+        ("include: [lm_eval/tasks/piqa/piqa.yaml]", "include must name a task file"),
         ("class: utils.Task", "key 'class' is not read here"),
         (
             "output_type: generate_until",
@@ -94,8 +100,16 @@ def test_names_and_limit(folder: Path) -> None:
             "dataset_kwargs: {data_files: {train: a.jsonl}}",
             "must name the JSON lines of split 'test'",
         ),
-        ("dataset_kwargs: {data_files: {test: ../a.jsonl}}", "lies outside the task's folder"),
-        ("dataset_kwargs: {data_files: {test: a.jsonl}}", "data file .*a.jsonl does not exist"),
+        (
+            "dataset_kwargs: {data_files: {test: ../a.jsonl}}",
+            "lies outside the folder of the items",
+        ),
+        (
+            "dataset_kwargs: {data_files: {test: a.jsonl}}",
+            "expected one data file .*a.jsonl, found none",
+        ),
+        ("dataset_kwargs: {data_files: {test: '*'}}", r"found tiny\.jsonl, tiny\.yaml"),
+        ("columns: {label: answer}", "item 1 has no column 'answer'"),
     ],
 )
 def test_task_file_is_refused(folder: Path, line: str, message: str) -> None:
@@ -111,14 +125,17 @@ def test_task_file_is_refused(folder: Path, line: str, message: str) -> None:
     [
         (
             '{"context": "the", "choices": ["cat", "dog"], "gold": 2}',
-            "item 5: the answer is 2, but there are 2",
+            "item 5 of tiny.jsonl: the answer is 2, but there are 2",
         ),
-        ('{"context": "the", "choices": ["cat", "dog"], "gold": -1}', "item 5: the answer is -1"),
+        (
+            '{"context": "the", "choices": ["cat", "dog"], "gold": -1}',
+            "item 5 of tiny.jsonl: the answer is -1",
+        ),
         (
             '{"context": "the", "choices": ["cat"], "gold": 0}',
-            "item 5: expected two or more choices",
+            "item 5 of tiny.jsonl: expected two or more choices",
         ),
-        ('{"context": "the", "gold": 0}', "item 5: expected two or more choices"),
+        ('{"context": "the", "gold": 0}', "item 5 of tiny.jsonl: expected two or more choices"),
     ],
 )
 def test_item_is_refused(model: Any, tokenizer: Any, folder: Path, row: str, message: str) -> None:
@@ -129,7 +146,13 @@ def test_item_is_refused(model: Any, tokenizer: Any, folder: Path, row: str, mes
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "line 1 is not JSON"), ("3", "line 1 must be"), ("", "no items")]
+    ("text", "message"),
+    [
+        ("{", "line 1 is not JSON"),
+        ("3", "line 1 must be"),
+        ("", "holds no items"),
+        (ROWS.split("\n")[0], "holds 1 items; .* need two"),
+    ],
 )
 def test_data_file_is_refused(folder: Path, text: str, message: str) -> None:
     (folder / "tiny.jsonl").write_text(text)

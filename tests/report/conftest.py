@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from rankwise.files import write_json, write_text
+from rankwise.items import Continuation, Items, TaskItems, TextItems
 from rankwise.records import (
     AllocationRecord,
     Curve,
@@ -49,8 +50,10 @@ def make_scores(run: str, keep: float, rng: Random) -> Scores:
     zero_shot = {}
     for task, choices in TASKS.items():
         acc = 1 / choices + (0.9 - 1 / choices) * keep**2 * rng.uniform(0.9, 1)
+        acc = round(acc * 250) / 250
         error = math.sqrt(acc * (1 - acc) / 249)
         zero_shot[task] = TaskScore(
+            data=f"{task}_validation.jsonl",
             acc=acc,
             acc_stderr=error,
             acc_norm=acc,
@@ -80,6 +83,23 @@ def make_point(batch: int, rate: float) -> SpeedPoint:
     prefill = Rate(median=rate, quartiles=(rate * 0.98, rate * 1.01))
     decode = Rate(median=rate * batch / 50, quartiles=(rate * batch / 51, rate * batch / 49))
     return SpeedPoint(batch=batch, prefill=prefill, decode=decode, memory_bytes=8_000_000)
+
+
+def make_items(scores: Scores, rng: Random) -> Items:
+    """Windows and items of which the scores are the means; items as hard in every run."""
+    hard = Random(1)
+    windows = [hard.gauss(0, 0.3) for _ in range(scores.windows)]
+    mean = sum(windows) / len(windows)
+    losses = [scores.loss + window - mean + rng.gauss(0, 1e-3) for window in windows]
+    tasks = {}
+    for name, task in scores.zero_shot.items():
+        places = [hard.random() for _ in range(task.items)]
+        right = sorted(places)[: round(task.acc * task.items)]
+        acc = [place in right for place in places]
+        tasks[name] = TaskItems(sha256=name, acc=acc, acc_norm=acc)
+    said = [Continuation(prompt="Once <b>upon</b>", text=f" a {scores.run}.\nThe end")]
+    texts = {"test": TextItems(sha256="ab" * 32, losses=losses)}
+    return Items(run=scores.run, texts=texts, tasks=tasks, continuations=said)
 
 
 def make_speed(run: str, keep: float, rng: Random) -> SpeedRecord:
@@ -189,14 +209,37 @@ def make_refinement(run: str) -> RefineRecord:
     )
 
 
+def make_logs(logs: Path) -> None:
+    """What three jobs of two stages took."""
+    for name, seconds in {"evaluate/dense": 7.0, "evaluate/svd-80": 5.0, "report": 1.0}.items():
+        cost = {"seconds": seconds, "cpu_seconds": seconds / 2, "peak_mb": 100 * int(seconds)}
+        write_json(logs / f"{name}.json", cost)
+
+
 def make_study(data: Path) -> Path:
     """Write the records as the stages before the report leave them."""
     rng = Random(0)
-    write_json(data / "params/report.json", {"title": "A study of <b>two</b> methods & a search"})
+    title = "A study of <b>two</b> methods & a search"
+    write_json(data / "params/report.json", {"title": title, "resamples": 200})
+    runs = []
+    for run, (decompose, allocate, keep) in RUNS.items():
+        runs.append({"name": run, "decompose": decompose, "allocate": allocate, "keep": keep})
+        write_json(data / f"params/decompose.{decompose}.json", {"method": decompose, "dense": []})
+        given = {"method": allocate, "multiple": 2} | (
+            {"trials": TRIALS} if allocate == "hyperopt" else {}
+        )
+        write_json(data / f"params/allocate.{allocate}.json", given)
+    for run, (of, method) in REFINED.items():
+        runs.append({"name": run, "refine": method, "of": of})
+        write_json(data / f"params/refine.{method}.json", {"method": method, "epochs": 6})
+    write_json(data / "params/runs.json", runs)
+    make_logs(data.parent / "logs")
     keeps = {"dense": 1.0, **{name: run[2] for name, run in RUNS.items()}}
     keeps |= {run: keeps[of] for run, (of, _) in REFINED.items()}
     for run, keep in keeps.items():
-        make_scores(run, keep, rng).save(data / f"scores/{run}.json")
+        scores = make_scores(run, keep, rng)
+        scores.save(data / f"scores/{run}.json")
+        make_items(scores, rng).save(data / f"items/{run}.json")
         make_speed(run, keep, rng).save(data / f"speed/{run}.json")
     for run in RUNS:
         make_allocation(run, rng).save(data / f"allocate/{run}.json")
@@ -220,6 +263,8 @@ def arguments(study: Path) -> list[str]:
         options += [
             "--scores",
             f"{study}/scores/{run}.json",
+            "--items",
+            f"{study}/items/{run}.json",
             "--speed",
             f"{study}/speed/{run}.json",
         ]

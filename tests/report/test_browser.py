@@ -30,9 +30,24 @@ addEventListener("load", async () => {
   const click = (column) => { document.querySelector(`[data-column="${column}"]`).click(); return order(); };
   await new Promise((resolve) => setTimeout(resolve, 1500));
   for (const record of document.querySelectorAll("details")) record.open = true;
+  const typed = (words) => {
+    const place = document.getElementById("filter");
+    place.value = words;
+    place.dispatchEvent(new Event("input"));
+    return [...document.querySelectorAll("#summary tbody tr")].filter((row) => row.checkVisibility()).map((row) => row.dataset.run);
+  };
+  const copied = {};
+  Object.defineProperty(navigator, "clipboard", { value: { writeText: async (text) => { copied.text = text; } } });
+  const copy = async (form) => {
+    document.querySelector(`[data-copy="${form}"]`).click();
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    return copied.text;
+  };
   const shown = [...document.querySelectorAll("[data-figure]")];
   parent.postMessage({
     problems, order: order(), ascending: click(3), descending: click(3), name: click(0),
+    filtered: typed("svd BLOCK"), none: typed("no such run"), filtered_again: typed("bolaco-50"), told: document.getElementById("shown").textContent,
+    markdown: await copy("markdown"), latex: await copy("latex"), all: typed(""),
     sorted: document.querySelector("th[aria-sort]").getAttribute("aria-sort"),
     width: innerWidth, needed: document.documentElement.scrollWidth,
     wider: shown.filter((place) => place.scrollWidth > place.clientWidth + 1).map((place) => place.dataset.figure),
@@ -91,11 +106,23 @@ def test_page_in_a_browser(study: Path, arguments: list[str], tmp_path: Path, da
         assert page["problems"] == []
         assert page["needed"] <= int(width)
         assert page["wider"] == []
-        assert page["drawn"] == page["figures"] == 4 + len(RUNS) + 2 * len(REFINED)
+        assert page["drawn"] == page["figures"] == 6 + len(RUNS) + 2 * len(REFINED)
         assert page["order"] == ["dense", *RUNS, *REFINED]
         assert page["ascending"] == ["dense", *by_perplexity]
         assert page["descending"] == ["dense", *by_perplexity[::-1]]
         assert page["name"] == ["dense", *sorted([*RUNS, *REFINED])]
         assert page["sorted"] == "ascending"
+        assert page["filtered"] == ["dense", "svd-50-refined"]
+        assert page["none"] == ["dense"]
+        assert page["filtered_again"] == ["dense", "bolaco-50"]
+        assert page["told"] == f"1 of {len(RUNS) + len(REFINED)} runs"
+        assert page["all"] == page["name"]
+        head, rule, dense, run = page["markdown"].splitlines()
+        assert head.startswith("| run | keep asked | keep reached | perplexity |")
+        assert rule == "| --- |" + " ---: |" * 7
+        assert dense.startswith("| dense | 1.00 | 1.0000 |")
+        assert run.startswith("| bolaco-50 | 0.50 |")
+        assert page["latex"].splitlines()[0] == r"\begin{tabular}{lrrrrrrr}"
+        assert len(page["latex"].splitlines()) == 8
         red = int(re.findall(r"\d+", page["ink"])[0])
         assert red > 200 if dark else red < 60

@@ -7,19 +7,29 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
+from rankwise.evaluate.paired import pair
 from rankwise.files import write_json
+from rankwise.items import Items
+from rankwise.pairs import Difference
+from rankwise.params import Report
 from rankwise.records import Asked, Curve, RefineRecord, Scores, SpeedRecord, Summary, asked_as
 from rankwise.report import figures
+from rankwise.report.costs import read_costs
 from rankwise.report.curves import NAMED, outcome, refinement_curves
 from rankwise.report.page import render
-from rankwise.report.study import best, gather, read_trials
+from rankwise.report.searches import search_convergence
+from rankwise.report.spectra import predicted_loss, read_decompositions, spectra_figure
+from rankwise.report.study import best, compared, gather, read_trials
+from rankwise.report.table import points, relative
 from rankwise.target import Target
 from tests.report.conftest import FAILED_TRIAL, REFINED, RETURNED, RUNS, make_refinement
 
+GIVEN = Report(resamples=200)
 CELLS = (
     "asked",
     "keep_reached",
@@ -36,11 +46,12 @@ def report(arguments: list[str]) -> None:
 
 
 class Page(HTMLParser):
-    """Rows of the table by run, and everything that would be loaded."""
+    """Rows of the table by run, where links lead, and everything that would be loaded."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.rows: dict[str, list[str]] = {}
+        self.links: list[str] = []
         self.loads: list[str] = []
         self.run: str | None = None
         self.feed(text)
@@ -54,7 +65,9 @@ class Page(HTMLParser):
         self.loads += [
             str(given[key]) for key in ("src", "srcset", "data", "action") if key in given
         ]
-        if "href" in given and not str(given["href"]).startswith("#"):
+        if tag == "a":
+            self.links.append(str(given["href"]))
+        elif "href" in given:
             self.loads.append(str(given["href"]))
         if tag in ("link", "iframe", "object", "embed", "img", "base"):
             self.loads.append(tag)
@@ -67,7 +80,9 @@ def test_table_holds_the_numbers(study: Path, arguments: list[str]) -> None:
     summary = Summary.load(study / "report/summary.json")
     assert [row.run for row in summary.rows] == ["dense", *RUNS, *REFINED]
     for row in summary.rows:
-        values = row.model_dump(exclude={"run", *Asked.model_fields}) | {"asked": row.asked.value}
+        values = row.model_dump(exclude={"run", "against_dense", *Asked.model_fields}) | {
+            "asked": row.asked.value
+        }
         shown = dict(zip(CELLS, map(float, page.rows[row.run]), strict=True))
         assert shown == values
         scores = Scores.load(study / f"scores/{row.run}.json")
@@ -77,7 +92,13 @@ def test_table_holds_the_numbers(study: Path, arguments: list[str]) -> None:
 def test_page_is_one_file_that_loads_nothing(study: Path, arguments: list[str]) -> None:
     report(arguments)
     text = (study / "report/index.html").read_text()
-    assert Page(text).loads == []
+    page = Page(text)
+    assert page.loads == []
+    for link in page.links:
+        assert link.startswith("#run-") or (study / "report" / link).is_file(), link
+    assert {"../scores/dense.json", "../items/svd-50.json", "../refine/svd-50-refined.json"} <= {
+        *page.links
+    }
     assert text.count("plotly.js v") == 1
     for style in re.findall(r"<style>(.*?)</style>", text, re.DOTALL):
         assert "url(" not in style
@@ -101,6 +122,11 @@ def test_words_of_others_stay_words(study: Path, arguments: list[str]) -> None:
     for path in (study / "scores").glob("*.json"):
         scores |= {"run": path.stem}
         write_json(path, scores)
+    for path in (study / "items").glob("*.json"):
+        items = json.loads(path.read_text())
+        items["continuations"][0]["text"] = hostile
+        items["tasks"][hostile] = items["tasks"].pop("arc")
+        write_json(path, items)
     report(arguments)
     text = (study / "report/index.html").read_text()
     assert "<script>alert" not in text
@@ -112,20 +138,24 @@ def test_words_of_others_stay_words(study: Path, arguments: list[str]) -> None:
 def test_without_tasks_and_without_runs(study: Path, arguments: list[str]) -> None:
     scores = json.loads((study / "scores/dense.json").read_text())
     write_json(study / "scores/dense.json", scores | {"zero_shot": {}, "zero_shot_average": None})
-    dense = [f"{study}/scores/dense.json", f"{study}/speed/dense.json"]
-    report([*arguments[:6], "--scores", dense[0], "--speed", dense[1]])
+    kinds = ("scores", "items", "speed")
+    dense = [word for kind in kinds for word in (f"--{kind}", f"{study}/{kind}/dense.json")]
+    report([*arguments[:6], *dense])
     assert Page((study / "report/index.html").read_text()).rows["dense"][3] == ""
 
 
 def test_gaps_are_named(study: Path, arguments: list[str]) -> None:
     scores = [Scores.load(path) for path in sorted((study / "scores").glob("*.json"))]
+    items = [Items.load(path) for path in sorted((study / "items").glob("*.json"))]
     speeds = [SpeedRecord.load(path) for path in sorted((study / "speed").glob("*.json"))]
     with pytest.raises(RankwiseError, match="run 'svd-80' has scores but no speed record"):
-        gather(scores[-1:], speeds[:-1], [], [], {})
+        gather(scores[-1:], items, speeds[:-1], [], [], {})
     with pytest.raises(RankwiseError, match="run 'bolaco-50' has scores but no allocation record"):
-        gather(scores, speeds, [], [], {})
+        gather(scores, items, speeds, [], [], {})
+    with pytest.raises(RankwiseError, match="run 'dense' has scores but no items record"):
+        gather(scores[2:3], items[:1], speeds, [], [], {})
     with pytest.raises(RankwiseError, match="no scores of the dense model"):
-        gather([], speeds, [], [], {})
+        gather([], [], speeds, [], [], {})
     with pytest.raises(RankwiseError, match="one --trials for every --allocation"):
         report(arguments[:-2])
     (study / "broken.jsonl").write_text("{")
@@ -137,18 +167,20 @@ def results_of(study: Path) -> list:
     from rankwise.records import AllocationRecord
 
     names = ["dense", *RUNS]
-    return gather(
+    results = gather(
         [Scores.load(study / f"scores/{name}.json") for name in names],
+        [Items.load(study / f"items/{name}.json") for name in names],
         [SpeedRecord.load(study / f"speed/{name}.json") for name in names],
         [AllocationRecord.load(study / f"allocate/{name}.json") for name in RUNS],
         [],
         {name: read_trials(study / f"allocate/{name}.trials.jsonl") for name in RUNS},
     )
+    return compared(results, GIVEN)
 
 
 def test_best_is_among_runs_of_the_same_budget(study: Path) -> None:
     results = results_of(study)
-    marks = best(results)
+    marks = best(results, GIVEN)
     for keep in (0.8, 0.5):
         rivals = [r for r in results if r.scores.keep_asked == keep]
         lowest = min(rivals, key=lambda r: r.scores.perplexity).name
@@ -157,7 +189,7 @@ def test_best_is_among_runs_of_the_same_budget(study: Path) -> None:
             for name, column in marks
             if column == "perplexity" and name in {r.name for r in rivals}
         ] == [lowest]
-    assert best(results[:2]) == set()
+    assert best(results[:2], GIVEN) == set()
 
 
 def test_budgets_of_every_kind_stand_in_the_table_as_they_were_asked(study: Path) -> None:
@@ -172,18 +204,18 @@ def test_budgets_of_every_kind_stand_in_the_table_as_they_were_asked(study: Path
         fields = asked_as(Target(kind, value))
         scores = results[place].scores.model_copy(update=fields)
         results[place] = replace(results[place], scores=scores)
-    page = render("budgets", results)
+    page = render(GIVEN, results, {}, None)
     assert Page(page).rows["svd-80"][0] == "4000000"
     for text in ("4.00 MB", "1,000,000", "checkpoint_bytes 4,000,000", "total_params 1,000,000"):
         assert text in page
-    marked = {name for name, column in best(results) if column == "perplexity"}
+    marked = {name for name, column in best(results, GIVEN) if column == "perplexity"}
     assert len(marked & {"svd-80", "pca-80"}) == 1
     assert "bolaco-80" not in marked
 
 
 def test_figures_hold_the_records(study: Path) -> None:
     results = results_of(study)
-    drawn = figures.search_convergence(results)["data"]
+    drawn = search_convergence(results)["data"]
     assert [trace["name"] for trace in drawn] == [
         "bolaco-80",
         "bolaco-80",
@@ -237,6 +269,8 @@ def test_a_refined_run_stands_beside_its_base_with_its_allocation(study: Path) -
     found = gather(
         [r.scores for r in results]
         + [start.scores.model_copy(update={"run": run}) for run in ("better", "best")],
+        [r.items for r in results]
+        + [start.items.model_copy(update={"run": run}) for run in ("better", "best")],
         [r.speed for r in results]
         + [start.speed.model_copy(update={"run": run}) for run in ("better", "best")],
         [r.allocation for r in results if r.allocation],
@@ -247,7 +281,7 @@ def test_a_refined_run_stands_beside_its_base_with_its_allocation(study: Path) -
     for run in ("better", "best"):
         assert by_name[run].allocation == start.allocation
         assert by_name[run].method == f"{start.method} + blockwise"
-    page = render("refined", found)
+    page = render(GIVEN, compared(found, GIVEN), {}, None)
     assert "blockwise, from bolaco-80" in page
     assert "Held-out loss 1.5 before, 1 after, 0.9 dense [nats/token]." in page
 
@@ -288,3 +322,87 @@ def test_the_page_says_where_the_input_was_returned(study: Path, arguments: list
     pairs = zip(arguments[::2], arguments[1::2], strict=True)
     report([word for pair in pairs if "refined" not in pair[1] for word in pair])
     assert 'id="refinement"' not in (study / "report/index.html").read_text()
+
+
+def test_noise_is_said_and_marks_allow_for_it(study: Path, arguments: list[str]) -> None:
+    """A run as good as the best, item for item nearly the same, is marked too; one beyond the noise is not."""
+    results = results_of(study)
+    at_80 = [r for r in results if r.name in ("svd-80", "pca-80", "bolaco-80")]
+    first = min(at_80, key=lambda r: r.scores.perplexity)
+    losses = first.items.texts["test"].losses
+    near = [loss + (-1) ** place * 1e-3 for place, loss in enumerate(losses)]
+    text = first.items.texts["test"].model_copy(update={"losses": near})
+    twin = replace(
+        first,
+        scores=first.scores.model_copy(update={"run": "twin"}),
+        items=first.items.model_copy(update={"run": "twin", "texts": {"test": text}}),
+    )
+    marked = {run for run, column in best([*results, twin], GIVEN) if column == "perplexity"}
+    others = {r.name for r in at_80} - {first.name}
+    assert {first.name, "twin"} <= marked
+    assert not others & marked
+    same = pair(twin.items, first.items, GIVEN)
+    assert same.losses["test"].noise
+    assert relative(same.losses["test"])[0].startswith("≈ +0.00 % [−0.01, ")
+    assert points(Difference(mean=-0.5, low=-0.625, high=-0.4)) == ("−50.0 [−62.5, −40.0]", False)
+    assert relative(Difference(mean=0, low=0, high=0)) == ("≈ +0.00 % [+0.00, +0.00]", True)
+
+
+def test_a_run_that_is_not_there_is_a_gap(study: Path, arguments: list[str]) -> None:
+    (study / "scores/pca-80.json").unlink()
+    (study / "allocate/svd-50.trials.jsonl").unlink()
+    report(arguments)
+    text = (study / "report/index.html").read_text()
+    left = ["dense", *(run for run in RUNS if run not in ("pca-80", "svd-50")), *REFINED]
+    summary = Summary.load(study / "report/summary.json")
+    assert [row.run for row in summary.rows] == [run for run in left if run != "svd-50-refined"]
+    assert set(summary.gaps) == {"pca-80", "svd-50", "svd-50-refined"}
+    assert "those of the run it started from are gone" in summary.gaps["svd-50-refined"]
+    assert "run 'pca-80' has no scores: " in summary.gaps["pca-80"]
+    assert "its stage evaluate did not end" in text
+    (study / "scores/dense.json").unlink()
+    with pytest.raises(RankwiseError, match=r"scores/dense\.json does not exist"):
+        report(arguments)
+
+
+def test_spectra_notes_and_predicted_loss(study: Path) -> None:
+    """Read from factors, without their factors; the loss that ranks predict, as the allocator adds it up."""
+    from rankwise.artifacts import BlockFactors, Factors
+    from rankwise.records import AllocationRecord, LinearRank
+
+    spectrum = torch.tensor([3.0, 2.0, 1.0, 0.5], dtype=torch.float64)
+    name = "model.layers.0.mlp.up_proj"
+    factors = Factors(torch.ones(6, 4), torch.ones(4, 5), spectrum, notes={"damping": 0.1})
+    path = study / "decompose/dense/own/block_0.safetensors"
+    BlockFactors("curvature", [0], {name: factors}).save(path, torch.float32)
+    [made] = read_decompositions([path]).values()
+    assert (made.origin, made.section, made.method) == ("dense", "own", "curvature")
+    assert made.notes == {name: {"damping": 0.1}}
+    lost = 1.25 / float((spectrum**2).sum())
+    linear = LinearRank(layer=0, kind="q", rank=2, shape=(6, 5), parameters=22, relative_error=lost)
+    record = AllocationRecord.load(study / "allocate/svd-80.json")
+    record = record.model_copy(update={"linears": {name: linear}})
+    assert predicted_loss(record, made) == pytest.approx(1.25)
+    made.method = "svd"
+    assert predicted_loss(record, made) is None
+    [line] = spectra_figure(made, {name: "q"})["data"]
+    assert (line["y"][0], line["y"][20], line["y"][-1]) == (1, pytest.approx(lost, rel=1e-3), 0)
+
+
+def test_what_the_stages_took(study: Path, arguments: list[str]) -> None:
+    costs = {cost.stage: cost for cost in read_costs(study.parent / "logs")}
+    assert list(costs) == ["evaluate", "report"]
+    one = costs["evaluate"]
+    assert (one.jobs, one.seconds, one.cpu_seconds, one.peak_mb) == (2, 12.0, 6.0, 700)
+    assert read_costs(None) == []
+    assert read_costs(study / "nowhere") == []
+    report([*arguments, "--logs", str(study.parent / "logs")])
+    assert "Where the time went" in (study / "report/index.html").read_text()
+
+
+def test_closed_form_is_a_level(study: Path) -> None:
+    [result] = [r for r in results_of(study) if r.name == "bolaco-80"]
+    rows = tuple(row | {"losses": {}} for row in result.trials)
+    *_, level = search_convergence([replace(result, trials=rows)])["data"]
+    assert level["name"] == "bolaco-80, closed form"
+    assert level["y"] == [rows[0]["objective"]] * 2

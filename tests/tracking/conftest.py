@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from rankwise.files import write_text
+from rankwise.items import Items
+from rankwise.params import Report
 from rankwise.records import AllocationRecord, CheckpointManifest, FileHash, Scores, SpeedRecord
-from rankwise.report.entries import StudyFiles
-from rankwise.report.study import gather, summarise
+from rankwise.report.files import StudyFiles
+from rankwise.report.study import compared, gather, summarise
 from rankwise.tracking import fill
 from tests.report.conftest import RUNS, make_study
 
@@ -46,12 +48,14 @@ def write_summary(study: Path) -> None:
     names = ["dense", *RUNS]
     results = gather(
         [Scores.load(study / f"scores/{name}.json") for name in names],
+        [Items.load(study / f"items/{name}.json") for name in names],
         [SpeedRecord.load(study / f"speed/{name}.json") for name in names],
         [AllocationRecord.load(study / f"allocate/{name}.json") for name in RUNS],
         [],
         {},
     )
-    summarise("study", results).save(study / "report/summary.json")
+    given = Report(title="study", resamples=200)
+    summarise(given, compared(results, given), {}).save(study / "report/summary.json")
 
 
 @pytest.fixture(scope="session")
@@ -65,8 +69,7 @@ def files(study: Path) -> StudyFiles:
         run="svd-80", keep_asked=0.8, keep_reached=0.7997, parameters=250, files=[weights]
     ).save(manifest)
     return StudyFiles(
-        summary=study / "report/summary.json",
-        report=study / "report/index.html",
+        items=[study / f"items/{name}.json" for name in ["dense", *RUNS]],
         scores=[study / f"scores/{name}.json" for name in ["dense", *RUNS]],
         allocations=[study / f"allocate/{name}.json" for name in RUNS],
         trials=[study / f"allocate/{name}.trials.jsonl" for name in RUNS],

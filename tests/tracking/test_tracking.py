@@ -12,7 +12,9 @@ from mlflow import MlflowClient
 
 from rankwise.errors import RankwiseError
 from rankwise.files import write_json
-from rankwise.report.entries import StudyFiles, entries
+from rankwise.items import Items
+from rankwise.report.entries import Entry, entries
+from rankwise.report.files import StudyFiles
 from rankwise.tracking import HASH_TAG, Tracked, _drop_if_moved, fill
 from tests.report.conftest import FAILED_TRIAL, RUNS, TRIALS
 from tests.tracking.conftest import write_summary
@@ -26,6 +28,10 @@ def client_of(store: Path) -> tuple[MlflowClient, str]:
     return client, client.get_experiment_by_name("study").experiment_id
 
 
+def all_of(study: Path, files: StudyFiles) -> list[Entry]:
+    return entries(files, study / "report/summary.json", study / "report/index.html")
+
+
 def runs_of(store: Path, condition: str = "") -> list[Any]:
     client, experiment = client_of(store)
     return list(client.search_runs([experiment], condition))
@@ -36,7 +42,7 @@ def change(path: Path, **values: object) -> None:
 
 
 def test_runs_compare_by_name(study: Path, files: StudyFiles, store: Path) -> None:
-    tracked = fill("study", entries(files), store)
+    tracked = fill("study", all_of(study, files), store)
     assert list(tracked.runs) == ["dense", *RUNS]
     client, _ = client_of(store)
     assert len(runs_of(store)) == ALL
@@ -45,6 +51,10 @@ def test_runs_compare_by_name(study: Path, files: StudyFiles, store: Path) -> No
     scores = json.loads((study / "scores/bolaco-80.json").read_text())
     run = client.get_run(tracked.runs["bolaco-80"].run_id)
     assert run.data.metrics["perplexity"] == scores["perplexity"]
+    items = [Items.load(study / f"items/{name}.json") for name in ("bolaco-80", "dense")]
+    above = [sum(one.texts["test"].losses) / 182 for one in items]
+    assert run.data.metrics["loss_above_dense.test.mean"] == pytest.approx(above[0] - above[1])
+    assert run.data.metrics["acc_above_dense.low"] <= run.data.metrics["acc_above_dense.high"]
     assert run.data.metrics["acc.arc"] == scores["zero_shot"]["arc"]["acc"]
     assert {"tokens_per_second", "keep_reached", "checkpoint_bytes"} <= set(run.data.metrics)
     assert run.data.params["keep"] == "0.8"
@@ -54,8 +64,8 @@ def test_runs_compare_by_name(study: Path, files: StudyFiles, store: Path) -> No
     assert sorted(step.step for step in steps) == [i for i in range(TRIALS) if i != FAILED_TRIAL]
 
 
-def test_trials_are_children(files: StudyFiles, store: Path) -> None:
-    tracked = fill("study", entries(files), store)
+def test_trials_are_children(study: Path, files: StudyFiles, store: Path) -> None:
+    tracked = fill("study", all_of(study, files), store)
     parent = tracked.runs["bolaco-50"].run_id
     trials = runs_of(store, f"tags.mlflow.parentRunId = '{parent}'")
     assert len(trials) == TRIALS
@@ -66,7 +76,7 @@ def test_trials_are_children(files: StudyFiles, store: Path) -> None:
 
 
 def test_artifacts_by_path_and_hash(study: Path, files: StudyFiles, store: Path) -> None:
-    tracked = fill("study", entries(files), store)
+    tracked = fill("study", all_of(study, files), store)
     client, _ = client_of(store)
     attached = client.list_artifacts(tracked.runs["dense"].run_id, "report")
     assert [file.path for file in attached] == ["report/index.html"]
@@ -78,19 +88,19 @@ def test_artifacts_by_path_and_hash(study: Path, files: StudyFiles, store: Path)
     assert not list((study / "mlflow").rglob("*.safetensors"))
 
 
-def test_twice_is_once(files: StudyFiles, store: Path) -> None:
-    first = fill("study", entries(files), store)
-    assert fill("study", entries(files), store) == first
+def test_twice_is_once(study: Path, files: StudyFiles, store: Path) -> None:
+    first = fill("study", all_of(study, files), store)
+    assert fill("study", all_of(study, files), store) == first
     assert len(runs_of(store)) == ALL
 
 
 def test_changed_record_is_replaced(study: Path, files: StudyFiles, store: Path) -> None:
-    first = fill("study", entries(files), store)
+    first = fill("study", all_of(study, files), store)
     path = study / "scores/bolaco-80.json"
     before = json.loads(path.read_text())["perplexity"]
     change(path, perplexity=99.0)
     write_summary(study)
-    second = fill("study", entries(files), store)
+    second = fill("study", all_of(study, files), store)
     change(path, perplexity=before)
     write_summary(study)
     same = {name for name in first.runs if first.runs[name] == second.runs[name]}
@@ -100,20 +110,20 @@ def test_changed_record_is_replaced(study: Path, files: StudyFiles, store: Path)
     assert run.data.metrics["perplexity"] == 99.0
 
 
-def test_run_cut_off_is_replaced(files: StudyFiles, store: Path) -> None:
-    first = fill("study", entries(files), store)
+def test_run_cut_off_is_replaced(study: Path, files: StudyFiles, store: Path) -> None:
+    first = fill("study", all_of(study, files), store)
     client, _ = client_of(store)
     client.delete_tag(first.runs["svd-50"].run_id, HASH_TAG)
-    second = fill("study", entries(files), store)
+    second = fill("study", all_of(study, files), store)
     assert first.runs["svd-50"].run_id != second.runs["svd-50"].run_id
     assert len(runs_of(store)) == ALL
 
 
-def test_deleted_experiment_comes_back(files: StudyFiles, store: Path) -> None:
-    fill("study", entries(files), store)
+def test_deleted_experiment_comes_back(study: Path, files: StudyFiles, store: Path) -> None:
+    fill("study", all_of(study, files), store)
     client, experiment = client_of(store)
     client.delete_experiment(experiment)
-    fill("study", entries(files), store)
+    fill("study", all_of(study, files), store)
     assert len(runs_of(store)) == ALL
 
 
@@ -123,9 +133,10 @@ def track(study: Path, files: StudyFiles, store: Path) -> Tracked:
     out = study / "track/tracked.json"
     options = {
         "--params": [study / "params/track.json"],
-        "--summary": [files.summary],
-        "--report": [files.report],
+        "--summary": [study / "report/summary.json"],
+        "--report": [study / "report/index.html"],
         "--scores": files.scores,
+        "--items": files.items,
         "--allocation": files.allocations,
         "--trials": files.trials,
         "--checkpoint": files.checkpoints,
@@ -143,7 +154,7 @@ def track(study: Path, files: StudyFiles, store: Path) -> Tracked:
 def test_lost_store_is_rebuilt(study: Path, files: StudyFiles, store: Path) -> None:
     """A tracked.json that says all is there is no reason to believe it."""
     lost = study / "lost/mlflow.db"
-    first = fill("study", entries(files), store)
+    first = fill("study", all_of(study, files), store)
     first.save(study / "track/tracked.json")
     second = track(study, files, lost)
     assert first.runs.keys() == second.runs.keys()
@@ -154,9 +165,9 @@ def test_lost_store_is_rebuilt(study: Path, files: StudyFiles, store: Path) -> N
 
 
 def test_copied_study_does_not_write_into_the_original(
-    tmp_path: Path, files: StudyFiles, store: Path
+    study: Path, tmp_path: Path, files: StudyFiles, store: Path
 ) -> None:
-    fill("study", entries(files), store)
+    fill("study", all_of(study, files), store)
     here = (store.parent / "artifacts").as_uri()
     _drop_if_moved("study", store, here)
     assert store.exists()
@@ -167,22 +178,22 @@ def test_copied_study_does_not_write_into_the_original(
 
 
 def test_another_tracking_uri(
-    tmp_path: Path, files: StudyFiles, template: Path, monkeypatch: pytest.MonkeyPatch
+    study: Path, tmp_path: Path, files: StudyFiles, template: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = tmp_path / "other.db"
     shutil.copy(template, other)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{other}")
-    fill("study", entries(files)[1:2], tmp_path / "nowhere/mlflow.db")
+    fill("study", all_of(study, files)[1:2], tmp_path / "nowhere/mlflow.db")
     assert len(runs_of(other)) == 1
     assert not (tmp_path / "nowhere").exists()
 
 
 def test_bad_input_is_a_sentence(study: Path, files: StudyFiles) -> None:
-    rows = json.loads(files.summary.read_text())["rows"]
+    rows = json.loads((study / "report/summary.json").read_text())["rows"]
     (study / "text.db").write_text("no database, but a text of some length" * 100)
     with pytest.raises(RankwiseError, match=r"text\.db: is no MLflow store"):
         fill("study", [], study / "text.db")
-    change(files.summary, rows=[])
+    change(study / "report/summary.json", rows=[])
     with pytest.raises(RankwiseError, match="has no row of run 'dense'; run report again"):
-        entries(files)
-    change(files.summary, rows=rows)
+        all_of(study, files)
+    change(study / "report/summary.json", rows=rows)

@@ -27,9 +27,10 @@ WRITTEN = {
     "allocate": {"--trials", "--out"},
     "build": {"--checkpoint", "--out"},
     "refine": {"--checkpoint", "--record", "--out"},
+    "evaluate": {"--items", "--out"},
     "report": {"--summary", "--out"},
 }
-UNDECLARED = {"--work", "--store"}
+UNDECLARED = {"--work", "--store", "--logs"}
 
 
 def main(arguments: list[str]) -> None:

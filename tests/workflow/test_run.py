@@ -34,7 +34,7 @@ def test_both_engines_write_the_same_bytes(both: tuple[Study, Study]) -> None:
     folders = {name.partition("/")[0] for name in hashes}
     assert folders == {
         "prepare", "sample", "covariance", "curvature", "decompose", "allocate", "checkpoints",
-        "refine", "scores",
+        "refine", "scores", "items",
     }  # fmt: skip
     assert hashes == by_dvc.hashes()
 

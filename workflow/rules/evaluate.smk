@@ -1,8 +1,8 @@
 """Evaluate: what is left of the model, runs and the dense model alike.
 
 in   a checkpoint's manifest, data/sample/test.safetensors and those of further texts,
-     data/prepare/tasks.json
-out  data/scores/<run>.json
+     data/prepare/tasks.json; data/prepare/model.json where runs are compared with it token by token
+out  data/scores/<run>.json; data/items/<run>.json, what the scores are the means of
 """
 
 
@@ -19,10 +19,12 @@ rule evaluate:
             if role.startswith(FURTHER)
         ],
         tasks="data/prepare/tasks.json",
+        against="data/prepare/model.json" if STUDY.evaluate.divergence else [],
         code=code("stages.evaluate"),
         rules=smk("evaluate"),
     output:
         scores="data/scores/{run}.json",
+        by_item="data/items/{run}.json",
     log:
         "logs/evaluate/{run}.log",
     conda:
@@ -32,6 +34,7 @@ rule evaluate:
         gpu=GPU,
     params:
         further=lambda wildcards, input: many("--further", input.further),
+        against="--against data/prepare/model.json" if STUDY.evaluate.divergence else "",
     shell:
         """
         python -m rankwise --log {log:q} evaluate \
@@ -42,5 +45,7 @@ rule evaluate:
             --tokens {input.tokens:q} \
             {params.further} \
             --tasks {input.tasks:q} \
+            {params.against} \
+            --items {output.by_item:q} \
             --out {output.scores:q}
         """

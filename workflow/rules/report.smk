@@ -1,7 +1,9 @@
 """Report: one page and one summary of the whole study.
 
-in   data/scores, data/speed (runs and the dense model), data/allocate and data/refine (runs)
+in   data/scores, data/items, data/speed (runs and the dense model), data/allocate, data/refine and
+     the manifests of the checkpoints (runs), the factors for their spectra, the sections that made them
 out  data/report/index.html, summary.json
+     logs/, undeclared: what the stages took is on the page, for it holds times anyway
 """
 
 
@@ -11,11 +13,22 @@ rule report:
         params=section("report"),
         runs=section("runs"),
         scores=expand("data/scores/{run}.json", run=[DENSE, *RUNS]),
+        by_item=expand("data/items/{run}.json", run=[DENSE, *RUNS]),
         speed=expand("data/speed/{run}.json", run=[DENSE, *RUNS]),
         allocation=expand("data/allocate/{run}.json", run=COMPRESSED),
         refinement=expand("data/refine/{run}.json", run=REFINED),
         trials=expand("data/allocate/{run}.trials.jsonl", run=COMPRESSED),
-        code=code("stages.report"),
+        checkpoint=[manifest(run) for run in [DENSE, *RUNS]],
+        sections=[
+            section(name)
+            for name in [
+                *(f"sample.{role}" for role in ROLES),
+                *(f"decompose.{method}" for method in METHODS),
+                *(f"runs.{run}" for run in COMPRESSED),
+            ]
+        ],
+        factors=sorted({path for run in COMPRESSED for path in factors(run)}),
+        code=code("stages.report", *(module("decompose", method) for method in METHODS)),
         rules=smk("report"),
     output:
         page="data/report/index.html",
@@ -27,19 +40,29 @@ rule report:
     threads: THREADS
     params:
         scores=lambda wildcards, input: many("--scores", input.scores),
+        by_item=lambda wildcards, input: many("--items", input.by_item),
         speed=lambda wildcards, input: many("--speed", input.speed),
         allocation=lambda wildcards, input: many("--allocation", input.allocation),
         trials=lambda wildcards, input: many("--trials", input.trials),
         refinement=lambda wildcards, input: many("--refinement", input.refinement),
+        checkpoint=lambda wildcards, input: many("--checkpoint", input.checkpoint),
+        sections=lambda wildcards, input: many("--section", input.sections),
+        factors=lambda wildcards, input: many("--factors", input.factors),
+        logs="logs",
     shell:
         """
         python -m rankwise --log {log:q} report \
             --params {input.params:q} \
             {params.scores} \
+            {params.by_item} \
             {params.speed} \
             {params.allocation} \
             {params.trials} \
             {params.refinement} \
+            {params.checkpoint} \
+            {params.sections} \
+            {params.factors} \
+            --logs {params.logs:q} \
             --out {output.page:q} \
             --summary {output.summary:q}
         """

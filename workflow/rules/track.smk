@@ -1,6 +1,6 @@
 """Track: MLflow, filled from the files, which stay the record.
 
-in   the report, data/scores, data/allocate, data/refine, data/checkpoints/<run>.json
+in   the report, data/scores, data/items, data/allocate, data/refine, data/checkpoints/<run>.json
 out  data/track/tracked.json
      data/mlflow/mlflow.db, undeclared: can be thrown away and is filled again
 """
@@ -14,6 +14,7 @@ rule track:
         summary="data/report/summary.json",
         report="data/report/index.html",
         scores=expand("data/scores/{run}.json", run=[DENSE, *RUNS]),
+        by_item=expand("data/items/{run}.json", run=[DENSE, *RUNS]),
         allocation=expand("data/allocate/{run}.json", run=COMPRESSED),
         refinement=expand("data/refine/{run}.json", run=REFINED),
         trials=expand("data/allocate/{run}.trials.jsonl", run=COMPRESSED),
@@ -29,6 +30,7 @@ rule track:
     threads: THREADS
     params:
         scores=lambda wildcards, input: many("--scores", input.scores),
+        by_item=lambda wildcards, input: many("--items", input.by_item),
         allocation=lambda wildcards, input: many("--allocation", input.allocation),
         trials=lambda wildcards, input: many("--trials", input.trials),
         refinement=lambda wildcards, input: many("--refinement", input.refinement),
@@ -41,6 +43,7 @@ rule track:
             --summary {input.summary:q} \
             --report {input.report:q} \
             {params.scores} \
+            {params.by_item} \
             {params.allocation} \
             {params.trials} \
             {params.refinement} \

@@ -172,6 +172,21 @@ class BlockFactors:
         return cls(head["method"], head["layers"], linears)
 
 
+def read_spectra(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, float]]:
+    """Return the head of a block's factors, every linear's spectrum, and what all its sparse entries weigh.
+
+    The rest of the file, nearly all of it, is not read.
+    """
+    tensors, head = read(path, "factors@3", (".spectrum", ".sparse.magnitudes"))
+    entries = {
+        name: float(tensors[f"{name}.sparse.magnitudes"].double().square().sum())
+        if f"{name}.sparse.magnitudes" in tensors
+        else 0.0
+        for name in head["notes"]
+    }
+    return head, {name: tensors[f"{name}.spectrum"] for name in head["notes"]}, entries
+
+
 def _of_sparse_part(sparse: SparsePart | None, dtype: torch.dtype) -> dict[str, Tensor]:
     """Return the tensors of a sparse part by name, in the precision that they are stored in."""
     if sparse is None:

@@ -21,8 +21,13 @@ def write(path: Path, schema: str, tensors: dict[str, Tensor], head: dict[str, A
         save_file(contiguous, temporary, {"rankwise": json.dumps(head, sort_keys=True)})
 
 
-def read(path: Path, schema: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return tensors (memory-mapped) and head; raises RankwiseError for another schema or a broken file."""
+def read(
+    path: Path, schema: str, endings: tuple[str, ...] = ("",)
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return tensors (memory-mapped) and head; raises RankwiseError for another schema or a broken file.
+
+    ``endings`` restricts which tensors are read, by the ends of their names.
+    """
     try:
         with safe_open(path, "pt") as stream:
             head = json.loads((stream.metadata() or {}).get("rankwise", "{}"))
@@ -31,7 +36,8 @@ def read(path: Path, schema: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 raise RankwiseError(
                     f"{path}: expected schema rankwise/{schema}, found {found}; run the stage that makes it"
                 )
-            return {name: stream.get_tensor(name) for name in stream.keys()}, head  # noqa: SIM118
+            names = [name for name in stream.keys() if name.endswith(endings)]  # noqa: SIM118
+            return {name: stream.get_tensor(name) for name in names}, head
     except FileNotFoundError as error:
         raise RankwiseError(f"{path} does not exist; run the stage that makes it") from error
     except SafetensorError as error:

@@ -1,15 +1,23 @@
-"""Perplexity at token level, over windows of one fixed length.
+"""Perplexity at token level, over windows of one fixed length, as the papers on compression take it.
 
 What is counted, for windows of length 6 over a text of tokens a b c d …::
 
-    window 0    a  b  c  d  e  f        window 1    g  h  i  j  k  l
-    context     a                       context     g
+    window 0    a  b  c  d  e  f        window 1    g  h  i  j  k  l        m  n  o
+    context     a                       context     g                       left over
     predicted      b  c  d  e  f        predicted      h  i  j  k  l
 
 The first token of a window is context only; every other token is predicted from all tokens of its
 own window before it, and counted once. No token carries context into the next window, no window is
 skipped, and tokens count alike: ``perplexity = exp(mean loss)`` over windows × (length − 1) tokens.
-lm-eval's word-level perplexity divides the same kind of sum by words instead: another quantity.
+Tokens after the last whole window are in no window (`sampling.draw`).
+
+The text is one string, encoded once without special tokens: no beginning-of-sequence token stands
+at the start of the text or of a window. (Scripts in GPTQ's line encode with the tokenizer's default,
+which puts one BOS before the whole text for LLaMA: it moves every window by one token.)
+
+The length is a choice that the number depends on: 2048 in most papers, 4096 in some. Several texts,
+and several lengths of one text, are `sample.further`. lm-eval's word-level perplexity divides the same
+kind of sum by words instead: another quantity, not computed here.
 """
 
 import math
@@ -27,15 +35,20 @@ LARGEST_LOSS = 700.0
 
 
 @torch.no_grad()
-def window_losses(model: Any, ids: Tensor, batch: int, *, progress: bool = False) -> Tensor:
+def window_losses(
+    model: Any, ids: Tensor, batch: int, what: str = "perplexity", *, progress: bool = False
+) -> Tensor:
     """Return the negative log-likelihood of every predicted token, [windows, length − 1] float32.
 
     ``model`` is a causal language model, run where it lies and in its own precision; its logits are
-    normalised in float32. ``ids`` [windows, length] integers. ``progress`` draws a bar if stderr is
-    a terminal. Raises RankwiseError naming the first window whose loss is not finite.
+    normalised in float32. ``ids`` [windows, length] integers. ``what`` names run and text in errors;
+    ``progress`` draws a bar if stderr is a terminal. Raises RankwiseError for fewer than two windows,
+    whose loss would have no error, for windows longer than the model has positions, and naming the
+    first window whose loss is not finite.
 
     Cost: one forward pass; ``batch`` × length × vocabulary logits in memory.
     """
+    _check_windows(model, ids, what)
     device = next(model.parameters()).device
     parts = []
     starts = range(0, len(ids), batch)
@@ -50,10 +63,25 @@ def window_losses(model: Any, ids: Tensor, batch: int, *, progress: bool = False
     broken = (~losses.isfinite().all(1)).nonzero().flatten().tolist()
     if broken:
         raise RankwiseError(
-            f"perplexity: window {broken[0]} (of {len(losses)}; {len(broken)} in all) has a loss "
+            f"{what}: window {broken[0]} (of {len(losses)}; {len(broken)} in all) has a loss "
             "that is not finite: the model overflows there. Keep more, or run it in float32"
         )
     return losses
+
+
+def _check_windows(model: Any, ids: Tensor, what: str) -> None:
+    windows, length = ids.shape
+    if windows < 2:
+        raise RankwiseError(
+            f"{what}: {windows} window of {length} tokens; a loss and its error need two at least. "
+            "Give more text, or shorter windows"
+        )
+    positions = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    if positions is not None and length > positions:
+        raise RankwiseError(
+            f"{what}: windows of {length} tokens, but the model has {positions} positions; "
+            "make sample.….length no longer"
+        )
 
 
 def mean_loss(losses: Tensor) -> float:
@@ -61,12 +89,12 @@ def mean_loss(losses: Tensor) -> float:
     return float(losses.double().mean())
 
 
-def perplexity(losses: Tensor) -> float:
+def perplexity(losses: Tensor, what: str = "perplexity") -> float:
     """Return exp(mean loss) over all tokens [-]; this file's first lines say what is counted."""
     loss = mean_loss(losses)
     if loss > LARGEST_LOSS:
         raise RankwiseError(
-            f"perplexity: the mean loss is {loss:.0f} nats a token; its exponential is no number "
+            f"{what}: the mean loss is {loss:.0f} nats a token; its exponential is no number "
             f"(limit {LARGEST_LOSS:.0f}). The model is broken: keep more"
         )
     return math.exp(loss)

@@ -2,8 +2,9 @@
 
 To lm-eval a task file is a program: ``!function`` imports Python, templates may reach into objects,
 and data sets come from the Hub. Here it is a description of multiple-choice items that lie beside
-it as JSON lines. What is not on the list of keys below is refused, nothing is downloaded, and
-templates are rendered in a sandbox (see `zero_shot`).
+it, or in the folder of data, as JSON lines. What is not on the list of keys below is refused,
+nothing is downloaded, and templates are rendered in a sandbox (see `zero_shot`). The one way to code
+is to include a task file of the installed lm-eval (see `official`).
 """
 
 import json
@@ -15,10 +16,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from rankwise.errors import RankwiseError, nearest
+from rankwise.evaluate.official import official
 from rankwise.records import TasksManifest
 from rankwise.sources import check, tasks_folder
 
 READ_HERE = (
+    "include",
+    "columns",
     "dataset_path",
     "dataset_kwargs",
     "test_split",
@@ -37,6 +41,8 @@ PASSED_ON = (
     "target_delimiter",
     "metric_list",
 )
+INCLUDED = (*PASSED_ON, "process_docs")
+"""What is taken from an included file of lm-eval's."""
 METRICS = ("acc", "acc_norm")
 
 
@@ -48,6 +54,8 @@ class TaskFile:
     path: Path
     config: dict[str, Any]
     """The keys that lm-eval gets."""
+    data: Path
+    """The file of the items."""
     rows: list[dict[str, Any]]
     """The items, one JSON line each."""
 
@@ -65,6 +73,8 @@ def read_tasks(
         return []
     folder = tasks_folder(manifest.source)
     check(folder, manifest.files, "prepare.tasks")
+    data = folder if manifest.data is None else Path(manifest.data)
+    check(data, manifest.data_files, "prepare.tasks.data")
     paths = [folder / file.path for file in manifest.files if file.path.endswith((".yaml", ".yml"))]
     found = {config["task"]: (path, config) for path in paths for config in [read_yaml(path)]}
     for name in names or []:
@@ -73,11 +83,11 @@ def read_tasks(
                 f"evaluate.tasks: '{name}' is not in {folder}; {nearest(name, found)}"
             )
     chosen = sorted(found if names is None else set(names))
-    return [_task(name, *found[name], limit) for name in chosen]
+    return [_task(name, *found[name], data, limit) for name in chosen]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read one task file; code in it, and keys that are not data, are refused."""
+    """Read one task file, with what it includes; code in it, and keys that are not data, are refused."""
     try:
         config = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError) as error:
@@ -89,7 +99,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise RankwiseError(
             f"{path}: is not plain YAML ({' '.join(str(error).split())})"
         ) from error
-    if not isinstance(config, dict) or not isinstance(config.get("task"), str):
+    if not isinstance(config, dict) or not isinstance(config.get("task", ""), str):
         raise RankwiseError(f"{path}: expected a task description with a key 'task' that names it")
     allowed = (*READ_HERE, *PASSED_ON)
     for key in config:
@@ -97,6 +107,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
             raise RankwiseError(
                 f"{path}: key '{key}' is not read here; {nearest(str(key), allowed)}"
             )
+    if "include" in config:
+        included = official(config.pop("include"), path)
+        config = {key: value for key, value in included.items() if key in INCLUDED} | config
+    if "task" not in config:
+        raise RankwiseError(f"{path}: expected a key 'task' that names it")
     _check_values(path, config)
     return config
 
@@ -118,7 +133,9 @@ def _check_values(path: Path, config: dict[str, Any]) -> None:
         )
 
 
-def _task(name: str, path: Path, config: dict[str, Any], limit: int | None) -> TaskFile:
+def _task(
+    name: str, path: Path, config: dict[str, Any], folder: Path, limit: int | None
+) -> TaskFile:
     split = config.get("test_split") or config.get("validation_split")
     files = (config.get("dataset_kwargs") or {}).get("data_files")
     given = files.get(split) if isinstance(files, dict) else files
@@ -127,21 +144,42 @@ def _task(name: str, path: Path, config: dict[str, Any], limit: int | None) -> T
             f"{path}: dataset_kwargs.data_files must name the JSON lines of split {split!r}, "
             f"found {files!r}"
         )
-    data = path.parent / given
-    if not data.resolve().is_relative_to(path.parent.resolve()):
+    data = _data_file(path, folder, given)
+    rows = _renamed(path, _rows(path, data, limit), config.get("columns") or {})
+    passed = {key: value for key, value in config.items() if key in INCLUDED}
+    return TaskFile(name, path, passed, data, rows)
+
+
+def _data_file(path: Path, folder: Path, given: str) -> Path:
+    """Return the one file of ``folder`` that the name, or pattern, says."""
+    if not (folder / given).resolve().is_relative_to(folder.resolve()):
         raise RankwiseError(
-            f"{path}: data file '{given}' lies outside the task's folder; move it there"
+            f"{path}: data file '{given}' lies outside the folder of the items; move it there"
         )
-    passed = {key: value for key, value in config.items() if key in PASSED_ON}
-    return TaskFile(name, path, passed, _rows(path, data, limit))
+    found = sorted(folder.glob(given))
+    if len(found) != 1 or not found[0].is_file():
+        there = ", ".join(file.name for file in found)
+        raise RankwiseError(
+            f"{path}: expected one data file {folder / given}, found {there or 'none'}; "
+            "put it there, or name the wanted tasks in evaluate.tasks"
+        )
+    return found[0]
+
+
+def _renamed(
+    path: Path, rows: list[dict[str, Any]], columns: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Return the items with columns under further names; true and false there become 1 and 0."""
+    for number, row in enumerate(rows, 1):
+        for name, origin in columns.items():
+            if origin not in row:
+                raise RankwiseError(f"{path}: item {number} has no column '{origin}'")
+            row[name] = int(row[origin]) if isinstance(row[origin], bool) else row[origin]
+    return rows
 
 
 def _rows(path: Path, data: Path, limit: int | None) -> list[dict[str, Any]]:
     """Return the items of a JSON-lines file, each an object."""
-    if not data.is_file():
-        raise RankwiseError(
-            f"{path}: its data file {data} does not exist; put it there or drop the task"
-        )
     rows = []
     for number, line in enumerate(data.read_text(encoding="utf-8").split("\n")[:limit], 1):
         if not line.strip():
@@ -155,6 +193,9 @@ def _rows(path: Path, data: Path, limit: int | None) -> list[dict[str, Any]]:
                 f"{data}: line {number} must be an object, found {type(row).__name__}"
             )
         rows.append(row)
-    if not rows:
-        raise RankwiseError(f"{data}: holds no items; task of {path} has nothing to ask")
+    if len(rows) < 2:
+        raise RankwiseError(
+            f"{data}: holds {len(rows) or 'no'} items; a score and its error, as task {path} "
+            "asks for, need two at least"
+        )
     return rows

@@ -1,5 +1,11 @@
-"""Zero-shot accuracy through lm-eval, with a model that is already in memory."""
+"""Zero-shot accuracy through lm-eval, with a model that is already in memory.
 
+The average that papers on compression print, and this package, is the mean over tasks of ``acc``;
+``acc_norm`` stands beside it, task by task.
+"""
+
+import hashlib
+import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,16 +16,16 @@ from typing import Any
 
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.task_files import TaskFile
+from rankwise.items import TaskItems
 from rankwise.records import TaskScore
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One task: its score, and what became of each item."""
+    """One task: its score, and what became of each item, in the order of the data file."""
 
     score: TaskScore
-    correct: list[bool]
-    """[items]: whether the likeliest choice is the right one, in the order of the data file."""
+    items: TaskItems
 
 
 def zero_shot(
@@ -49,16 +55,17 @@ def zero_shot(
         configured = {task.name: _configured(task) for task in tasks}
         found = evaluate(harness, {"tasks": configured}, bootstrap_iters=0, log_samples=True)
     samples: dict[str, list[dict[str, Any]]] = found["samples"]
-    return {name: _result(name, samples[name]) for name in configured}
+    return {task.name: _result(task, samples[task.name]) for task in tasks}
 
 
 @contextmanager
 def _tamed() -> Iterator[None]:
-    """Have lm-eval render templates in Jinja's sandbox, and draw bars on terminals only.
+    """Have lm-eval render templates in Jinja's sandbox, and draw bars on terminals only or not at all.
 
     In the sandbox a template sees its item and nothing of Python. Templates are compiled once:
     lm-eval compiles them for every item, a fifth of the time with a small model.
     """
+    import datasets
     import lm_eval.api.task
     import lm_eval.utils
     from jinja2 import StrictUndefined
@@ -69,9 +76,11 @@ def _tamed() -> Iterator[None]:
     sandbox.filters.update(plain.filters)
     sandbox.from_string = cache(sandbox.from_string)  # type: ignore[assignment,method-assign]
     lm_eval.utils.env, lm_eval.api.task.tqdm = sandbox, partial(bar, disable=None, leave=False)
+    datasets.disable_progress_bars()  # one for every step of preparing items
     try:
         yield
     finally:
+        datasets.enable_progress_bars()
         lm_eval.utils.env, lm_eval.api.task.tqdm = plain, bar
 
 
@@ -80,72 +89,81 @@ def _configured(task: TaskFile) -> Any:
     from datasets import Dataset
     from lm_eval.api.task import ConfigurableTask
 
+    where = f"task {task.name}"
     try:
         items = Dataset.from_list(task.rows)
         config = {**task.config, "test_split": "test", "custom_dataset": lambda: {"test": items}}
         configured = ConfigurableTask(config=config)
         configured.set_config("num_fewshot", 0)
-        for number, item in enumerate(items, 1):
-            _check_item(
-                task, number, configured.doc_to_choice(item), configured.doc_to_target(item)
+        for number, item in enumerate(configured.task_docs, 1):
+            where = f"task {task.name}, item {number} of {task.data.name}"
+            answer = (
+                configured.doc_to_text if configured.multiple_input else configured.doc_to_target
             )
+            _check_item(where, configured.doc_to_choice(item), answer(item))
     except RankwiseError:
         raise
     except Exception as error:  # templates, fields and types are the task author's
         raise RankwiseError(
-            f"{task.path}: lm-eval cannot make items of it ({type(error).__name__}: {error}); "
-            "check the field names in its templates"
+            f"{task.path}: lm-eval cannot make items of it ({where}: {type(error).__name__}: {error}); "
+            "check the columns that it names, and the answers"
         ) from error
     return configured
 
 
-def _check_item(task: TaskFile, number: int, choices: Any, target: Any) -> None:
+def _check_item(where: str, choices: Any, answer: Any) -> None:
     """Refuse an item that no answer could be right for."""
-    where = f"task {task.name}, item {number}"
     if not isinstance(choices, list) or len(choices) < 2 or not all(choices):
         raise RankwiseError(
             f"{where}: expected two or more choices that are not empty, found {choices!r}"
         )
-    if isinstance(target, str):
-        right = target in choices
+    if isinstance(answer, str):
+        right = answer in choices
     else:
-        right = isinstance(target, int) and 0 <= target < len(choices)
+        right = isinstance(answer, int) and 0 <= answer < len(choices)
     if not right:
         raise RankwiseError(
-            f"{where}: the answer is {target!r}, but there are {len(choices)} choices; "
+            f"{where}: the answer is {answer!r}, but there are {len(choices)} choices; "
             f"expected 0 to {len(choices) - 1} or the text of a choice"
         )
 
 
-def _result(name: str, samples: Sequence[dict[str, Any]]) -> TaskResult:
+def _result(task: TaskFile, samples: Sequence[dict[str, Any]]) -> TaskResult:
     samples = sorted(samples, key=lambda sample: sample["doc_id"])
     broken = [sample["doc_id"] for sample in samples if not _finite(sample)]
     if broken:
         raise RankwiseError(
-            f"task {name}, item {broken[0] + 1}: its log-likelihood is not finite: the model "
+            f"task {task.name}, item {broken[0] + 1}: its log-likelihood is not finite: the model "
             "overflows there. Keep more, or run it in float32"
         )
-    correct = [float(sample["acc"]) for sample in samples]
-    accuracy, error = mean_and_error(correct)
-    normed = mean_and_error(
-        [float(sample["acc_norm"]) for sample in samples if "acc_norm" in sample]
-    )
+    right = [sample["acc"] > 0 for sample in samples]
+    normed = [sample["acc_norm"] > 0 for sample in samples] if "acc_norm" in samples[0] else None
     score = TaskScore(
-        acc=accuracy,
-        acc_stderr=error,
-        acc_norm=normed[0] if "acc_norm" in samples[0] else None,
-        acc_norm_stderr=normed[1] if "acc_norm" in samples[0] else None,
+        data=task.data.name,
+        **_named("acc", right),
+        **(_named("acc_norm", normed) if normed else {}),
         items=len(samples),
         chance=sum(1 / len(sample["arguments"]) for sample in samples) / len(samples),
     )
-    return TaskResult(score, [value > 0 for value in correct])
+    return TaskResult(score, TaskItems(sha256=_digest(samples), acc=right, acc_norm=normed))
+
+
+def _named(metric: str, right: Sequence[bool]) -> dict[str, Any]:
+    mean, error = mean_and_error(right)
+    return {metric: mean, f"{metric}_stderr": error}
+
+
+def _digest(samples: Sequence[dict[str, Any]]) -> str:
+    """Return a hash of what was asked, in order: every prompt with its choices, and the answer."""
+    asked = [(sample["arguments"], str(sample["target"])) for sample in samples]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
 def _finite(sample: dict[str, Any]) -> bool:
     return all(math.isfinite(likelihood) for likelihood, _ in sample["filtered_resps"])
 
 
-def mean_and_error(values: list[float]) -> tuple[float, float]:
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     """Return the mean and its standard error by the sample variance (n − 1); zeros of nothing."""
     count = len(values)
     mean = sum(values) / count if count else 0.0

@@ -3,41 +3,27 @@
 Names are the same for the same thing in every run, so that runs compare by column.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256 as hash_bytes
 from pathlib import Path
 from typing import Any
 
 from rankwise.errors import RankwiseError
-from rankwise.files import read_json, sha256, to_json
+from rankwise.files import sha256, to_json
 from rankwise.records import (
     AllocationRecord,
-    CheckpointManifest,
     FileHash,
-    ModelManifest,
     RefineRecord,
     Scores,
     Summary,
+    SummaryRow,
 )
+from rankwise.report.files import StudyFiles, weights_of
 from rankwise.report.study import allocations_by_run, read_searches
 from rankwise.runs import DENSE
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised when the same files would be logged otherwise, so that old runs are replaced."""
-
-
-@dataclass(frozen=True)
-class StudyFiles:
-    """Where the records of a study are; lists in any order, but trials in that of allocations."""
-
-    summary: Path
-    report: Path
-    scores: list[Path]
-    allocations: list[Path]
-    trials: list[Path]
-    checkpoints: list[Path]
-    """Manifests, that of the dense model included; may be empty."""
-    refinements: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -61,9 +47,9 @@ class Entry:
         return hash_bytes(to_json(whole).encode()).hexdigest()
 
 
-def entries(study: StudyFiles) -> list[Entry]:
+def entries(study: StudyFiles, summary: Path, report: Path) -> list[Entry]:
     """Read the study's files; the report belongs to the dense model's run."""
-    rows = {row.run: row.model_dump() for row in Summary.load(study.summary).rows}
+    rows = {row.run: row for row in Summary.load(summary).rows}
     made = [AllocationRecord.load(path) for path in study.allocations]
     searches = read_searches(made, study.trials)
     paths: dict[str, list[Path]] = {
@@ -75,18 +61,19 @@ def entries(study: StudyFiles) -> list[Entry]:
     refined = {(r := RefineRecord.load(path)).run: r for path in study.refinements}
     paths |= {run: [path] for run, path in zip(refined, study.refinements, strict=True)}
     allocations = allocations_by_run(made, list(refined.values()))
-    weights = dict(map(_weights, study.checkpoints))
+    weights = dict(map(weights_of, study.checkpoints))
     found = []
     for path in study.scores:
         scores = Scores.load(path)
         name = scores.run
         if name not in rows:
-            raise RankwiseError(f"{study.summary}: has no row of run '{name}'; run report again")
+            raise RankwiseError(f"{summary}: has no row of run '{name}'; run report again")
         if name != DENSE and name not in paths:
             raise RankwiseError(
                 f"track: run '{name}' has scores but no allocation record; give both"
             )
-        own = [study.report] if name == DENSE else paths[name]
+        own = [report] if name == DENSE else paths[name]
+        own += [item for item in study.items if item.stem == name]
         found.append(
             Entry(
                 name=name,
@@ -118,26 +105,25 @@ def _parameters(
     return {key: str(value) for key, value in values.items()}
 
 
-def _metrics(row: dict[str, Any], scores: Scores) -> dict[str, float]:
-    """Return the numbers of a run by name: the table's columns, and accuracy by task."""
-    metrics = {k: float(value) for k, value in row.items() if k != "run" and value is not None}
+def _metrics(row: SummaryRow, scores: Scores) -> dict[str, float]:
+    """Return the numbers of a run by name: the table's columns, accuracy by task, and what differs."""
+    columns = row.model_dump(exclude={"run", "against_dense"}, exclude_none=True)
+    metrics = {name: float(value) for name, value in columns.items()}
     metrics |= {f"perplexity.{name}": text.perplexity for name, text in scores.further.items()}
     for name, task in scores.zero_shot.items():
         metrics[f"acc.{name}"] = task.acc
         if task.acc_norm is not None:
             metrics[f"acc_norm.{name}"] = task.acc_norm
+    if row.against_dense is not None:
+        found = {f"loss_above_dense.{k}": v for k, v in row.against_dense.losses.items()}
+        if row.against_dense.average is not None:
+            found["acc_above_dense"] = row.against_dense.average
+        metrics |= {
+            f"{name}.{part}": value
+            for name, difference in found.items()
+            for part, value in difference.model_dump().items()
+        }
     return metrics
-
-
-def _weights(manifest: Path) -> tuple[str, list[FileHash]]:
-    """Return a checkpoint's run and its files, by their paths seen from the study."""
-    if read_json(manifest).get("schema") == ModelManifest.schema_name:
-        model = ModelManifest.load(manifest)
-        name, folder, files = DENSE, model.source, model.files
-    else:
-        record = CheckpointManifest.load(manifest)
-        name, folder, files = record.run, manifest.with_suffix("").as_posix(), record.files
-    return name, [file.model_copy(update={"path": f"{folder}/{file.path}"}) for file in files]
 
 
 def _file(path: Path) -> FileHash:

@@ -2,7 +2,6 @@
 
 import json
 import math
-from itertools import accumulate
 from typing import Any
 
 import plotly.graph_objects as go
@@ -14,26 +13,61 @@ from rankwise.runs import DENSE
 
 LOG_RANGE = 10.0
 """An axis whose largest value is more than so many times its smallest is logarithmic."""
+DECADES = 5
+"""Most powers of ten between which a logarithmic axis has room for more ticks."""
 KINDS = ("q", "k", "v", "qkv", "o", "gate", "up", "gate_up", "down")
 """Types of linear in the order of the forward pass; others stand below them."""
 Figure = dict[str, Any]
 
 
+Bars = dict[str, tuple[float, float]]
+"""Run → how far its error bar reaches down and up."""
+
+
 def perplexity_by_keep(results: list[RunResult]) -> Figure:
-    """Perplexity against the share kept, one line a method; the dense model as a level."""
+    """Perplexity against the share kept, one line a method; the dense model as a level.
+
+    Error bars: the paired interval of the difference from the dense model, which has none itself.
+    """
     values = {result.name: result.scores.perplexity for result in results}
-    figure = _by_keep(results, values, {})
+    dense = results[0].scores.loss
+    bars = {
+        r.name: (
+            values[r.name] - math.exp(dense + d.low),
+            math.exp(dense + d.high) - values[r.name],
+        )
+        for r in results
+        if r.against_dense and (d := r.against_dense.losses["test"])
+    }
+    figure = _by_keep(results, values, bars)
     _level(figure, results, values[DENSE], DENSE)
     figure.update_yaxes(title="perplexity", **scale(list(values.values())))
     return plain(figure)
 
 
+def loss_above_dense(results: list[RunResult]) -> Figure:
+    """Loss above the dense model's on a logarithmic axis, with paired intervals, where it is above."""
+    found = {r.name: r.against_dense.losses["test"] for r in results if r.against_dense}
+    values = {name: difference.mean for name, difference in found.items() if difference.mean > 0}
+    bars = {
+        name: (found[name].mean - found[name].low, found[name].high - found[name].mean)
+        for name in values
+    }
+    figure = _by_keep([r for r in results if r.name in values], values, bars)
+    figure.update_yaxes(title="nats/token", **scale(list(values.values())))
+    return plain(figure)
+
+
 def zero_shot_by_keep(results: list[RunResult]) -> Figure:
-    """Zero-shot average against the share kept, with standard errors, dense, and guessing."""
+    """Zero-shot average against the share kept, dense, and guessing; error bars as of perplexity."""
     values = {r.name: r.scores.zero_shot_average for r in results}
     known = {name: value for name, value in values.items() if value is not None}
-    errors = {r.name: r.zero_shot_error or 0.0 for r in results}
-    figure = _by_keep([r for r in results if r.name in known], known, errors)
+    bars = {
+        r.name: (d.mean - d.low, d.high - d.mean)
+        for r in results
+        if r.against_dense and (d := r.against_dense.average)
+    }
+    figure = _by_keep([r for r in results if r.name in known], known, bars)
     _level(figure, results, known[DENSE], DENSE)
     tasks = next(r for r in results if r.name == DENSE).scores.zero_shot.values()
     guessing = sum(task.chance for task in tasks) / len(tasks)
@@ -85,7 +119,7 @@ def ranks_map(result: RunResult) -> Figure:
     for name, linear in result.allocation.linears.items():
         members.setdefault((linear.kind, linear.layer), []).append(name)
     cells = {at: _cell(result.allocation, names) for at, names in members.items()}
-    kinds = sorted({kind for kind, _ in cells}, key=lambda kind: (_place(kind), kind))
+    kinds = sorted({kind for kind, _ in cells}, key=lambda kind: (forward_place(kind), kind))
     layers = sorted({layer for _, layer in cells})
     grid = [[cells.get((kind, layer), (None, "")) for layer in layers] for kind in kinds]
     shares = [[share for share, _ in row] for row in grid]
@@ -124,43 +158,7 @@ def _cell(allocation: AllocationRecord, names: list[str]) -> tuple[float, str]:
     return share, f"{names[0]}<br>{rank} of {out} by {columns}"
 
 
-def search_convergence(results: list[RunResult]) -> Figure:
-    """Objective of every trial, and the best so far; trials that failed have no mark."""
-    styles, figure, seen = Styles(results), go.Figure(), []
-    for result in results:
-        rows = [row for row in result.trials if row["objective"] is not None]
-        if not rows:
-            continue
-        trials, values = [row["trial"] for row in rows], [row["objective"] for row in rows]
-        seen += values
-        marker = {
-            "color": styles.color(result),
-            "symbol": styles.symbol(result),
-            "size": 6,
-            "opacity": 0.55,
-        }
-        figure.add_scatter(
-            x=trials, y=values, mode="markers", marker=marker, name=result.name,
-            legendgroup=result.name, showlegend=False, hovertemplate="trial %{x}: %{y:.4g}",
-        )  # fmt: skip
-        line = {
-            "color": styles.color(result),
-            "shape": "hv",
-            "dash": styles.dash(result),
-            "width": 2,
-        }
-        figure.add_scatter(
-            x=trials, y=list(accumulate(values, min)), mode="lines", line=line, name=result.name,
-            legendgroup=result.name, hovertemplate="best so far %{y:.4g}",
-        )  # fmt: skip
-    figure.update_xaxes(title="trial")
-    figure.update_yaxes(title="objective", **scale(seen))
-    return plain(figure)
-
-
-def _by_keep(
-    results: list[RunResult], values: dict[str, float], errors: dict[str, float]
-) -> go.Figure:
+def _by_keep(results: list[RunResult], values: dict[str, float], errors: Bars) -> go.Figure:
     """One line a method over the share kept; hovering names the run."""
     styles, figure = Styles(results), go.Figure()
     for method in styles.methods:
@@ -169,7 +167,13 @@ def _by_keep(
         )
         names = [run.name for run in runs]
         bars = (
-            {"array": [errors[name] for name in names], "thickness": 1, "width": 3}
+            {
+                "arrayminus": [errors[name][0] for name in names],
+                "array": [errors[name][1] for name in names],
+                "symmetric": False,
+                "thickness": 1,
+                "width": 3,
+            }
             if errors
             else None
         )
@@ -205,17 +209,18 @@ def _level(figure: go.Figure, results: list[RunResult], value: float, label: str
     )
 
 
-def _place(kind: str) -> int:
+def forward_place(kind: str) -> int:
     """Place of a type of linear from top to bottom: in the order of the forward pass."""
     return KINDS.index(kind) if kind in KINDS else len(KINDS)
 
 
 def scale(values: list[float]) -> dict[str, Any]:
-    """Return a logarithmic axis with ticks at 1, 2 and 5 where the values need one."""
+    """Return a logarithmic axis where the values need one; ticks at 1, 2 and 5, over many decades at 1."""
     if not values or min(values) <= 0 or max(values) / min(values) <= LOG_RANGE:
         return {}
     powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
-    ticks = [step * 10.0**power for power in powers for step in (1, 2, 5)]
+    steps = (1, 2, 5) if len(powers) <= DECADES else (1,)
+    ticks = [step * 10.0**power for power in powers for step in steps]
     return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:,g}" for tick in ticks]}
 
 

@@ -49,6 +49,60 @@ function sort(button) {
   body.append(...[...body.rows].sort(compare));
 }
 
+/* The filter hides runs; the dense model stays. */
+const search = document.getElementById("filter"), shown = document.getElementById("shown");
+function filter() {
+  const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const rows = [...document.querySelectorAll("#summary tbody:not(.dense) tr")];
+  for (const row of rows) {
+    const text = `${row.dataset.run} ${row.dataset.method}`.toLowerCase();
+    row.hidden = !words.every((word) => text.includes(word));
+  }
+  const left = rows.filter((row) => !row.hidden).length;
+  shown.textContent = words.length ? `${left} of ${rows.length} runs` : "";
+}
+search.addEventListener("input", filter);
+
+/* What is shown of the table, as text for a paper. */
+const clean = (cell) => cell.innerText.replace(/\s+/g, " ").trim();
+const forms = {
+  markdown: {
+    cell: (text) => text.replace(/\|/g, "\\|"),
+    best: (text) => `**${text}**`,
+    whole: (head, rows) => [head, head.map((_, place) => (place ? "---:" : "---")), ...rows]
+      .map((row) => `| ${row.join(" | ")} |`).join("\n"),
+  },
+  latex: {
+    cell: (text) => text.replace(/([&%$#_{}])/g, "\\$1").replace(/≈/g, "$\\approx$").replace(/−/g, "$-$")
+      .replace(/±/g, "$\\pm$").replace(/×/g, "$\\times$"),
+    best: (text) => `\\textbf{${text}}`,
+    whole: (head, rows) => [
+      `\\begin{tabular}{l${"r".repeat(head.length - 1)}}`, "\\toprule",
+      `${head.join(" & ")} \\\\`, "\\midrule", ...rows.map((row) => `${row.join(" & ")} \\\\`),
+      "\\bottomrule", "\\end{tabular}",
+    ].join("\n"),
+  },
+};
+function table(form) {
+  const { cell, best, whole } = forms[form];
+  const text = (given) => (given.classList.contains("best") ? best(cell(clean(given))) : cell(clean(given)));
+  const rows = [...document.querySelectorAll("#summary tbody tr:not([hidden]):not(.gap)")];
+  const head = document.querySelector("#summary thead tr");
+  return `${whole([...head.cells].map((given) => cell(clean(given))), rows.map((row) => [...row.cells].map(text)))}\n`;
+}
+for (const button of document.querySelectorAll("[data-copy]")) {
+  const name = button.textContent;
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(table(button.dataset.copy));
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "The browser does not allow it";
+    }
+    setTimeout(() => { button.textContent = name; }, 1500);
+  });
+}
+
 for (const button of document.querySelectorAll(".sortable thead button")) {
   button.addEventListener("click", () => sort(button));
 }

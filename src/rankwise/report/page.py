@@ -1,104 +1,107 @@
 """The page: template, style and script put together into one file that asks the network for nothing.
 
-The page's own policy (Content-Security-Policy) forbids every load, so that a browser enforces it.
+The page's own policy (Content-Security-Policy) forbids every load, so that a browser enforces it. Links
+lead to the records beside it, where a number can be looked up.
 """
 
-from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from rankwise.records import RefineRecord, SpeedRecord
+from rankwise.params import Report
 from rankwise.report import figures
+from rankwise.report.costs import costs_figure, read_costs
 from rankwise.report.curves import outcome, refinement_curves
+from rankwise.report.facts import facts
+from rankwise.report.searches import search_convergence
+from rankwise.report.spectra import Decomposition, predicted_figure, spectra_figure
 from rankwise.report.speeds import speed_by_batch
 from rankwise.report.study import RunResult, best
-from rankwise.runs import DENSE
+from rankwise.report.table import cells, columns, points
+from rankwise.report.words import percent
 
 CAPTIONS = {
     "perplexity": "Perplexity of the test text: lower is better",
+    "above": "Loss above the dense model's on the test text: lower is better",
     "zero_shot": "Zero-shot average over the tasks: higher is better",
-    "tasks": "Accuracy by task; dotted: guessing",
+    "predicted": "Change of the loss: measured against predicted; on the dotted line they agree",
+    "tasks": "Accuracy by task, with standard errors; dotted: guessing",
     "speed": "Speed beside the dense model timed in turn: prefill (line), decoding (dotted)",
     "search": "Search: objective of every trial, and the best so far",
 }
-TIMES, NOTHING = "\u00d7", "\u2013"
-WIDE = ("tasks", "search")
+WIDE = ("tasks", "search", "costs")
 
 
-@dataclass(frozen=True)
-class Column:
-    """One column of the table of runs."""
-
-    title: str
-    unit: str = ""
-    align: str = ""
-
-
-COLUMNS = [
-    Column("run", align="name"),
-    Column("asked", "keep, parameters or MB"),
-    Column("keep", "reached"),
-    Column("perplexity"),
-    Column("zero-shot", "average"),
-    Column("parameters"),
-    Column("checkpoint", "MB"),
-    Column("tokens/s"),
-]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number of the table: what it sorts by, and what is shown."""
-
-    key: str
-    value: float | str
-    text: str
-    note: str = ""
-
-
-def render(title: str, results: list[RunResult]) -> str:
-    """Return the whole page; ``results`` holds the dense model first."""
+def render(given: Report, results: list[RunResult], gaps: dict[str, str], logs: Path | None) -> str:
+    """Return the whole page; ``results`` holds the dense model first, compared with the others."""
     from plotly.offline import get_plotlyjs
 
     folder = files("rankwise.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     template = environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8"))
+    decompositions = _decompositions(results)
     return template.render(
-        title=title,
+        title=given.title,
+        confidence=f"{given.confidence:.0%}",
+        resamples=given.resamples,
         lead=_lead(results),
-        columns=COLUMNS,
+        columns=columns(results),
         results=results,
-        cells=_cells,
-        facts=_facts,
-        percent=_percent,
+        gaps=gaps,
+        decompositions=decompositions,
+        cells=cells,
+        facts=facts,
+        percent=percent,
+        points=points,
         outcome=outcome,
-        best=best(results),
+        best=best(results, given),
         captions=CAPTIONS,
         wide=WIDE,
-        figures=_figures(results),
+        figures=_figures(results, decompositions, logs),
         style=(folder / "page.css").read_text(encoding="utf-8"),
         script=(folder / "page.js").read_text(encoding="utf-8"),
         plotly=get_plotlyjs(),
     )
 
 
-def _figures(results: list[RunResult]) -> dict[str, figures.Figure]:
+def _decompositions(results: list[RunResult]) -> dict[str, Decomposition]:
+    """Return the decompositions that runs are made of and that have a spectrum, by figure."""
+    made = [result.decomposition for result in results if result.decomposition is not None]
+    return {
+        f"spectra-{one.origin}-{one.section}": one
+        for one in made
+        if any(len(spectrum) for spectrum in one.spectra.values())
+    }
+
+
+def _figures(
+    results: list[RunResult], decompositions: dict[str, Decomposition], logs: Path | None
+) -> dict[str, figures.Figure]:
     """Return the figures that there are numbers for, by name."""
     drawn = {"perplexity": figures.perplexity_by_keep(results)}
+    if any(r.against_dense and r.against_dense.losses["test"].mean > 0 for r in results):
+        drawn["above"] = figures.loss_above_dense(results)
     if results[0].scores.zero_shot:
         drawn["zero_shot"] = figures.zero_shot_by_keep(results)
         drawn["tasks"] = figures.accuracy_by_task(results)
     if len(results) > 1:
         drawn["speed"] = speed_by_batch(results)
+    if any(result.predicted is not None for result in results):
+        drawn["predicted"] = predicted_figure(results)
     if any(result.trials for result in results):
-        drawn["search"] = figures.search_convergence(results)
+        drawn["search"] = search_convergence(results)
     for result in results:
         if result.allocation is not None:
             drawn[f"ranks-{result.name}"] = figures.ranks_map(result)
         if result.refinement is not None and result.refinement.curves:
             drawn[f"refine-{result.name}"] = refinement_curves(result.refinement)
+    kinds = {
+        name: x.kind for r in results if r.allocation for name, x in r.allocation.linears.items()
+    }
+    drawn |= {name: spectra_figure(made, kinds) for name, made in decompositions.items()}
+    if costs := read_costs(logs):
+        drawn["costs"] = costs_figure(costs)
     return drawn
 
 
@@ -111,106 +114,3 @@ def _lead(results: list[RunResult]) -> str:
         f"A model of {dense.parameters:,} parameters and {len(results) - 1} compressed versions of it: "
         f"perplexity over {dense.tokens:,} tokens in windows of {dense.window_length}{asked}."
     )
-
-
-def _cells(result: RunResult) -> list[Cell]:
-    """Return the numbers of one row, in the order of ``COLUMNS``."""
-    row, error = result.row, result.zero_shot_error
-    average = row.zero_shot_average
-    ratio = result.speed.tokens_per_second / result.speed.dense[-1].prefill.median
-    return [
-        Cell("asked", row.asked.value, row.asked.short()),
-        Cell("keep_reached", row.keep_reached, f"{row.keep_reached:.4f}"),
-        Cell("perplexity", row.perplexity, _number(row.perplexity)),
-        Cell(
-            "zero_shot_average",
-            "" if average is None else average,
-            NOTHING if average is None else f"{average:.1%}",
-            f"± {error:.1%}" if error else "",
-        ),
-        Cell("parameters", row.parameters, f"{row.parameters:,}"),
-        Cell("checkpoint_bytes", row.checkpoint_bytes, f"{row.checkpoint_bytes / 1e6:.2f}"),
-        Cell(
-            "tokens_per_second",
-            row.tokens_per_second,
-            f"{row.tokens_per_second:,.0f}",
-            "" if result.name == DENSE else f"{TIMES} {ratio:.2f}",
-        ),
-    ]
-
-
-def _facts(result: RunResult) -> dict[str, str]:
-    """Return the record of one run as words: what was asked, reached, used and measured."""
-    scores, speed, allocation = result.scores, result.speed, result.allocation
-    facts = {
-        "asked": str(scores.asked),
-        "keep reached": f"{scores.keep_reached:.6f}",
-        "perplexity": f"{scores.perplexity:.6g}",
-        "loss": f"{scores.loss:.6g} nats/token",
-        "test text": f"{scores.windows:,} windows of {scores.window_length} tokens",
-        **{
-            f"perplexity, {name}": f"{text.perplexity:.6g} over {text.windows:,} windows of {text.window_length}"
-            for name, text in scores.further.items()
-        },
-        **_speed_facts(speed),
-    }
-    if allocation is not None:
-        facts |= {"decomposer": allocation.decompose, "allocator": allocation.allocate}
-        facts |= {f"allocator: {key}": _word(value) for key, value in allocation.parameters.items()}
-        facts |= {f"search: {key}": _word(value) for key, value in allocation.search.items()}
-    if result.refinement is not None:
-        facts |= _refinement_facts(result.refinement)
-    facts |= {f"evaluate: {key}": _word(value) for key, value in scores.parameters_section.items()}
-    return facts | {f"version: {name}": version for name, version in scores.versions.items()}
-
-
-def _speed_facts(speed: SpeedRecord) -> dict[str, str]:
-    """Return how fast a run is at every batch size, and the dense model beside it."""
-    facts = {}
-    for point, dense in zip(speed.points, speed.dense, strict=True):
-        for phase in ("prefill", "decode"):
-            ours, theirs = getattr(point, phase), getattr(dense, phase)
-            facts[f"{phase}, batch {point.batch}"] = (
-                f"{ours.median:,.0f} tokens/s, quartiles {_range(ours.quartiles)}; "
-                f"dense beside it {theirs.median:,.0f}, {_range(theirs.quartiles)}"
-            )
-    facts["timed"] = (
-        f"{speed.repeats} repeats, prompts of {speed.length} tokens, {speed.new_tokens} decoded, "
-        f"{speed.device}, {speed.threads} thread{'s' if speed.threads > 1 else ''}"
-    )
-    return facts
-
-
-def _refinement_facts(record: RefineRecord) -> dict[str, str]:
-    """Return what a refinement did, as words."""
-    return {
-        "refiner": f"{record.method}, from {record.of}",
-        "refiner: outcome": outcome(record),
-        **{f"refiner: {key}": _word(value) for key, value in record.parameters.items()},
-    }
-
-
-def _number(value: float) -> str:
-    """Four figures that matter, thousands set apart."""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:#.4g}"
-
-
-def _range(quartiles: tuple[float, float]) -> str:
-    return f"{quartiles[0]:,.0f} to {quartiles[1]:,.0f}"
-
-
-def _percent(value: float | None, error: float | None = None) -> str:
-    if value is None:
-        return NOTHING
-    return f"{value:.1%}" + (f" ± {error:.1%}" if error is not None else "")
-
-
-def _word(value: Any) -> str:
-    """One parameter as a person writes it."""
-    if value is None:
-        return "none"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_word, value)) or "none"
-    return str(value)

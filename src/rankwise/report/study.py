@@ -2,13 +2,19 @@
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rankwise.errors import RankwiseError
+from rankwise.evaluate.paired import pair
+from rankwise.items import Items
+from rankwise.pairs import Difference, Pair
+from rankwise.params import FURTHER, Report
 from rankwise.records import (
     AllocationRecord,
+    FileHash,
     RefineRecord,
     Scores,
     SpeedRecord,
@@ -17,18 +23,35 @@ from rankwise.records import (
 )
 from rankwise.runs import DENSE
 
+if TYPE_CHECKING:
+    from rankwise.report.spectra import Decomposition
+
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class RunResult:
     """All records of one run."""
 
     scores: Scores
+    items: Items
     speed: SpeedRecord
     allocation: AllocationRecord | None = None
     """None for the dense model; that of the run it started from for a refined one."""
     refinement: RefineRecord | None = None
     trials: tuple[dict[str, Any], ...] = ()
     """Rows of the search, in order; empty without one."""
+    against_dense: Pair | None = None
+    """None for the dense model."""
+    links: dict[str, str] = field(default_factory=dict)
+    """Kind of record (scores, items, speed, …) → where it lies, as seen from the page."""
+    weights: tuple[FileHash, ...] = ()
+    """Files of the checkpoint."""
+    sections: dict[str, Any] = field(default_factory=dict)
+    """Sections of params.yaml that made it, beside those in its records."""
+    decomposition: "Decomposition | None" = None
+    predicted: float | None = None
+    """Change of the loss that the ranks predict; None where the method predicts none [nats/token]."""
 
     @property
     def name(self) -> str:
@@ -53,11 +76,16 @@ class RunResult:
     def row(self) -> SummaryRow:
         """Row of the table."""
         values = self.scores.model_dump(include=set(SummaryRow.model_fields))
-        return SummaryRow(**values, tokens_per_second=self.speed.tokens_per_second)
+        return SummaryRow(
+            **values,
+            tokens_per_second=self.speed.tokens_per_second,
+            against_dense=self.against_dense,
+        )
 
 
 def gather(
     scores: list[Scores],
+    items: list[Items],
     speeds: list[SpeedRecord],
     allocations: list[AllocationRecord],
     refinements: list[RefineRecord],
@@ -65,17 +93,23 @@ def gather(
 ) -> list[RunResult]:
     """Bring the records of each run together; dense first, then in the order of ``scores``."""
     speed = {record.run: record for record in speeds}
+    measured = {record.run: record for record in items}
     refined = {record.run: record for record in refinements}
     allocation = allocations_by_run(allocations, refinements)
     for name in (record.run for record in scores):
-        if name not in speed or (name not in allocation and name != DENSE):
-            missing = "speed" if name not in speed else "allocation"
+        lacks = {
+            "items": name not in measured,
+            "speed": name not in speed,
+            "allocation": name not in allocation and name != DENSE,
+        }
+        for missing in [record for record, lacking in lacks.items() if lacking]:
             raise RankwiseError(
                 f"report: run '{name}' has scores but no {missing} record; give both"
             )
     results = [
         RunResult(
             s,
+            measured[s.run],
             speed[s.run],
             allocation.get(s.run),
             refined.get(s.run),
@@ -121,34 +155,81 @@ def read_searches(
     allocations: list[AllocationRecord], paths: list[Path]
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of every run's search by run; ``paths`` in the order of ``allocations``."""
-    if len(paths) != len(allocations):
+    return {a.run: read_trials(path) for a, path in in_step(allocations, paths)}
+
+
+def in_step(allocations: Sequence[T], trials: list[Path]) -> list[tuple[T, Path]]:
+    """Return every allocation with its trials; RankwiseError where there are not as many of both."""
+    if len(trials) != len(allocations):
         raise RankwiseError(
             f"expected one --trials for every --allocation, in the same order; "
-            f"found {len(paths)} and {len(allocations)}"
+            f"found {len(trials)} and {len(allocations)}"
         )
-    return {a.run: read_trials(path) for a, path in zip(allocations, paths, strict=True)}
+    return list(zip(allocations, trials, strict=True))
 
 
-def summarise(title: str, results: list[RunResult]) -> Summary:
+def compared(results: list[RunResult], given: Report) -> list[RunResult]:
+    """Return the results with every run set against the dense model, which comes first."""
+    dense, *runs = results
+    return [
+        dense,
+        *(replace(run, against_dense=pair(run.items, dense.items, given)) for run in runs),
+    ]
+
+
+def summarise(given: Report, results: list[RunResult], gaps: dict[str, str]) -> Summary:
     """Return the table of the study."""
-    return Summary(title=title, rows=[result.row for result in results])
+    return Summary(
+        title=given.title,
+        confidence=given.confidence,
+        rows=[result.row for result in results],
+        gaps=gaps,
+    )
 
 
-def best(results: list[RunResult]) -> set[tuple[str, str]]:
-    """Return (run, column) where a run is the best of those with the same budget."""
+def best(results: list[RunResult], given: Report) -> set[tuple[str, str]]:
+    """Return (run, column) where a run is the best of those with the same budget.
+
+    So are all that cannot be told from the best one: whose paired interval against it holds zero.
+    """
     marks = set()
     for asked in {result.scores.asked for result in results}:
         rivals = [r for r in results if r.scores.asked == asked and r.name != DENSE]
         if len(rivals) < 2:
             continue
-        lowest = min(r.scores.perplexity for r in rivals)
-        marks |= {(r.name, "perplexity") for r in rivals if r.scores.perplexity == lowest}
-        averages = [
-            r.scores.zero_shot_average for r in rivals if r.scores.zero_shot_average is not None
-        ]
-        marks |= {
-            (r.name, "zero_shot_average")
-            for r in rivals
-            if averages and r.scores.zero_shot_average == max(averages)
-        }
+        marks |= {(name, "perplexity") for name in _leaders(rivals, "test", given)}
+        for text in rivals[0].scores.further:
+            role = f"{FURTHER}{text}"
+            marks |= {(name, role) for name in _leaders(rivals, role, given)}
+        if rivals[0].scores.zero_shot:
+            marks |= {(name, "zero_shot_average") for name in _leaders(rivals, None, given)}
     return marks
+
+
+def _leaders(rivals: list[RunResult], role: str | None, given: Report) -> set[str]:
+    """Return the best of ``rivals`` on a text, or by the zero-shot average, and those like it."""
+
+    def standing(run: RunResult) -> float:
+        if role is not None:
+            losses = run.items.texts[role].losses
+            return sum(losses) / len(losses)
+        return -(run.scores.zero_shot_average or 0.0)
+
+    first = min(rivals, key=standing)
+    return {first.name} | {
+        run.name
+        for run in rivals
+        if run is not first and _difference(run, first, role, given).noise
+    }
+
+
+def _difference(
+    run: RunResult, reference: RunResult, role: str | None, given: Report
+) -> Difference:
+    found = pair(run.items, reference.items, given)
+    difference = found.average if role is None else found.losses.get(role)
+    if difference is None:
+        raise RankwiseError(
+            f"report: runs '{run.name}' and '{reference.name}' share no {role or 'tasks'} to compare on; evaluate both again"
+        )
+    return difference

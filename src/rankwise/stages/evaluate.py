@@ -1,7 +1,7 @@
 """Stage evaluate: perplexity, zero-shot accuracy and size of one run, or of the dense model."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,33 +11,40 @@ if TYPE_CHECKING:
     from rankwise.artifacts import Tokens
     from rankwise.checkpoint import LoadedModel
     from rankwise.evaluate.task_files import TaskFile
+    from rankwise.items import Items, TextItems
     from rankwise.params import Evaluate
     from rankwise.records import Scores, TextScore
 
 
 def score(
     loaded: "LoadedModel",
-    tokens: "Tokens",
-    further: "list[Tokens]",
+    texts: "list[Tokens]",
     tasks: "list[TaskFile]",
     params: "Evaluate",
-) -> "Scores":
-    """Measure a loaded model on test text and tasks; the result holds no times."""
+    dense: Any = None,
+) -> "tuple[Scores, Items]":
+    """Measure a loaded model on test texts, the first of them ``test``, and tasks.
+
+    With ``dense``, the dense model, predictions are compared as well. Returns the scores and what
+    they are the means of; neither holds a time.
+    """
+    from rankwise.evaluate.continuations import continuations
     from rankwise.evaluate.zero_shot import zero_shot
+    from rankwise.items import Items
     from rankwise.params import FURTHER
     from rankwise.records import Scores, asked_as
     from rankwise.versions import versions
 
-    texts = [text_score(loaded, text, params.batch) for text in (tokens, *further)]
-    names = [text.role.removeprefix(FURTHER) for text in further]
+    measured = {text.role: text_score(loaded, text, params.batch, dense) for text in texts}
+    (_, (first, _)), *others = measured.items()
     results = zero_shot(loaded.model, loaded.tokenizer, tasks, params.batch)
     accuracies = [result.score.acc for result in results.values()]
-    return Scores(
+    scores = Scores(
         run=loaded.run,
         **asked_as(loaded.asked),
         keep_reached=loaded.keep_reached,
-        **texts[0].model_dump(),
-        further=dict(zip(names, texts[1:], strict=True)),
+        **first.model_dump(),
+        further={role.removeprefix(FURTHER): text for role, (text, _) in others},
         zero_shot={name: result.score for name, result in results.items()},
         zero_shot_average=sum(accuracies) / len(accuracies) if accuracies else None,
         parameters=loaded.parameters,
@@ -45,21 +52,49 @@ def score(
         versions=versions(),
         parameters_section=params.model_dump(mode="json"),
     )
+    items = Items(
+        run=loaded.run,
+        texts={role: windows for role, (_, windows) in measured.items()},
+        tasks={name: result.items for name, result in results.items()},
+        continuations=continuations(
+            loaded.model, loaded.tokenizer, params.prompts, params.new_tokens
+        ),
+    )
+    return scores, items
 
 
-def text_score(loaded: "LoadedModel", tokens: "Tokens", batch: int) -> "TextScore":
-    """Measure a loaded model on one text."""
+def text_score(
+    loaded: "LoadedModel", tokens: "Tokens", batch: int, dense: Any = None
+) -> "tuple[TextScore, TextItems]":
+    """Measure a loaded model on one text; with the dense model, how far it is from that."""
+    from hashlib import sha256
+
+    from rankwise.evaluate.divergence import divergence
     from rankwise.evaluate.perplexity import mean_loss, perplexity, window_losses
+    from rankwise.items import TextItems
     from rankwise.records import TextScore
 
-    losses = window_losses(loaded.model, tokens.ids, batch, progress=True)
-    return TextScore(
-        perplexity=perplexity(losses),
+    what = f"run '{loaded.run}', text '{tokens.role}'"
+    losses = window_losses(loaded.model, tokens.ids, batch, what, progress=True)
+    kl, agreement = (
+        (None, None) if dense is None else divergence(loaded.model, dense, tokens.ids, batch)
+    )
+    score = TextScore(
+        perplexity=perplexity(losses, what),
         loss=mean_loss(losses),
         tokens=losses.numel(),
         windows=len(losses),
         window_length=tokens.ids.shape[1],
+        kl=kl,
+        agreement=agreement,
     )
+    windows = TextItems(
+        sha256=sha256(
+            str(tuple(tokens.ids.shape)).encode() + tokens.ids.numpy().tobytes()
+        ).hexdigest(),
+        losses=losses.double().mean(1).tolist(),
+    )
+    return score, windows
 
 
 def command(
@@ -69,9 +104,13 @@ def command(
     checkpoint: CheckpointFile,
     tokens: Annotated[Path, typer.Option(help="Windows of test text.")],
     tasks: Annotated[Path, typer.Option(help="Manifest of the zero-shot tasks.")],
+    items: Annotated[Path, typer.Option(help="File to write, item by item.")],
     out: OutFile,
     further: Annotated[
         list[Path] | None, typer.Option(help="Windows of a further text; repeat.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Manifest of the dense model, for evaluate.divergence.")
     ] = None,
 ) -> None:
     """Measure perplexity, zero-shot accuracy and size of one run."""
@@ -95,7 +134,15 @@ def command(
             f"{checkpoint}: is the checkpoint of run '{loaded.run}', asked was '{run}'"
         )
     texts = [Tokens.load(path) for path in (tokens, *(further or []))]
-    scores = score(loaded, texts[0], texts[1:], task_files, given)
+    dense = None
+    if given.divergence:
+        if against is None:
+            raise RankwiseError(
+                "evaluate.divergence: is true, which needs --against, the dense model"
+            )
+        dense = load(against, device).model
+    scores, measured = score(loaded, texts, task_files, given, dense)
+    measured.save(items)
     scores.save(out)
     average = "no tasks" if scores.zero_shot_average is None else f"{scores.zero_shot_average:.1%}"
     logging.getLogger("rankwise.evaluate").info(

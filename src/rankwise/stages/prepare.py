@@ -86,20 +86,27 @@ def corpora(params: ParamsFile, out: OutFile) -> None:
 
 @app.command()
 def tasks(params: ParamsFile, out: OutFile) -> None:
-    """Hash the folder of zero-shot tasks."""
+    """Hash the zero-shot task files, and their items."""
     from rankwise.params import Tasks
     from rankwise.records import TasksManifest
     from rankwise.sections import read_section
-    from rankwise.sources import hashes, tasks_folder
+    from rankwise.sources import ITEM_FILES, hashes, items_folder, tasks_folder
 
-    source = read_section(params, Tasks).source
-    files = [] if source is None else hashes(tasks_folder(source), ("*.yaml", "*.jsonl"))
-    if source is not None and not any(file.path.endswith(".yaml") for file in files):
-        raise RankwiseError(
-            f"prepare.tasks.source: '{source}' holds no *.yaml task file; give null for no tasks"
+    asked = read_section(params, Tasks)
+    manifest = TasksManifest(source=None, files=[])
+    if asked.source is not None:
+        files = hashes(tasks_folder(asked.source), ("*.yaml", *ITEM_FILES))
+        if not any(file.path.endswith(".yaml") for file in files):
+            raise RankwiseError(
+                f"prepare.tasks.source: '{asked.source}' holds no *.yaml task file; give null for no tasks"
+            )
+        data = items_folder(asked.source, asked.data)
+        items = [] if data is None else hashes(data, ITEM_FILES)
+        manifest = TasksManifest(
+            source=asked.source, files=files, data=asked.data, data_files=items
         )
-    TasksManifest(source=source, files=files).save(out)
-    log.info("tasks %s: %d files", source, len(files))
+    manifest.save(out)
+    log.info("tasks %s: %d files", asked.source, len(manifest.files) + len(manifest.data_files))
 
 
 def _empty(config: Any) -> Any:

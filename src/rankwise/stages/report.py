@@ -11,6 +11,7 @@ from rankwise.options import OutFile, ParamsFile
 def command(
     params: ParamsFile,
     scores: Annotated[list[Path], typer.Option(help="Scores of a run, dense included; repeat.")],
+    items: Annotated[list[Path], typer.Option(help="Items of a run, dense included; repeat.")],
     speed: Annotated[list[Path], typer.Option(help="Speed of a run; repeat.")],
     out: OutFile,
     summary: Annotated[Path, typer.Option(help="The table as JSON.")],
@@ -22,26 +23,50 @@ def command(
         list[Path] | None,
         typer.Option(help="Search of a run, in the order of --allocation; repeat."),
     ] = None,
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option(help="Manifest of a run's weights; repeat.")
+    ] = None,
+    section: Annotated[
+        list[Path] | None, typer.Option(help="Section file that the study used; repeat.")
+    ] = None,
+    factors: Annotated[
+        list[Path] | None, typer.Option(help="Factors, for their spectra; repeat.")
+    ] = None,
+    logs: Annotated[
+        Path | None, typer.Option(help="Folder of logs, for what the stages took.")
+    ] = None,
 ) -> None:
-    """Write the report page and the table of the study."""
+    """Write the report page and the table of the study.
+
+    A run whose scores, items or speed are not there is a gap: named on the page, with what is missing.
+    """
     import logging
 
     from rankwise.files import write_text
     from rankwise.params import Report
-    from rankwise.records import AllocationRecord, RefineRecord, Scores, SpeedRecord
+    from rankwise.report.files import StudyFiles
     from rankwise.report.page import render
-    from rankwise.report.study import gather, read_searches, summarise
+    from rankwise.report.reading import read_study
+    from rankwise.report.study import compared, summarise
     from rankwise.sections import read_section
 
+    log = logging.getLogger("rankwise.report")
     given = read_section(params, Report)
-    allocations = [AllocationRecord.load(path) for path in allocation or []]
-    results = gather(
-        [Scores.load(path) for path in scores],
-        [SpeedRecord.load(path) for path in speed],
-        allocations,
-        [RefineRecord.load(path) for path in refinement or []],
-        read_searches(allocations, trials or []),
+    files = StudyFiles(
+        scores=scores,
+        items=items,
+        speed=speed,
+        allocations=allocation or [],
+        trials=trials or [],
+        refinements=refinement or [],
+        checkpoints=checkpoint or [],
+        sections=section or [],
+        factors=factors or [],
     )
-    write_text(out, render(given.title, results))
-    summarise(given.title, results).save(summary)
-    logging.getLogger("rankwise.report").info("%d runs: %s", len(results), out)
+    found, gaps = read_study(files, out)
+    for sentence in gaps.values():
+        log.warning("%s", sentence)
+    results = compared(found, given)
+    write_text(out, render(given, results, gaps, logs))
+    summarise(given, results, gaps).save(summary)
+    log.info("%d runs: %s", len(results), out)

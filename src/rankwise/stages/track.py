@@ -13,6 +13,7 @@ def command(
     summary: Annotated[Path, typer.Option(help="The table of the study.")],
     report: Annotated[Path, typer.Option(help="The report page.")],
     scores: Annotated[list[Path], typer.Option(help="Scores of a run, dense included; repeat.")],
+    items: Annotated[list[Path], typer.Option(help="Items of a run, dense included; repeat.")],
     store: Annotated[Path, typer.Option(help="SQLite file, unless MLFLOW_TRACKING_URI is set.")],
     out: OutFile,
     allocation: Annotated[list[Path] | None, typer.Option(help="Ranks of a run; repeat.")] = None,
@@ -31,20 +32,21 @@ def command(
     import logging
 
     from rankwise.params import Track
-    from rankwise.report.entries import StudyFiles, entries
+    from rankwise.report.entries import entries
+    from rankwise.report.files import StudyFiles
     from rankwise.sections import read_section
     from rankwise.tracking import fill
 
     files = StudyFiles(
-        summary,
-        report,
-        scores,
-        allocation or [],
-        trials or [],
-        checkpoint or [],
-        refinement or [],
+        scores=scores,
+        items=items,
+        allocations=allocation or [],
+        trials=trials or [],
+        checkpoints=checkpoint or [],
+        refinements=refinement or [],
     )
-    tracked = fill(read_section(params, Track).experiment, entries(files), store)
+    found = entries(files, summary, report)
+    tracked = fill(read_section(params, Track).experiment, found, store)
     tracked.save(out)
     logging.getLogger("rankwise.track").info(
         "%d runs in experiment '%s'", len(tracked.runs), tracked.experiment

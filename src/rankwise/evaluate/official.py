@@ -1,0 +1,50 @@
+"""lm-eval's own task files, by name: what a task file may include.
+
+``include: lm_eval/tasks/piqa/piqa.yaml`` names a file of the installed package and nothing else: no
+absolute path, no step upwards, no link that leads out. Such a file is part of a library that runs
+here anyway, so its ``!function`` is resolved, by lm-eval's own loader; it may in turn include its
+neighbours. Only what is asked is taken from it: prompt, choices, answer, metrics. Which items, and
+which split of them, the including file says.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rankwise.errors import RankwiseError
+
+PREFIX = "lm_eval/tasks/"
+
+
+@cache
+def installed() -> Path:
+    """Return the folder of lm-eval's task files."""
+    from importlib.util import find_spec
+
+    spec = find_spec("lm_eval")
+    assert spec is not None and spec.origin is not None  # noqa: S101 (a requirement of this package)
+    return Path(spec.origin).resolve().parent / "tasks"
+
+
+def official(name: Any, by: Path) -> dict[str, Any]:
+    """Return one of lm-eval's task files as a mapping, its functions resolved.
+
+    ``name`` is what task file ``by`` includes; RankwiseError for anything but a file of lm-eval's.
+    """
+    folder = installed()
+    inside = name.removeprefix(PREFIX) if isinstance(name, str) else ""
+    path = (folder / inside).resolve()
+    if (
+        not str(name).startswith(PREFIX)
+        or not path.is_relative_to(folder)
+        or path.suffix != ".yaml"
+        or not path.is_file()
+    ):
+        raise RankwiseError(
+            f"{by}: include must name a task file of the installed lm-eval, such as "
+            f"'{PREFIX}piqa/piqa.yaml', found {name!r}"
+        )
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    config: dict[str, Any] = load_yaml(path)
+    return config

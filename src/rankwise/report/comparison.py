@@ -1,0 +1,117 @@
+"""Two runs side by side, printed on a terminal."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from rankwise.compare import Comparison
+from rankwise.pairs import NOISE, Difference
+from rankwise.params import FURTHER
+from rankwise.report.table import points, relative
+from rankwise.report.words import NOTHING, number, word
+
+
+def print_comparison(found: Comparison) -> None:
+    """Print parameters, ranks and scores in which two runs differ."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120
+    console.print(f"{found.run} against {found.reference}", style="bold", highlight=False)
+    _print(console, "parameters that differ", _parameters(found))
+    _print(console, "what is kept, by type", _kinds(found))
+    _print(console, "largest differences", _largest(found))
+    _print(console, "scores", _scores(found))
+    console.print(
+        f"Differences: {found.run} less {found.reference}, perplexity in per cent, accuracy in points, "
+        f"with the {found.confidence:.0%} interval of a paired bootstrap. {NOISE}: the interval holds zero. "
+        "p: McNemar's exact test on the items that only one of the two has right.",
+        highlight=False,
+    )
+
+
+def _print(console: Console, title: str, rows: list[list[str]]) -> None:
+    """Print a table, its first row being the heads, or that there is nothing."""
+    head, *others = rows
+    if not others:
+        console.print(f"\n{title}: none", highlight=False)
+        return
+    table = Table(title=f"\n{title}", title_justify="left", box=None, header_style="bold")
+    for place, name in enumerate(head):
+        table.add_column(name, justify="right" if place else "left", no_wrap=not place)
+    for row in others:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _parameters(found: Comparison) -> list[list[str]]:
+    return [
+        ["key", found.run, found.reference],
+        *([key, _value(ours), _value(theirs)] for key, (ours, theirs) in found.parameters.items()),
+    ]
+
+
+def _kinds(found: Comparison) -> list[list[str]]:
+    names = (found.run, found.reference)
+    return [
+        [
+            "type",
+            "linears",
+            "differ",
+            *(f"kept, {n}" for n in names),
+            *(f"mean rank, {n}" for n in names),
+        ],
+        *(
+            [
+                kind,
+                str(ranks.linears),
+                str(ranks.differ),
+                *(f"{value:.3f}" for value in ranks.kept),
+                *(f"{value:.1f}" for value in ranks.mean_rank),
+            ]
+            for kind, ranks in found.kinds.items()
+        ),
+    ]
+
+
+def _largest(found: Comparison) -> list[list[str]]:
+    names = (found.run, found.reference)
+    return [
+        ["linear", *(f"kept, {n}" for n in names), *(f"rank, {n}" for n in names)],
+        *(
+            [linear.name, *(f"{value:.3f}" for value in linear.kept), *map(str, linear.rank)]
+            for linear in found.largest
+            if linear.kept[0] != linear.kept[1]
+        ),
+    ]
+
+
+def _scores(found: Comparison) -> list[list[str]]:
+    rows = [["", found.run, found.reference, "difference", "gained", "lost", "p"]]
+    for key, (ours, theirs) in found.scores.items():
+        task = found.pair.tasks.get(key)
+        text = found.pair.losses.get(
+            key.replace("perplexity, ", FURTHER).replace("perplexity", "test")
+        )
+        counted = [NOTHING] * 3
+        if task is not None:
+            counted = [str(task.gained), str(task.lost), f"{task.p:.2g}"]
+        if key.startswith("perplexity"):
+            rows.append([key, number(ours), number(theirs), _said(text, relative), *counted])
+        else:
+            difference = task.acc if task is not None else found.pair.average
+            rows.append([key, f"{ours:.1%}", f"{theirs:.1%}", _said(difference, points), *counted])
+    for key, (ours, theirs) in found.size.items():
+        shown = [
+            f"{value:.4f}" if key == "keep_reached" else f"{value:,.0f}" for value in (ours, theirs)
+        ]
+        rows.append([key.replace("_", " "), *shown, *[""] * 4])
+    return rows
+
+
+def _said(difference: Difference | None, form: Any) -> str:
+    return NOTHING if difference is None else form(difference)[0]
+
+
+def _value(value: Any) -> str:
+    return NOTHING if value is None else word(value)
