@@ -24,10 +24,12 @@ def command(
     from rankwise.artifacts import Tokens
     from rankwise.compute import set_up
     from rankwise.covariance import gather
+    from rankwise.factoring import Weights
     from rankwise.models import family_of
     from rankwise.params import Compute, CovarianceParams
     from rankwise.records import ModelManifest
     from rankwise.sections import read_section
+    from rankwise.sources import model_folder
 
     asked = read_section(params, CovarianceParams)
     where = read_section(compute, Compute)
@@ -35,8 +37,14 @@ def command(
     loaded = checkpoints.load(checkpoint, set_up(where))
     ids = Tokens.load(tokens).ids.long()
     blocks = where.blocks(manifest.layers)
+    weights = Weights(model_folder(manifest.source, manifest.revision))
     found = gather(
-        loaded.model, family_of(manifest.architecture), ids, asked.pools, asked.batch, blocks
+        loaded.model,
+        family_of(manifest.architecture),
+        lambda name: weights.get(f"{name}.weight"),
+        ids,
+        blocks,
+        asked,
     )
     for path, block in zip(out, found, strict=True):
         block.save(path)
