@@ -107,6 +107,8 @@ class CovarianceParams(Section):
     """Sequences in one forward pass."""
     moments: Literal["channels", "smaller", "inputs"] | None = None
     """Which second moments are gathered (`rankwise.moments`); null = those that the methods of the runs need."""
+    streaming: bool = False
+    """Whether the dense model is read a block of layers (`compute.layers_per_job`) at a time, never whole."""
 
     @property
     def gathered(self) -> Moments:

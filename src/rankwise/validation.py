@@ -6,11 +6,11 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from rankwise import gathering
 from rankwise.allocate import allocators
 from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError, nearest
 from rankwise.files import to_json, write_if_changed
-from rankwise.moments import Moments
 from rankwise.params import FURTHER, NAME, Params
 from rankwise.refine import refiners
 from rankwise.registry import Registry
@@ -88,14 +88,8 @@ def sections(params: Params) -> dict[str, Any]:
         "compute",
     ):
         found[name] = getattr(params, name).model_dump()
-    found["covariance"]["moments"] = params.covariance.moments or str(needed(params))
+    found["covariance"]["moments"] = params.covariance.moments or str(gathering.needed(params))
     return found
-
-
-def needed(params: Params) -> Moments:
-    """Return the moments that the most demanding decomposer of the runs needs."""
-    used = {params.method("decompose", run.decompose) for run in params.built().values()}
-    return max((decomposers[method].moments for method in used), default=Moments.CHANNELS)
 
 
 def cut_sections(params: Params, folder: Path) -> None:
@@ -132,7 +126,7 @@ def _cross_checks(params: Params) -> list[str]:
             problems += _measure_checks(name, run, methods)
             problems += _multiple_checks(name, run, methods)
     problems += _sample_checks(params)
-    problems += _moments_checks(params, methods)
+    problems += gathering.checks(params, methods["decompose"])
     problems += _search_checks(params, methods)
     return problems
 
@@ -195,19 +189,6 @@ def _multiple_checks(name: str, run: CompressedRun, methods: Methods) -> list[st
                 f"multiples of {ranks}; make allocate.{getattr(run, key)}.multiple a divisor of decompose.{run.decompose}.multiple"
             )
     return problems
-
-
-def _moments_checks(params: Params, methods: Methods) -> list[str]:
-    """Refuse statistics that say less than a decomposer needs."""
-    asked = params.covariance.moments
-    return [
-        f"covariance.moments: '{asked}' asked, '{run.decompose}' of runs.{name} needs '{method.moments}'; "
-        "leave the key out, or ask for more"
-        for name, run in params.compressions().items()
-        if asked is not None
-        and (method := methods["decompose"].get(run.decompose)) is not None
-        and Moments[asked.upper()] < method.moments
-    ]
 
 
 def _search_checks(params: Params, methods: Methods) -> list[str]:

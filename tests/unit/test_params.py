@@ -241,6 +241,14 @@ def test_statistics_are_those_that_the_methods_of_the_runs_need(tmp_path):
     assert read_json(tmp_path / "cut/covariance.json")["moments"] == "inputs"
 
 
+def test_compressed_models_are_not_streamed(tmp_path):
+    run = {"decompose": "svd", "allocate": "uniform", "keep": 0.8, "steps": 2}
+    path = changed(tmp_path, "runs", value={"one": run})
+    path.write_text(path.read_text().replace("{pools: 8", "{streaming: true, pools: 8"))
+    with pytest.raises(RankwiseError, match=r"runs.one.steps: 2 given, .*covariance.streaming"):
+        load_params(path)
+
+
 def test_steps_share_what_comes_before_the_last(tmp_path):
     way = {"decompose": "svd", "keep": 0.6, "steps": 2}
     runs = {
