@@ -223,5 +223,6 @@ def stream(
         ):
             [found] = gather(streamed.model, streamed.family, weight_of, ids, [block], asked)
         found.save(progress.statistics(at))
+        del found  # or the next block would be gathered beside it
         progress.finish()
     return [progress.statistics(at) for at in range(len(blocks))]
