@@ -1,7 +1,7 @@
 """What tests share: a tiny random model, statistics made of it, and the folder of real data."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.forkserver.launch import fork_server
 from rankwise.models import family_of
-from rankwise.params import CurvatureParams
+from rankwise.params import CovarianceParams, CurvatureParams
 
 SHARED = Path(os.environ.get("RANKWISE_DATA", "../shared/data")).resolve()
 
@@ -81,6 +81,11 @@ def tiny_llama(seed: int = 0, **changes: object) -> LlamaForCausalLM:
     return LlamaForCausalLM(LlamaConfig(**(settings | changes))).eval()
 
 
+def weight_of(model: torch.nn.Module) -> Callable[[str], torch.Tensor]:
+    """What gives the weights [out, in] of a model's own linears by name."""
+    return lambda name: model.get_submodule(name).weight.detach()
+
+
 def random_ids(sequences: int = 16, length: int = 24, seed: int = 1) -> torch.Tensor:
     """Token ids [sequences, length] of the tiny model's vocabulary."""
     generator = torch.Generator().manual_seed(seed)
@@ -97,7 +102,8 @@ def tiny_statistics():
     """Statistics of the tiny model in float64: {(layer, site): InputStatistics}."""
     model = tiny_llama().double()
     family = family_of("LlamaForCausalLM")
-    blocks = gather(model, family, random_ids(), pools=4, batch=2, blocks=[[0], [1]])
+    asked = CovarianceParams(pools=4, batch=2)
+    blocks = gather(model, family, weight_of(model), random_ids(), [[0], [1]], asked)
     return {key: value for block in blocks for key, value in block.sites.items()}
 
 
@@ -105,13 +111,8 @@ def tiny_statistics():
 def tiny_gradients():
     """Gradients at the outputs of the tiny model in float64: {linear: OutputGradient}."""
     model = tiny_llama().double()
-    weights = {
-        name: module.weight.detach()
-        for name, module in model.named_modules()
-        if hasattr(module, "weight")
-    }
     family = family_of("LlamaForCausalLM")
     [block] = gather_gradients(
-        model, family, weights.__getitem__, random_ids(), [[0, 1]], CurvatureParams()
+        model, family, weight_of(model), random_ids(), [[0, 1]], CurvatureParams()
     )
     return block.linears

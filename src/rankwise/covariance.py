@@ -1,141 +1,75 @@
-"""Statistics of every site and sublayer, gathered in one pass over the calibration tokens.
-
-Precision: activations in the model's own, products of one batch in at least float32, sums in
-float64 (`ACCUMULATE`).
-"""
+"""Statistics of every site and sublayer, gathered in one pass over the calibration tokens."""
 
 import logging
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from tqdm import tqdm
 
-from rankwise.artifacts import BlockStatistics, InputStatistics
+from rankwise.artifacts import BlockStatistics
 from rankwise.errors import RankwiseError
-from rankwise.family import Family
+from rankwise.family import Family, Linear
 from rankwise.layers import shape_of
+from rankwise.moments import Moments
+from rankwise.params import CovarianceParams
+from rankwise.sums import CosineSums, Place, SiteSums
 
 log = logging.getLogger("rankwise.covariance")
-ACCUMULATE = torch.float64
-"""Precision of every sum that is kept."""
-
-
-class SiteSums:
-    """Running sums of one site: Σ x xᵀ and Σ |x| over everything, Σ x over each pool."""
-
-    def __init__(self, layer: int, site: str, width: int, pools: int, device: torch.device) -> None:
-        self.layer, self.site = layer, site
-        self.second = torch.zeros(width, width, dtype=ACCUMULATE, device=device)
-        self.first = torch.zeros(pools, width, dtype=ACCUMULATE, device=device)
-        self.absolute = torch.zeros(width, dtype=ACCUMULATE, device=device)
-        self.tokens = torch.zeros(pools, dtype=torch.int64)
-        self.pool = 0
-
-    def add(self, x: Tensor) -> None:
-        """Add inputs ``x`` [..., width], all of the present pool."""
-        rows = x.detach().reshape(-1, x.shape[-1])
-        if rows.dtype in (torch.bfloat16, torch.float16):
-            rows = rows.float()
-        self.tokens[self.pool] += len(rows)
-        self.second += (rows.T @ rows).to(ACCUMULATE)
-        self.first[self.pool] += rows.sum(0, dtype=ACCUMULATE)
-        self.absolute += rows.abs().sum(0, dtype=ACCUMULATE)
-        if not bool(self.first[self.pool].isfinite().all()):
-            raise RankwiseError(
-                f"covariance of layer {self.layer}, site {self.site}: inputs are NaN or infinite in pool {self.pool}; "
-                "check the model's weights, or load it in float32 (prepare.model.dtype)"
-            )
-
-    def statistics(self) -> InputStatistics:
-        """Return the finished statistics; refuses sums that overflowed."""
-        if not bool(self.second.isfinite().all()):
-            raise RankwiseError(
-                f"covariance of layer {self.layer}, site {self.site}: second moments are NaN or infinite"
-            )
-        means = self.first.cpu() / self.tokens.clamp_min(1)[:, None]
-        return InputStatistics(self.second.cpu(), means, self.tokens, self.absolute.cpu())
-
-
-class CosineSums:
-    """Running sums of one layer: over tokens, the cosine between the states around each sublayer.
-
-    A sublayer's output is added to the hidden state, so the state behind it is the state before plus
-    that output; the layer's own input starts the chain. Where sublayers work in ``parallel``, each is
-    compared with the layer's input.
-    """
-
-    def __init__(
-        self, layer: int, sublayers: Iterable[str], parallel: bool, device: torch.device
-    ) -> None:
-        self.layer, self.parallel = layer, parallel
-        self.totals = {name: torch.zeros((), dtype=ACCUMULATE, device=device) for name in sublayers}
-        self._state = torch.empty(0)
-
-    def start(self, state: Tensor) -> None:
-        """Take the layer's input [..., width]."""
-        self._state = state.detach()
-
-    def add(self, sublayer: str, output: Tensor) -> None:
-        """Add what a sublayer adds to the hidden state [..., width]; tokens may be flattened."""
-        self.reach(sublayer, self._state + output.reshape(self._state.shape))
-
-    def reach(self, sublayer: str, state: Tensor) -> None:
-        """Take the hidden state behind a sublayer [..., width]."""
-        behind = state.detach()
-        cosine = functional.cosine_similarity(self._state.float(), behind.float(), dim=-1)
-        self.totals[sublayer] += cosine.sum(dtype=ACCUMULATE)
-        if not self.parallel:
-            self._state = behind
-
-    def sums(self) -> dict[tuple[int, str], float]:
-        """Return the finished sums; refuses NaN."""
-        found = {(self.layer, name): float(total) for name, total in self.totals.items()}
-        for (layer, name), total in found.items():
-            if not math.isfinite(total):
-                raise RankwiseError(
-                    f"covariance of layer {layer}, sublayer {name}: hidden states are NaN or infinite; "
-                    "check the model's weights, or load it in float32 (prepare.model.dtype)"
-                )
-        return found
 
 
 def gather(
-    model: Any, family: Family, ids: Tensor, pools: int, batch: int, blocks: list[list[int]]
+    model: Any,
+    family: Family,
+    weight_of: Callable[[str], Tensor],
+    ids: Tensor,
+    blocks: list[list[int]],
+    asked: CovarianceParams,
 ) -> list[BlockStatistics]:
     """Return the statistics of every site and sublayer, one `BlockStatistics` per block of layers.
 
-    ``ids`` [sequences, length]; the sequences form ``pools`` groups of equal size, in order, and a
-    batch never crosses a group. Cost: one forward pass over the tokens and, per site of width d,
-    d² multiplications a token; memory: 8·d² bytes a site.
+    ``ids`` [sequences, length]; the sequences form ``asked.pools`` groups of equal size, in order, and
+    a batch never crosses a group. Where ``asked.moments`` is the smaller side, a site whose linears'
+    outputs are smaller than its input (the sum of out² than in²) has those gathered instead: of
+    y = W x, W the dense model's weight [out, in] that ``weight_of`` gives by name; the model may be a
+    compressed one. Cost: one forward pass over the tokens and, per site of width d, at most d²
+    multiplications a token and 8·d² bytes.
     """
-    per_pool = len(ids) // pools
-    if per_pool * pools != len(ids) or not per_pool:
+    per_pool = len(ids) // asked.pools
+    if per_pool * asked.pools != len(ids) or not per_pool:
         raise RankwiseError(
-            f"{len(ids)} calibration sequences do not form {pools} equal pools; change covariance.pools or sample.calibration.sequences"
+            f"{len(ids)} calibration sequences do not form {asked.pools} equal pools; "
+            "change covariance.pools or sample.calibration.sequences"
         )
     layers = [layer for block in blocks for layer in block]
+    place = Place(asked.pools, model.device)
+    sums_of = partial(_sums, model, weight_of, asked.gathered, place)
     with (
-        _recording(model, family, layers, pools) as sums,
-        _comparing(model, family, layers) as cosines,
+        _recording(model, family, layers, sums_of) as sums,
+        _comparing(model, family, layers, place) as cosines,
         torch.no_grad(),
     ):
-        for pool in tqdm(range(pools), "pools", disable=None):
-            for site in sums.values():
-                site.pool = pool
-            for part in ids[pool * per_pool : (pool + 1) * per_pool].split(batch):
+        for pool in tqdm(range(asked.pools), "pools", disable=None):
+            for begin in range(0, per_pool, asked.batch):
+                place.pool, place.sequence = pool, pool * per_pool + begin
+                end = pool * per_pool + min(begin + asked.batch, per_pool)
                 # The decoder alone: the head's logits are of no use here.
-                model.get_decoder()(part.to(model.device), use_cache=False)
+                model.get_decoder()(ids[place.sequence : end].to(model.device), use_cache=False)
     found = [
         BlockStatistics(
             block,
             {key: s.statistics() for key, s in sums.items() if key[0] in block},
             {key: total for layer in block for key, total in cosines[layer].sums().items()},
+            {
+                n: y.cpu()
+                for key, s in sums.items()
+                if key[0] in block
+                for n, y in s.outputs.items()
+            },
         )
         for block in blocks
     ]
@@ -161,20 +95,39 @@ def _say_unknown(family: Family, blocks: list[BlockStatistics]) -> None:
             )
 
 
+def _sums(
+    model: nn.Module,
+    weight_of: Callable[[str], Tensor],
+    moments: Moments,
+    place: Place,
+    linears: list[Linear],
+) -> SiteSums:
+    """Return the sums that are asked of one site, given its linears."""
+    _, width = shape_of(model.get_submodule(linears[0].name))
+    weights: dict[str, Tensor] = {}
+    if moments == Moments.SMALLER:
+        found = {linear.name: weight_of(linear.name).detach() for linear in linears}
+        if sum(len(weight) ** 2 for weight in found.values()) < width**2:
+            weights = {name: weight.to(place.device) for name, weight in found.items()}
+    whole = moments > Moments.CHANNELS and not weights
+    at = linears[0].layer, linears[0].site
+    return SiteSums(*at, width, place, whole=whole, weights=weights)
+
+
 @contextmanager
 def _recording(
-    model: nn.Module, family: Family, layers: list[int], pools: int
+    model: nn.Module,
+    family: Family,
+    layers: list[int],
+    sums_of: Callable[[list[Linear]], SiteSums],
 ) -> Iterator[dict[tuple[int, str], SiteSums]]:
     """Hook the first linear of every site: linears of one site see the same tensor."""
     sums: dict[tuple[int, str], SiteSums] = {}
     hooks = []
-    for linear in family.linears(layers):
-        key = linear.layer, linear.site
-        if key in sums:
-            continue
-        module = model.get_submodule(linear.name)
-        _, width = shape_of(module)
-        sums[key] = SiteSums(*key, width, pools, next(module.parameters()).device)
+    for key, members in groupby(family.linears(layers), key=lambda one: (one.layer, one.site)):
+        linears = list(members)
+        sums[key] = sums_of(linears)
+        module = model.get_submodule(linears[0].name)
         hooks.append(module.register_forward_pre_hook(_adder(sums[key])))
     try:
         yield sums
@@ -192,15 +145,14 @@ def _adder(sums: SiteSums) -> Any:
 
 @contextmanager
 def _comparing(
-    model: nn.Module, family: Family, layers: list[int]
+    model: nn.Module, family: Family, layers: list[int], place: Place
 ) -> Iterator[dict[int, CosineSums]]:
     """Hook the input of every layer and the output of each of its sublayers."""
     sums: dict[int, CosineSums] = {}
     hooks = []
     for layer in layers:
         block = model.get_submodule(f"{family.layers}.{layer}")
-        device = next(block.parameters()).device
-        sums[layer] = CosineSums(layer, family.sublayers, family.parallel, device)
+        sums[layer] = CosineSums(layer, family.sublayers, place, parallel=family.parallel)
         hooks.append(block.register_forward_pre_hook(_starter(sums[layer]), with_kwargs=True))
         for name, sublayer in family.sublayers.items():
             module = block.get_submodule(sublayer.adds or sublayer.gives or "")

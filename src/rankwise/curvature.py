@@ -13,10 +13,10 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from rankwise.artifacts import BlockCurvature, OutputGradient
-from rankwise.covariance import ACCUMULATE
 from rankwise.errors import RankwiseError
 from rankwise.family import Family, Linear
 from rankwise.params import CurvatureParams
+from rankwise.sums import ACCUMULATE
 
 
 class GradientSums:

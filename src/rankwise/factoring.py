@@ -2,14 +2,16 @@
 
 import logging
 from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rankwise.artifacts import BlockCurvature, BlockStatistics, Factors, SparsePart
+from rankwise.artifacts import BlockCurvature, BlockStatistics, Factors, InputStatistics, SparsePart
 from rankwise.budget import Matrix
 from rankwise.decompose import Decomposer
 from rankwise.errors import RankwiseError, nearest
@@ -17,6 +19,7 @@ from rankwise.family import Family, Linear
 from rankwise.weights import Weights
 
 log = logging.getLogger("rankwise.decompose")
+
 FACTORISE = torch.float64
 """Precision in which matrices are factored."""
 
@@ -34,12 +37,13 @@ def factor_block(
     decomposer: Decomposer,
     device: torch.device,
     curvature: BlockCurvature | None = None,
-) -> dict[str, Factors]:
-    """Return the factors of every linear of the block that the method does not leave dense.
+) -> Iterator[tuple[str, Factors]]:
+    """Yield name and factors of every linear of the block that the method does not leave dense.
 
-    Only the block's own weights are read, one at a time. A bias that the linear has already is carried
-    on: into the factors' offset. An expert of which the calibration text says too little stays dense,
-    with a warning. Raises RankwiseError naming the linear where a result is not finite.
+    Only the block's own weights are read, one at a time; what the linears of a site share is found
+    once. A bias that the linear has already is carried on: into the factors' offset. An expert of which
+    the calibration text says too little stays dense, with a warning. Raises RankwiseError naming the
+    linear where a result is not finite.
     """
     for kind in decomposer.dense:
         if kind not in family.kinds():
@@ -47,43 +51,28 @@ def factor_block(
                 f"decompose: 'dense' names '{kind}', a type of linear that this model has not; {nearest(kind, family.kinds())}"
             )
     weights = Weights(folder, family)
-    found: dict[str, Factors] = {}
-    for linear in tqdm(family.linears(block.layers), decomposer.__class__.__name__, disable=None):
-        if linear.kind in decomposer.dense:
-            continue
-        if linear.expert is not None and not _known(linear, block, curvature):
-            log.warning(
-                "%s stays dense: the calibration text says too little of this expert", linear.name
-            )
-            continue
-        weight = weights.get(linear.name).to(device, FACTORISE)
-        inputs = block.sites[linear.layer, linear.site].to(device)
-        if not bool(weight.isfinite().all()):
-            raise RankwiseError(
-                f"{linear.name}: the weight holds NaN or infinite values; check the model's files"
-            )
-        if curvature is not None:
-            inputs = replace(inputs, gradient=curvature.linears[linear.name].to(device))
-        factors = decomposer(weight, inputs, largest_rank(weight.shape))
-        made = [factors.left, factors.right, factors.spectrum]
-        if factors.sparse is not None:
-            made += [factors.sparse.values, factors.sparse.magnitudes]
-        if not all(bool(tensor.isfinite().all()) for tensor in made):
-            raise RankwiseError(
-                f"{linear.name} (layer {linear.layer}, site {linear.site}): {decomposer.__class__.__name__} gave NaN or "
-                "infinite factors; look at the statistics, or raise its damping"
-            )
-        if factors.sparse is not None:
-            factors = replace(factors, sparse=payable(factors, factors.sparse))
-        factors = replace(factors, weight_errors=weight_errors(weight, factors))
-        bias = weights.bias(linear.name)
-        if bias is not None:
-            before = (
-                factors.offset if factors.offset is not None else torch.zeros_like(weight[:, 0])
-            )
-            factors = replace(factors, offset=before + bias.to(device, FACTORISE))
-        found[linear.name] = factors.to(torch.device("cpu"))
-    return found
+    name = decomposer.__class__.__name__
+    linears = [x for x in family.linears(block.layers) if x.kind not in decomposer.dense]
+    for site, members in groupby(linears, key=lambda linear: (linear.layer, linear.site)):
+        shared = block.sites[site].to(device)
+        for linear in tqdm(members, f"{name}, layer {site[0]}, {site[1]}", disable=None):
+            if linear.expert is not None and not _known(linear, block, curvature):
+                log.warning(
+                    "%s stays dense: the calibration text says too little of this expert",
+                    linear.name,
+                )
+                continue
+            weight = weights.get(linear.name).to(device, FACTORISE)
+            outputs = block.outputs.get(linear.name)
+            inputs = replace(shared, outputs=None if outputs is None else outputs.to(device))
+            if curvature is not None:
+                inputs = replace(inputs, gradient=curvature.linears[linear.name].to(device))
+            factors = _factor(linear, weight, inputs, decomposer)
+            bias = weights.bias(linear.name)
+            if bias is not None:
+                before = 0 if factors.offset is None else factors.offset
+                factors = replace(factors, offset=before + bias.to(device, FACTORISE))
+            yield linear.name, factors.to(torch.device("cpu"))
 
 
 def _known(linear: Linear, block: BlockStatistics, curvature: BlockCurvature | None) -> bool:
@@ -91,6 +80,28 @@ def _known(linear: Linear, block: BlockStatistics, curvature: BlockCurvature | N
     gradient = None if curvature is None else curvature.linears[linear.name]
     felt = gradient is None or bool(gradient.squares.any())
     return felt and block.sites[linear.layer, linear.site].varies
+
+
+def _factor(
+    linear: Linear, weight: Tensor, inputs: InputStatistics, decomposer: Decomposer
+) -> Factors:
+    """Return the factors of one linear, checked, with the errors of the weight they leave."""
+    if not bool(weight.isfinite().all()):
+        raise RankwiseError(
+            f"{linear.name}: the weight holds NaN or infinite values; check the model's files"
+        )
+    factors = decomposer(weight, inputs, largest_rank(weight.shape))
+    made = [factors.left, factors.right, factors.spectrum]
+    if factors.sparse is not None:
+        made += [factors.sparse.values, factors.sparse.magnitudes]
+    if not all(bool(tensor.isfinite().all()) for tensor in made):
+        raise RankwiseError(
+            f"{linear.name} (layer {linear.layer}, site {linear.site}): {decomposer.__class__.__name__} gave NaN or "
+            "infinite factors; look at the statistics, or raise its damping"
+        )
+    if factors.sparse is not None:
+        factors = replace(factors, sparse=payable(factors, factors.sparse))
+    return replace(factors, weight_errors=weight_errors(weight, factors))
 
 
 def payable(factors: Factors, sparse: SparsePart) -> SparsePart:
@@ -127,7 +138,9 @@ def weight_errors(weight: Tensor, factors: Factors) -> Tensor:
 def _residuals(weight: Tensor, factors: Factors, sparse: SparsePart) -> Tensor:
     """Return the squared norm of ``weight`` and of what every choice of the ladder leaves of it."""
     errors = [weight.square().sum()]
+    rank, low = 0, torch.zeros_like(weight)
     for kept in sparse.choices():
-        low = factors.left[:, : kept.rank] @ factors.right[: kept.rank]
+        if kept.rank != rank:  # many choices of a ladder share one
+            rank, low = kept.rank, factors.left[:, : kept.rank] @ factors.right[: kept.rank]
         errors.append((weight - low - sparse.dense(kept.entries, factors.shape)).square().sum())
     return torch.stack(errors)

@@ -37,6 +37,15 @@ def to_json(value: Any) -> str:
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def linked(path: Path, to: Path) -> None:
+    """Let a file also be at another place, whole or not at all: without a copy where the disk is the same."""
+    with replacing(to) as temporary:
+        try:
+            temporary.hardlink_to(path)
+        except OSError:  # another disk
+            shutil.copyfile(path, temporary)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as JSON, whole or not at all."""
     write_text(path, to_json(value))

@@ -12,14 +12,16 @@ def damped(matrix: Tensor, damping: float) -> Tensor:
     )
 
 
-def square_root(matrix: Tensor) -> Tensor:
-    """Return the symmetric square root [d, d] of a positive semi-definite ``matrix`` [d, d].
+def whitening(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return L [d, d] and λ [d] of a positive semi-definite C [d, d]: ``C = L Lᵀ``, ``L⁻¹ = (L / λ)ᵀ``.
 
-    By eigenvalues rather than Cholesky, so that rank deficiency is no failure; eigenvalues that
-    rounding made negative count as zero.
+    By eigenvalues (λ, ascending) rather than Cholesky, so that rank deficiency is no failure: those
+    that rounding made negative count as the least that the precision tells from zero.
     """
     values, vectors = torch.linalg.eigh(matrix)
-    return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    tiny = torch.finfo(values.dtype).tiny
+    values = values.clamp_min(max(float(values[-1]) * torch.finfo(values.dtype).eps, tiny))
+    return vectors * values.sqrt(), values
 
 
 def roots(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,27 +62,26 @@ def entries(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return places.to(torch.int32 if short else torch.int64), values, values.abs()
 
 
-def left_vectors(weight: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the principal directions of y = W x: U [out, k] and spectrum s [k], k = min(out, in).
+def principal(moment: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the eigenvectors of a positive semi-definite matrix and the roots of its eigenvalues.
 
-    U are the eigenvectors of Cov(y) = W C Wᵀ, s the square roots of its eigenvalues, descending.
-    ``weight`` [out, in], ``covariance`` C [in, in] positive definite where out > in. Works on the
-    smaller side: an eigenproblem of size min(out, in) (methods.md §6.3): for out > in, with
-    C = L Lᵀ, U are the left singular vectors of W L, found from (W L)ᵀ (W L) [in, in].
+    ``moment`` [k, k]; directions [k, k] with fixed signs, spectrum [k] descending.
     """
-    rows, columns = weight.shape
-    if rows <= columns:
-        values, vectors = torch.linalg.eigh(weight @ covariance @ weight.T)
-        spectrum = values.flip(0).clamp_min(0).sqrt()
-        directions = vectors.flip(1)
-    else:
-        scaled = weight @ square_root(covariance)
-        values, vectors = torch.linalg.eigh(scaled.T @ scaled)
-        spectrum = values.flip(0).clamp_min(0).sqrt()
-        # QR rather than a division by the spectrum: orthonormal however small the last values are.
-        directions, triangle = torch.linalg.qr(scaled @ vectors.flip(1))
-        directions = directions * triangle.diagonal().sign()
-    return directions * _signs(directions), spectrum
+    values, vectors = torch.linalg.eigh(moment)
+    directions = vectors.flip(1)
+    return directions * _signs(directions), values.flip(0).clamp_min(0).sqrt()
+
+
+def left_vectors(scaled: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Return the first ``rank`` left singular vectors [m, rank] of a tall matrix, and all singular values [n].
+
+    ``scaled`` [m, n], m ≥ n. By the eigenvectors of ``scaledᵀ scaled``, a problem of the smaller size n.
+    """
+    values, vectors = torch.linalg.eigh(scaled.T @ scaled)
+    # QR rather than a division by the spectrum: orthonormal however small the last values are.
+    directions, triangle = torch.linalg.qr(scaled @ vectors.flip(1)[:, :rank])
+    directions = directions * triangle.diagonal().sign()
+    return directions * _signs(directions), values.flip(0).clamp_min(0).sqrt()
 
 
 def _signs(vectors: Tensor) -> Tensor:

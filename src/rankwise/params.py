@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from rankwise.moments import Moments
 from rankwise.runs import AnyRun, CompressedRun, RefinedRun, Run, built
 from rankwise.sections import Count, Section, Seed
 
@@ -106,6 +107,15 @@ class CovarianceParams(Section):
     """Groups of calibration sequences (Bolaco: 32 groups of 32); divides their number."""
     batch: Count = 16
     """Sequences in one forward pass."""
+    moments: Literal["channels", "smaller", "inputs"] | None = None
+    """Which second moments are gathered (`rankwise.moments`); null = those that the methods of the runs need."""
+    streaming: bool = False
+    """Whether the dense model is read a block of layers (`compute.layers_per_job`) at a time, never whole."""
+
+    @property
+    def gathered(self) -> Moments:
+        """What is gathered; where nothing says what is needed, all there is."""
+        return Moments[(self.moments or "inputs").upper()]
 
 
 class CurvatureParams(Section):

@@ -6,6 +6,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from rankwise import gathering
 from rankwise.allocate import allocators
 from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError, nearest
@@ -88,6 +89,7 @@ def sections(params: Params) -> dict[str, Any]:
         "compute",
     ):
         found[name] = getattr(params, name).model_dump()
+    found["covariance"]["moments"] = params.covariance.moments or str(gathering.needed(params))
     return found
 
 
@@ -125,6 +127,7 @@ def _cross_checks(params: Params) -> list[str]:
             problems += _measure_checks(name, run, methods)
             problems += _multiple_checks(name, run, methods)
     problems += _sample_checks(params)
+    problems += gathering.checks(params, methods["decompose"])
     problems += _search_checks(params, methods)
     return problems or impossible(params, methods["decompose"])
 

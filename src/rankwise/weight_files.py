@@ -173,15 +173,13 @@ def dense_tensors(manifest: ModelManifest, dtype: str) -> tuple[Stored, ...]:
 
     From an empty model, tied tensors once: nothing is read but its configuration.
     """
-    from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     from rankwise.hub.experts import separate
+    from rankwise.models.reading import empty_model
 
     folder = model_folder(manifest.source, manifest.revision)
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    with init_empty_weights(include_buffers=False):
-        model = AutoModelForCausalLM.from_config(config)
+    model = empty_model(AutoConfig.from_pretrained(folder, local_files_only=True))
     separate(model, manifest.family.fused(range(manifest.layers)))
     tied = model.all_tied_weights_keys
     return tuple(

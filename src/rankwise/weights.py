@@ -30,9 +30,18 @@ class Weights:
 
     def get(self, linear: str) -> Tensor:
         """Return a weight [out, in]; raises RankwiseError if the files hold none."""
-        parts = [self._read(part) for part in self._parts(linear)]
-        weight = parts[0] if len(parts) == 1 else torch.cat(parts)
+        weight = self._whole(linear)
         return weight.T.contiguous() if self.family.transposed else weight
+
+    def tensor(self, name: str) -> Tensor:
+        """Return any tensor by its name in the model's state, experts apart, as the module holds it."""
+        owner, _, kind = name.rpartition(".")
+        if kind == "weight" and owner.startswith(f"{self.family.layers}."):
+            return self._whole(owner)
+        found = next((n for n in (name, name.partition(".")[2]) if n in self.where), None)
+        if found is None:
+            raise RankwiseError(f"{self.folder}: the weight files hold no tensor '{name}'")
+        return self._read((found, None))
 
     def bias(self, linear: str) -> Tensor | None:
         """Return a bias [out], None for a linear that has none."""
@@ -57,6 +66,10 @@ class Weights:
         """Return how many numbers weight and bias hold."""
         out, columns = self.shape(linear)
         return out * columns + (out if self.has_bias(linear) else 0)
+
+    def _whole(self, linear: str) -> Tensor:
+        parts = [self._read(part) for part in self._parts(linear)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _parts(self, linear: str) -> list[Part]:
         ways = self.family.in_files(linear)

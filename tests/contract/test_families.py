@@ -30,17 +30,20 @@ from rankwise.factoring import factor_block
 from rankwise.family import Family
 from rankwise.files import write_json
 from rankwise.layers import shape_of
-from rankwise.params import CurvatureParams
+from rankwise.params import CovarianceParams, CurvatureParams
 from rankwise.records import ModelManifest
 from rankwise.refine.base import Refinement
 from rankwise.refine.blockwise import Blockwise
 from rankwise.search import SearchModel
 from rankwise.sources import MODEL_FILES, hashes
 from rankwise.spending import Budget
+from rankwise.streaming import Progress, Streamed, WeightFiles, empty, stream
 from rankwise.target import Target
 from rankwise.weights import Weights
 from tests.families import CPU, LAYERS, cases, ids, tiny
 from tests.unit.test_compression import save_tokenizer
+
+ASKED = CovarianceParams(pools=4, batch=2, moments="inputs")
 
 
 def logits(model: nn.Module) -> torch.Tensor:
@@ -84,7 +87,7 @@ def case(request, tmp_path_factory):
     )
     model, _ = checkpoint.load_dense(manifest)
     weights = Weights(folder, family)
-    [statistics] = gather(model, family, ids(), 4, 2, [LAYERS])
+    [statistics] = gather(model, family, weights.get, ids(), [LAYERS], ASKED)
     [gradients] = gather_gradients(model, family, weights.get, ids(), [LAYERS], CurvatureParams())
     return Case(request.param, family, manifest, folder, statistics, gradients, expected)
 
@@ -92,8 +95,8 @@ def case(request, tmp_path_factory):
 @pytest.fixture(scope="module")
 def compressed(case, tmp_path_factory):
     """The same, factored by our method at keep 0.6, in memory and as a checkpoint."""
-    factors = factor_block(
-        case.folder, case.family, case.statistics, Curvature(), CPU, case.gradients
+    factors = dict(
+        factor_block(case.folder, case.family, case.statistics, Curvature(), CPU, case.gradients)
     )
     stored = tmp_path_factory.mktemp("factors") / "block_0"
     BlockFactors("curvature", LAYERS, factors).save(stored, torch.float32)
@@ -207,6 +210,21 @@ def test_gradients_are_gathered_at_every_linear(case):
         assert len(found.squares) == shape[0]
         assert len(found.second) == min(shape)
         assert float(found.squares.sum()) > 0
+
+
+def test_statistics_gathered_while_streaming_are_the_same(case, tmp_path):
+    """Windows, positions and masks are the architecture's own, in a pass that never holds the model."""
+    asked = CovarianceParams(pools=4, batch=2, moments="smaller")
+    model, weights, blocks = case.model(), Weights(case.folder, case.family), [[0], [1]]
+    whole = gather(model, case.family, weights.get, ids(), blocks, asked)
+    files = [file for file in case.manifest.files if file.path.endswith(".safetensors")]
+    source = Streamed(
+        empty(case.manifest, case.folder), case.family, WeightFiles(case.folder, files), CPU
+    )
+    progress = Progress(tmp_path / "work", "")
+    for expected, path in zip(whole, stream(source, ids(), blocks, asked, progress), strict=True):
+        expected.save(tmp_path / "whole")
+        assert path.read_bytes() == (tmp_path / "whole").read_bytes()
 
 
 @pytest.mark.parametrize("original", [True, False])

@@ -242,7 +242,9 @@ def test_the_stage_hands_statistics_to_those_who_ask(tmp_path, tiny_statistics):
         [0, 1], tiny_statistics, {key: value * tokens for key, value in cosines.items()}
     )
     block.save(tmp_path / "block_0")
-    factors = factor_block(tmp_path / "dense", manifest.family, block, SVD(), torch.device("cpu"))
+    factors = dict(
+        factor_block(tmp_path / "dense", manifest.family, block, SVD(), torch.device("cpu"))
+    )
     BlockFactors("svd", [0, 1], factors).save(tmp_path / "factors", torch.float32)
     sections = {
         "build": Build(),

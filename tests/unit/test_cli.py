@@ -138,7 +138,7 @@ def test_text_too_short_for_the_sequences_asked(tmp_path, model, rankwise, prepa
     assert not (tmp_path / "tokens").exists()
 
 
-def test_nan_in_statistics_names_layer_and_site(tmp_path, rankwise, prepare_model):
+def test_nan_in_statistics_names_layer_sublayer_and_sequence(tmp_path, rankwise, prepare_model):
     broken = tiny_llama()
     broken.model.layers[1].self_attn.o_proj.weight.data.fill_(float("nan"))
     save_model(broken, tmp_path / "model")
@@ -151,9 +151,16 @@ def test_nan_in_statistics_names_layer_and_site(tmp_path, rankwise, prepare_mode
         *("covariance", "--params", tmp_path / "covariance.json"),
         *("--compute", tmp_path / "compute.json", "--model", tmp_path / "model.json"),
         *("--checkpoint", tmp_path / "model.json"),
-        *("--tokens", tmp_path / "tokens", "--out", tmp_path / "block_0"),
+        *(
+            "--tokens",
+            tmp_path / "tokens",
+            "--work",
+            tmp_path / "work",
+            "--out",
+            tmp_path / "block_0",
+        ),
     )
-    refused(result, "layer 1, site mlp_in: inputs are NaN")
+    refused(result, "layer 1, sublayer attention: hidden states are NaN or infinite in sequence 0")
     assert not (tmp_path / "block_0").exists()
 
 
@@ -166,7 +173,14 @@ def test_an_artifact_of_another_kind(tmp_path, model, rankwise, prepare_model):
         *("covariance", "--params", tmp_path / "covariance.json"),
         *("--compute", tmp_path / "compute.json", "--model", tmp_path / "model.json"),
         *("--checkpoint", tmp_path / "model.json"),
-        *("--tokens", tmp_path / "foreign", "--out", tmp_path / "block_0"),
+        *(
+            "--tokens",
+            tmp_path / "foreign",
+            "--work",
+            tmp_path / "work",
+            "--out",
+            tmp_path / "block_0",
+        ),
     )
     refused(result, "expected schema rankwise/tokens@1, found None")
 

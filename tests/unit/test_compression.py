@@ -25,7 +25,7 @@ from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block
 from rankwise.files import sha256
 from rankwise.models import family_of
-from rankwise.params import CurvatureParams
+from rankwise.params import CovarianceParams, CurvatureParams
 from rankwise.records import CheckpointManifest, FileHash, ModelManifest
 from rankwise.runs import Run
 from rankwise.search import SearchModel
@@ -33,9 +33,15 @@ from rankwise.sources import MODEL_FILES, hashes
 from rankwise.spending import Budget
 from rankwise.target import Target
 from rankwise.weight_files import counted, headers
-from tests.conftest import random_ids, tiny_llama
+from tests.conftest import random_ids, tiny_llama, weight_of
 
 ARCHITECTURE = "LlamaForCausalLM"
+CPU = torch.device("cpu")
+
+
+def statistics_of(model, ids, blocks, batch=4):
+    asked = CovarianceParams(pools=4, batch=batch)
+    return gather(model, family_of(ARCHITECTURE), weight_of(model), ids, blocks, asked)
 
 
 def save_tokenizer(folder):
@@ -69,14 +75,13 @@ def compressed(request, tmp_path):
             torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(3))
     manifest = save_model(model, tmp_path / "dense")
     family = family_of(ARCHITECTURE)
-    blocks = gather(model, family, random_ids(), pools=4, batch=2, blocks=[[0, 1]])
+    asked = CovarianceParams(pools=4, batch=2)
+    blocks = gather(model, family, weight_of(model), random_ids(), [[0, 1]], asked)
     method = decomposers[request.param]()
-    cpu = torch.device("cpu")
-    weights = {name: m.weight.detach() for name, m in model.named_modules() if hasattr(m, "weight")}
     [bent] = gather_gradients(
-        model, family, weights.__getitem__, random_ids(), [[0, 1]], CurvatureParams()
+        model, family, weight_of(model), random_ids(), [[0, 1]], CurvatureParams()
     )
-    factors = factor_block(tmp_path / "dense", family, blocks[0], method, cpu, bent)
+    factors = dict(factor_block(tmp_path / "dense", family, blocks[0], method, CPU, bent))
     BlockFactors(request.param, [0, 1], factors).save(tmp_path / "factors", torch.float32)
     factors = BlockFactors.load(tmp_path / "factors").linears
     matrices = matrices_of(manifest, "float32", factors)
@@ -111,11 +116,15 @@ def test_statistics_equal_a_reference_and_shards_merge():
     model(ids)
     hook.remove()
     x = torch.cat(seen["down"])
-    [block] = gather(model, family, ids, pools=4, batch=3, blocks=[[0, 1]])
+    asked = CovarianceParams(pools=4, batch=3)
+    [block] = gather(model, family, weight_of(model), ids, [[0, 1]], asked)
     found = block.sites[1, "mlp_out"]
     torch.testing.assert_close(found.second, x.T @ x)
     torch.testing.assert_close(found.pool_means, x.view(4, -1, x.shape[-1]).mean(1))
-    halves = [gather(model, family, part, 2, 3, [[0, 1]])[0] for part in ids.split(8)]
+    asked = CovarianceParams(pools=2, batch=3)
+    halves = [
+        gather(model, family, weight_of(model), part, [[0, 1]], asked)[0] for part in ids.split(8)
+    ]
     merged = halves[0].sites[1, "mlp_out"].merge(halves[1].sites[1, "mlp_out"])
     torch.testing.assert_close(merged.covariance, found.covariance)
 
@@ -142,20 +151,33 @@ def test_similarity_is_the_mean_cosine_around_every_sublayer():
         (1, "attention"): cosine("before", "between"),
         (1, "mlp"): cosine("between", "behind"),
     }
-    blocks = gather(model, family_of(ARCHITECTURE), ids, pools=4, batch=3, blocks=[[0], [1]])
+    blocks = statistics_of(model, ids, [[0], [1]], batch=3)
     assert list(blocks[0].similarity) == [(0, "attention"), (0, "mlp")]
     assert blocks[1].similarity == pytest.approx(expected, rel=1e-6)
 
 
-def test_nan_in_the_model_names_layer_and_site():
+def test_nan_in_the_model_names_layer_site_and_sequence():
     model = tiny_llama()
     model.model.layers[1].mlp.up_proj.weight.data[3, 3] = float("nan")
-    with pytest.raises(RankwiseError, match="layer 1, site mlp_out: inputs are NaN"):
-        gather(model, family_of(ARCHITECTURE), random_ids(), 4, 4, [[0, 1]])
+    with pytest.raises(
+        RankwiseError, match=r"layer 1, site mlp_out: inputs are NaN.*in sequence 0 \(pool 0\)"
+    ):
+        statistics_of(model, random_ids(), [[0, 1]])
+    model = tiny_llama()
+    model.model.embed_tokens.weight.data[66] = float("nan")
+    ids = random_ids().clamp_max(65)
+    ids[11, 7:] = 66
+    with pytest.raises(
+        RankwiseError,
+        match=r"layer 0, site attention_in: inputs are NaN.*in sequence 11 \(pool 2\)",
+    ):
+        statistics_of(model, ids, [[0, 1]], batch=3)
     model = tiny_llama()
     model.model.layers[1].mlp.down_proj.weight.data[3, 3] = float("inf")
-    with pytest.raises(RankwiseError, match="layer 1, sublayer mlp: hidden states are NaN"):
-        gather(model, family_of(ARCHITECTURE), random_ids(), 4, 4, [[0, 1]])
+    with pytest.raises(
+        RankwiseError, match=r"layer 1, sublayer mlp: hidden states are NaN.*in sequence 0"
+    ):
+        statistics_of(model, random_ids(), [[0, 1]])
 
 
 def test_nan_in_a_weight_names_the_linear(tmp_path, tiny_statistics):
@@ -164,12 +186,8 @@ def test_nan_in_a_weight_names_the_linear(tmp_path, tiny_statistics):
     save_model(model, tmp_path / "m")
     block = BlockStatistics([0, 1], tiny_statistics)
     with pytest.raises(RankwiseError, match=r"layers.0.self_attn.o_proj: the weight holds NaN"):
-        factor_block(
-            tmp_path / "m",
-            family_of(ARCHITECTURE),
-            block,
-            decomposers["svd"](),
-            torch.device("cpu"),
+        list(
+            factor_block(tmp_path / "m", family_of(ARCHITECTURE), block, decomposers["svd"](), CPU)
         )
 
 
@@ -252,7 +270,7 @@ def test_full_rank_leaves_logits_unchanged(compressed, tmp_path):
     ids = random_ids(2, 10)
     with torch.no_grad():
         before = model(ids).logits
-        [block] = gather(model, family_of(ARCHITECTURE), random_ids(), 4, 4, [[0, 1]])
+        [block] = statistics_of(model, random_ids(), [[0, 1]])
         for name in factors:
             module = model.get_submodule(name)
             layer = int(name.split(".")[2])

@@ -13,13 +13,9 @@ from rankwise.errors import RankwiseError
 from rankwise.linalg import damped
 from rankwise.models import family_of
 from rankwise.params import CurvatureParams
-from tests.conftest import random_ids, tiny_llama
+from tests.conftest import random_ids, tiny_llama, weight_of
 
 FAMILY = family_of("LlamaForCausalLM")
-
-
-def weight_of(model):
-    return lambda name: model.get_submodule(name).weight.detach()
 
 
 def test_sums_are_those_of_autograd():

@@ -7,6 +7,8 @@ from rankwise.covariance import gather
 from rankwise.decompose.svd import SVD
 from rankwise.factoring import factor_block
 from rankwise.hub.experts import separate
+from rankwise.params import CovarianceParams
+from tests.conftest import weight_of
 from tests.families import CPU, LAYERS, ids, separated, tiny
 
 
@@ -42,12 +44,13 @@ def test_an_expert_that_the_text_says_nothing_of_stays_dense(tmp_path, caplog, i
 
     model.get_submodule("model.layers.1.mlp.gate").register_forward_hook(route)
     separate(model, family.fused(LAYERS))
-    [block] = gather(model, family, ids(), 4, 2, [LAYERS])
+    asked = CovarianceParams(pools=4, batch=2)
+    [block] = gather(model, family, weight_of(model), ids(), [LAYERS], asked)
     assert f"layer 1, expert 3: the calibration text sends it {4 * in_a_pool} tokens" in caplog.text
     assert "layer 1, expert 2" not in caplog.text
     unknown = block.sites[1, "expert_3_in"]
     assert unknown.pool_tokens.tolist() == [in_a_pool] * 4
     assert bool(unknown.pool_means.isfinite().all())
-    factors = factor_block(tmp_path, family, block, SVD(), CPU)
+    factors = dict(factor_block(tmp_path, family, block, SVD(), CPU))
     missing = {linear.name for linear in family.linears(LAYERS)} - set(factors)
     assert missing == {f"model.layers.1.mlp.experts.3.{kind}_proj" for kind in ("gate_up", "down")}

@@ -1,5 +1,6 @@
 """What is computed beside every decomposition."""
 
+import pytest
 import torch
 
 from rankwise.artifacts import Factors, SparsePart
@@ -29,15 +30,17 @@ def sparse_factors(counts: list[int]) -> tuple[torch.Tensor, Factors]:
     return weight, Factors(left, right, torch.ones(7, dtype=torch.float64), sparse=part)
 
 
-def test_weight_errors_count_the_entries_that_go_with_each_rank():
+@pytest.mark.parametrize("ranks", [[0, 1, 2, 3], [0, 0, 2, 2]])
+def test_weight_errors_count_the_entries_that_go_with_each_rank(ranks):
     counts = [2, 2, 9, 20]
     weight, factors = sparse_factors(counts)
+    factors.sparse.ladder[:, 0] = torch.tensor(ranks)
     whole, *errors = weight_errors(weight, factors)
     torch.testing.assert_close(whole, weight.square().sum())
-    for rank, error in enumerate(errors):
+    for count, rank, error in zip(counts, ranks, errors, strict=True):
         rest = weight - factors.left[:, :rank] @ factors.right[:rank]
         for place, value in list(zip(factors.sparse.places, factors.sparse.values, strict=True))[
-            : counts[rank]
+            :count
         ]:
             rest[place // 9, place % 9] -= value
         torch.testing.assert_close(error, rest.square().sum())

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from rankwise import linalg
 from rankwise.artifacts import InputStatistics
-from rankwise.covariance import SiteSums
 from rankwise.decompose.asvd import ASVD
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.decompose.svd import SVD
 from rankwise.decompose.whitened_svd import WhitenedSVD
+from rankwise.sums import Place, SiteSums
 
 torch.set_default_dtype(torch.float32)
 SHAPES = [(24, 24), (12, 40), (40, 12), (7, 31), (31, 7)]
@@ -174,9 +174,9 @@ def test_merging_equals_the_concatenation():
 
 def test_running_sums_equal_the_reference():
     x = sample(64, 5).float()
-    sums = SiteSums(0, "mlp_in", 5, 2, torch.device("cpu"))
-    for pool, half in enumerate(x.split([24, 40])):
-        sums.pool = pool
+    place = Place(2, torch.device("cpu"))
+    sums = SiteSums(0, "mlp_in", 5, place)
+    for place.pool, half in enumerate(x.split([24, 40])):
         for part in half.split(8):
             sums.add(part)
     found = sums.statistics()
@@ -204,7 +204,9 @@ def test_full_rank_reproduces_the_weight(shape, decomposer):
         torch.testing.assert_close(bias, torch.zeros_like(bias), rtol=0, atol=1e-8)
 
 
-def test_square_root():
+def test_whitening_is_a_root_of_the_moment_and_its_inverse():
     x = sample(50, 8)
     c = x.T @ x
-    torch.testing.assert_close(linalg.square_root(c) @ linalg.square_root(c), c)
+    root, values = linalg.whitening(c)
+    torch.testing.assert_close(root @ root.T, c)
+    torch.testing.assert_close((root / values).T @ root, torch.eye(8, dtype=c.dtype))

@@ -36,6 +36,11 @@ def changed(tmp_path, *path, value):
             r"covariance.pool: no such key \(given 3\); did you mean 'pools'",
         ),
         (
+            ("covariance", "moments"),
+            "smaller",
+            r"covariance.moments: 'smaller' asked, 'curvature_sparse' of runs.ours-80 needs 'inputs'",
+        ),
+        (
             ("decompose", "pooled_pca", "dampng"),
             0.1,
             r"decompose.pooled_pca.dampng: no such key .*'damping'",
@@ -225,6 +230,23 @@ def test_sections_are_rewritten_only_when_they_changed(tmp_path):
     assert {name for name in after if after[name] != times[name]} == {"sample.test.json"}
     assert read_section(folder / "sample.test.json", Sample).length == 64
     assert read_json(folder / "decompose.pooled_pca.json")["damping"] > 0  # defaults are filled in
+
+
+def test_statistics_are_those_that_the_methods_of_the_runs_need(tmp_path):
+    for method, moments in {"svd": "channels", "oats": "channels", "pooled_pca": "smaller"}.items():
+        run = {"decompose": method, "allocate": "uniform", "keep": 0.8}
+        cut_sections(load_params(changed(tmp_path, "runs", value={"one": run})), tmp_path / "cut")
+        assert read_json(tmp_path / "cut/covariance.json")["moments"] == moments
+    cut_sections(load_params(ROOT / "params.yaml"), tmp_path / "cut")
+    assert read_json(tmp_path / "cut/covariance.json")["moments"] == "inputs"
+
+
+def test_compressed_models_are_not_streamed(tmp_path):
+    run = {"decompose": "svd", "allocate": "uniform", "keep": 0.8, "steps": 2}
+    path = changed(tmp_path, "runs", value={"one": run})
+    path.write_text(path.read_text().replace("{pools: 8", "{streaming: true, pools: 8"))
+    with pytest.raises(RankwiseError, match=r"runs.one.steps: 2 given, .*covariance.streaming"):
+        load_params(path)
 
 
 def test_steps_share_what_comes_before_the_last(tmp_path):

@@ -18,13 +18,13 @@ from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block
 from rankwise.files import write_json
 from rankwise.models import family_of
-from rankwise.params import Build, Compute, CurvatureParams
+from rankwise.params import Build, Compute, CovarianceParams, CurvatureParams
 from rankwise.records import AllocationRecord, CheckpointManifest, ModelManifest
 from rankwise.runs import CompressedRun, Run, built
 from rankwise.stages import allocate, build
 from rankwise.validation import load_params
 from rankwise.weight_files import Stored, checkpoint_bytes, file_bytes
-from tests.conftest import random_ids, tiny_llama
+from tests.conftest import random_ids, tiny_llama, weight_of
 from tests.unit.test_compression import ARCHITECTURE, save_model
 from tests.unit.test_params import ROOT
 
@@ -38,15 +38,15 @@ def study(tmp_path_factory):
     model = tiny_llama(attention_bias=True, hidden_size=48, num_attention_heads=4)
     save_model(model, folder / "dense").save(folder / "model.json")
     family, ids = family_of(ARCHITECTURE), random_ids()
-    [block] = gather(model, family, ids, pools=4, batch=4, blocks=[[0, 1]])
-    weights = {name: m.weight.detach() for name, m in model.named_modules() if hasattr(m, "weight")}
-    [bent] = gather_gradients(model, family, weights.__getitem__, ids, [[0, 1]], CurvatureParams())
+    asked = CovarianceParams(pools=4, batch=4)
+    [block] = gather(model, family, weight_of(model), ids, [[0, 1]], asked)
+    [bent] = gather_gradients(model, family, weight_of(model), ids, [[0, 1]], CurvatureParams())
     starts = torch.arange(len(ids))
     Tokens(ids, starts, "calibration", "c", "0" * 64, 0).save(folder / "calibration")
     for name, settings in METHODS.items():
         method = decomposers[name](**settings)
         cpu = torch.device("cpu")
-        factors = factor_block(folder / "dense", family, block, method, cpu, bent)
+        factors = dict(factor_block(folder / "dense", family, block, method, cpu, bent))
         BlockFactors(name, [0, 1], factors).save(folder / name, torch.float32)
     write_json(folder / "compute.json", Compute().model_dump())
     return folder

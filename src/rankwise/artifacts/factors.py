@@ -109,6 +109,21 @@ class Factors:
         sparse = self.sparse and replace(self.sparse, **moved(self.sparse, device))
         return replace(self, **moved(self, device), sparse=sparse)
 
+    def stored(self, dtype: torch.dtype) -> "Factors":
+        """Return the factors in the precision of a file; a rank of ``left`` is one slice of memory.
+
+        Magnitudes of sparse entries, which may be many, are stored in float32; spectrum and errors as
+        they are.
+        """
+        tensors = {
+            name: tensor.to(dtype)
+            for name in ("right", "offset", "codes")
+            if (tensor := getattr(self, name)) is not None
+        }
+        sparse = self.sparse and replace(self.sparse, **_of_sparse_part(self.sparse, dtype))
+        left = self.left.T.to(dtype).contiguous().T
+        return replace(self, left=left, **tensors, sparse=sparse)
+
     def bias(self, rank: int, gates: Tensor | None = None) -> Tensor | None:
         """[out]: the bias that goes with the first ``rank`` components, or those of them that ``gates`` [rank] lets pass."""
         if self.offset is None or self.codes is None:
@@ -127,22 +142,15 @@ class BlockFactors:
     """Module name in the model → factors."""
 
     def save(self, path: Path, dtype: torch.dtype) -> None:
-        """Write factors in ``dtype``; ``left`` is stored transposed, so that a rank is one slice.
-
-        The magnitudes of sparse entries, which may be many, are stored in float32.
-        """
+        """Write factors in ``dtype``, ``left`` transposed, as in memory (`Factors.stored`)."""
         tensors: dict[str, Tensor] = {}
         for name, factors in self.linears.items():
-            tensors[f"{name}.left"] = factors.left.T.to(dtype)
-            tensors[f"{name}.right"] = factors.right.to(dtype)
-            tensors[f"{name}.spectrum"] = factors.spectrum
-            if factors.offset is not None:
-                tensors[f"{name}.offset"] = factors.offset.to(dtype)
-            if factors.codes is not None:
-                tensors[f"{name}.codes"] = factors.codes.to(dtype)
-            if factors.weight_errors is not None:
-                tensors[f"{name}.weight_errors"] = factors.weight_errors
-            for part, tensor in _of_sparse_part(factors.sparse, dtype).items():
+            kept = factors.stored(dtype)
+            tensors[f"{name}.left"] = kept.left.T
+            for part in ("right", "spectrum", "offset", "codes", "weight_errors"):
+                if (tensor := getattr(kept, part)) is not None:
+                    tensors[f"{name}.{part}"] = tensor
+            for part, tensor in _tensors(kept.sparse).items():
                 tensors[f"{name}.sparse.{part}"] = tensor
         notes = {name: factors.notes for name, factors in self.linears.items()}
         write(
@@ -187,13 +195,16 @@ def read_spectra(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[st
     return head, {name: tensors[f"{name}.spectrum"] for name in head["notes"]}, entries
 
 
-def _of_sparse_part(sparse: SparsePart | None, dtype: torch.dtype) -> dict[str, Tensor]:
+def _of_sparse_part(sparse: SparsePart, dtype: torch.dtype) -> dict[str, Tensor]:
     """Return the tensors of a sparse part by name, in the precision that they are stored in."""
-    if sparse is None:
-        return {}
     stored = {"values": dtype, "refits": dtype, "magnitudes": torch.float32}
-    tensors = {name: tensor for name, tensor in vars(sparse).items() if tensor is not None}
-    return {name: t.to(stored[name]) if name in stored else t for name, t in tensors.items()}
+    return {n: t.to(stored[n]) if n in stored else t for n, t in _tensors(sparse).items()}
+
+
+def _tensors(sparse: SparsePart | None) -> dict[str, Tensor]:
+    """Return the tensors that there are of a sparse part by name."""
+    parts = {} if sparse is None else vars(sparse)
+    return {name: tensor for name, tensor in parts.items() if tensor is not None}
 
 
 def _sparse_part(tensors: dict[str, Tensor], name: str) -> SparsePart | None:

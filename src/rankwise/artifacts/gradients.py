@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rankwise import linalg
-from rankwise.artifacts.store import moved, read, write
+from rankwise.artifacts.store import moved, packed, read, unpacked, write
 
 
 @dataclass(frozen=True)
@@ -56,21 +56,23 @@ class BlockCurvature:
     """Module name in the model → gradient."""
 
     def save(self, path: Path) -> None:
-        """Write the sums in float64."""
+        """Write the sums in float64, of a symmetric matrix one triangle."""
         tensors: dict[str, Tensor] = {}
         facts = {}
         for name, found in self.linears.items():
-            tensors |= {f"{name}.second": found.second, f"{name}.squares": found.squares}
+            tensors |= {f"{name}.second": packed(found.second), f"{name}.squares": found.squares}
             facts[name] = {"side": found.side, "tokens": found.tokens}
-        write(path, "curvature@2", tensors, {"layers": self.layers, "linears": facts})
+        write(path, "curvature@3", tensors, {"layers": self.layers, "linears": facts})
 
     @classmethod
     def load(cls, path: Path) -> "BlockCurvature":
         """Read the gradients of one block of layers."""
-        tensors, head = read(path, "curvature@2")
+        tensors, head = read(path, "curvature@3")
         linears = {
             name: OutputGradient(
-                second=tensors[f"{name}.second"], squares=tensors[f"{name}.squares"], **facts
+                second=unpacked(tensors[f"{name}.second"]),
+                squares=tensors[f"{name}.squares"],
+                **facts,
             )
             for name, facts in head["linears"].items()
         }

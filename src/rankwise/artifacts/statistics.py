@@ -1,15 +1,17 @@
-"""What the forward pass gathers: moments of every site's input."""
+"""What the forward pass gathers: moments of every site's input, on the smaller side of each matrix."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from rankwise import linalg
 from rankwise.artifacts.gradients import OutputGradient
-from rankwise.artifacts.store import read, write
+from rankwise.artifacts.store import moved, packed, read, unpacked, write
+from rankwise.errors import RankwiseError
 
+SCHEMA = "covariance@4"
 VARIES = 1e-6
 """Least share of the inputs' power that differs inside pools, for anything to be known of them [-]."""
 
@@ -19,7 +21,7 @@ class InputStatistics:
     """Moments of the inputs x [d] of one site, as sums, so that parts merge exactly by addition."""
 
     second: Tensor
-    """[d, d] float64: sum of x xᵀ over all tokens."""
+    """[d, d] float64: sum of x xᵀ over all tokens; its diagonal alone [d] where no more was gathered."""
     pool_means: Tensor
     """[pools, d] float64: mean of x inside each pool of calibration sequences."""
     pool_tokens: Tensor
@@ -28,6 +30,12 @@ class InputStatistics:
     """[d] float64: sum of |x| over all tokens."""
     gradient: OutputGradient | None = None
     """At the output of the linear to be factored, for methods that ask for it; no part of the sums."""
+    outputs: Tensor | None = None
+    """[out, out] float64: sum of y yᵀ, y = W x of the linear to be factored, where it stands for ``second``."""
+    whitenings: dict[tuple[float, bool], tuple[Tensor, Tensor]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    """What `whitening` has found; the linears of a site share it."""
 
     @property
     def tokens(self) -> int:
@@ -37,7 +45,7 @@ class InputStatistics:
     @property
     def mean(self) -> Tensor:
         """[d]: mean over all tokens."""
-        return self.pool_tokens.to(self.pool_means) @ self.pool_means / self.tokens
+        return self._weighted(self.pool_means) / self.tokens
 
     @property
     def mean_absolute(self) -> Tensor:
@@ -45,9 +53,14 @@ class InputStatistics:
         return self.absolute / self.tokens
 
     @property
+    def mean_square(self) -> Tensor:
+        """[d]: E[x²]."""
+        return (self.second if self.second.ndim == 1 else self.second.diagonal()) / self.tokens
+
+    @property
     def second_moment(self) -> Tensor:
         """[d, d]: E[x xᵀ], uncentred."""
-        return self.second / self.tokens
+        return self._whole() / self.tokens
 
     @property
     def covariance(self) -> Tensor:
@@ -55,9 +68,7 @@ class InputStatistics:
 
         For equal pools that is the mean of the pools' sample covariances (Bolaco, eq. 6).
         """
-        within = self.second - self.pool_tokens * self.pool_means.T @ self.pool_means
-        freedom = (self.pool_tokens - 1).clamp_min(0).sum()
-        return within / freedom.clamp_min(1)
+        return self._centred(self._whole(), self.pool_means)
 
     @property
     def varies(self) -> bool:
@@ -65,9 +76,37 @@ class InputStatistics:
 
         Those of an expert need not: it may see no token at all, or the same one in every sequence.
         """
-        power = self.second.diagonal().sum()
-        steady = self.pool_tokens.to(power) @ self.pool_means.square().sum(1)
+        power = self.mean_square.sum() * self.tokens
+        steady = self._weighted(self.pool_means.square()).sum()
         return bool(power - steady > VARIES * power)
+
+    def output_moment(self, weight: Tensor, damping: float, *, centred: bool) -> Tensor:
+        """Return the second moment of y = W x [out, out], or its pooled covariance where ``centred``.
+
+        ``weight`` [out, in]. ``damping``, relative to the mean diagonal of x's moment, is added to that.
+        From the inputs' sums, or from those of y itself: the same but for rounding.
+        """
+        if self.outputs is None:
+            moment = self.covariance if centred else self.second_moment
+            return weight @ linalg.damped(moment, damping) @ weight.T
+        powers = self.mean_square
+        moment = self.outputs / self.tokens
+        if centred:
+            moment = self._centred(self.outputs, self.pool_means @ weight.T)
+            within = self.tokens * powers - self._weighted(self.pool_means.square())
+            powers = within / self._freedom
+        return (moment + moment.T) / 2 + damping * powers.mean() * weight @ weight.T
+
+    def whitening(self, damping: float, *, centred: bool) -> tuple[Tensor, Tensor]:
+        """Return `linalg.whitening` of the damped second moment, or covariance, of x [d, d].
+
+        Found once and kept: the other linears of the site ask for the same.
+        """
+        key = damping, centred
+        if key not in self.whitenings:
+            moment = self.covariance if centred else self.second_moment
+            self.whitenings[key] = linalg.whitening(linalg.damped(moment, damping))
+        return self.whitenings[key]
 
     def merge(self, other: "InputStatistics") -> "InputStatistics":
         """Return the statistics of both samples together, exactly: pools stay pools, sums add."""
@@ -79,8 +118,29 @@ class InputStatistics:
 
     def to(self, device: torch.device) -> "InputStatistics":
         """Return the same statistics on another device."""
-        tensors: dict[str, Any] = {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
+        return replace(self, **moved(self, device), whitenings={})
+
+    def _whole(self) -> Tensor:
+        """Return ``second`` [d, d]; raises RankwiseError where only its diagonal was gathered."""
+        if self.second.ndim == 1:
+            raise RankwiseError(
+                f"of {len(self.second)} inputs the statistics hold the mean squares alone, their second moments are needed; "
+                "set covariance.moments to inputs, or let the method declare what it needs (Decomposer.moments)"
+            )
+        return self.second
+
+    def _centred(self, second: Tensor, means: Tensor) -> Tensor:
+        """Return the covariance inside pools from sums of products [d, d] and the pools' means [pools, d]."""
+        return (second - self.pool_tokens * means.T @ means) / self._freedom
+
+    def _weighted(self, pools: Tensor) -> Tensor:
+        """Return the sum over pools of [pools, d], each as often as it has tokens."""
+        return self.pool_tokens.to(pools) @ pools
+
+    @property
+    def _freedom(self) -> Tensor:
+        """Tokens less one a pool; one where there are none, of which there is nothing to divide."""
+        return (self.pool_tokens - 1).clamp_min(0).sum().clamp_min(1)
 
 
 @dataclass(frozen=True)
@@ -92,6 +152,8 @@ class BlockStatistics:
     """(layer, site) → statistics."""
     cosines: dict[tuple[int, str], float] = field(default_factory=dict)
     """(layer, sublayer) → sum over all tokens of the cosine between the hidden state before and behind [-]."""
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+    """Module name → [out, out] float64: sum of y yᵀ, for linears whose outputs were the smaller side."""
 
     @property
     def similarity(self) -> dict[tuple[int, str], float]:
@@ -102,31 +164,40 @@ class BlockStatistics:
         return {key: total / tokens[key[0]] for key, total in self.cosines.items()}
 
     def save(self, path: Path) -> None:
-        """Write every sum in float64."""
+        """Write every sum in float64, of a symmetric matrix one triangle."""
         tensors = {}
         for (layer, site), stats in self.sites.items():
-            tensors[f"{layer}.{site}.second"] = stats.second
+            diagonal = stats.second.ndim == 1
+            tensors[f"{layer}.{site}.{'squares' if diagonal else 'second'}"] = (
+                stats.second if diagonal else packed(stats.second)
+            )
             tensors[f"{layer}.{site}.pool_means"] = stats.pool_means
             tensors[f"{layer}.{site}.pool_tokens"] = stats.pool_tokens
             tensors[f"{layer}.{site}.absolute"] = stats.absolute
         for (layer, sublayer), total in self.cosines.items():
             tensors[f"{layer}.{sublayer}.cosines"] = torch.tensor(total, dtype=torch.float64)
-        write(path, "covariance@3", tensors, {"layers": self.layers})
+        for name, second in self.outputs.items():
+            tensors[f"{name}.outputs"] = packed(second)
+        write(path, SCHEMA, tensors, {"layers": self.layers})
 
     @classmethod
     def load(cls, path: Path) -> "BlockStatistics":
         """Read the statistics of one block of layers."""
-        tensors, head = read(path, "covariance@3")
-        sites, cosines = {}, {}
-        for key in tensors:
-            layer, place, quantity = key.split(".")
-            if quantity == "second":
+        tensors, head = read(path, SCHEMA)
+        sites, cosines, outputs = {}, {}, {}
+        for key, tensor in tensors.items():
+            owner, _, quantity = key.rpartition(".")
+            if quantity == "outputs":
+                outputs[owner] = unpacked(tensor)
+                continue
+            layer, place = owner.split(".")
+            if quantity in ("second", "squares"):
                 sites[int(layer), place] = InputStatistics(
-                    tensors[key],
-                    tensors[f"{layer}.{place}.pool_means"],
-                    tensors[f"{layer}.{place}.pool_tokens"],
-                    tensors[f"{layer}.{place}.absolute"],
+                    unpacked(tensor) if quantity == "second" else tensor,
+                    tensors[f"{owner}.pool_means"],
+                    tensors[f"{owner}.pool_tokens"],
+                    tensors[f"{owner}.absolute"],
                 )
             elif quantity == "cosines":
-                cosines[int(layer), place] = float(tensors[key])
-        return cls(head["layers"], sites, cosines)
+                cosines[int(layer), place] = float(tensor)
+        return cls(head["layers"], sites, cosines, outputs)

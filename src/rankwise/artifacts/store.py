@@ -1,6 +1,7 @@
 """How tensors with a head are written and read: one safetensors file, whole or not at all."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +50,18 @@ def read(
 def moved(holder: Any, device: torch.device) -> dict[str, Any]:
     """Return the tensors among an object's fields on ``device``."""
     return {k: v.to(device) for k, v in vars(holder).items() if isinstance(v, Tensor)}
+
+
+def packed(matrix: Tensor) -> Tensor:
+    """Return the upper triangle of a symmetric ``matrix`` [d, d], row by row [d·(d + 1)/2]."""
+    return torch.cat([row[at:] for at, row in enumerate(matrix)])
+
+
+def unpacked(triangle: Tensor) -> Tensor:
+    """Return the symmetric matrix [d, d] of a triangle that `packed` made."""
+    width = (math.isqrt(8 * len(triangle) + 1) - 1) // 2
+    matrix = triangle.new_empty(width, width)
+    for at, part in enumerate(triangle.split(list(range(width, 0, -1)))):
+        matrix[at, at:] = part
+        matrix[at:, at] = part
+    return matrix

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from rankwise.decompose.base import Decomposer
+from rankwise.moments import Moments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +24,8 @@ class ASVD(Decomposer):
     authors add 1e-6 to every scale); how many they were stands in the notes. The authors' search of
     ranks by layer sensitivity is left to an allocator. Cost: one SVD of [out, in] in float64.
     """
+
+    moments: ClassVar[Moments] = Moments.CHANNELS
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Exponent of the mean absolute input; 0 is the plain SVD [-]."""

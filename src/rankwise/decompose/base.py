@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from rankwise.measure import Measure
+from rankwise.moments import Moments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +26,9 @@ class Decomposer(BaseModel, ABC):
 
     gradient: ClassVar[bool] = False
     """Whether the method needs the gradients at the outputs (the stage curvature is then run)."""
+
+    moments: ClassVar[Moments] = Moments.INPUTS
+    """What the method needs of its inputs; the pass gathers no more than the methods of the runs need."""
 
     nested: ClassVar[bool] = True
     """Whether the first r components are the factors of every smaller rank, whatever the largest is."""

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from rankwise.decompose.base import Decomposer
 from rankwise.measure import Measure
+from rankwise.moments import Moments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,8 +23,8 @@ class Curvature(Decomposer):
     change to Ŵ (with the bias that keeps the mean output) costs about ``½ tr(G (W − Ŵ) C (W − Ŵ)ᵀ)``
     nats a token, G and C taken as independent (Kronecker). The SVD ``G^½ W C^½ = U S Vᵀ`` minimises
     that: ``left = G^-½ U_r``, ``right = U_rᵀ G^½ W``. Where out > in the same from the smaller side:
-    V are eigenvectors of ``C^½ H C^½`` [in, in], H = Wᵀ G W, ``left = W C^½ V_r``,
-    ``right = V_rᵀ C^-½``. Source: ours; G as in K-FAC's gradient factor.
+    V are eigenvectors of ``Lᵀ H L`` [in, in], C = L Lᵀ and H = Wᵀ G W, ``left = W L V_r``,
+    ``right = V_rᵀ L⁻¹``. Source: ours; G as in K-FAC's gradient factor.
 
     The spectrum is ``S / √2``: its squared tail is the predicted loss [nats/token], one currency for
     all matrices of the model, which the allocator `curvature` spends. G and C are damped relative to
@@ -34,6 +35,7 @@ class Curvature(Decomposer):
     bias: ClassVar[bool] = True
     gradient: ClassVar[bool] = True
     measure: ClassVar[Measure] = Measure.LOSS
+    moments: ClassVar[Moments] = Moments.SMALLER
 
     damping: Annotated[float, Field(gt=0, lt=1)] = 1e-6
     """Added to the covariance's diagonal, relative to its mean [-]."""
@@ -42,17 +44,13 @@ class Curvature(Decomposer):
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in]; ``inputs`` carries the gradient at the output."""
-        from rankwise import linalg
         from rankwise.artifacts import Factors
         from rankwise.errors import RankwiseError
 
         if inputs.gradient is None:
             raise RankwiseError("decomposer curvature needs the gradients of stage curvature")
-        covariance = linalg.damped(inputs.covariance, self.damping)
-        if inputs.gradient.side == "out":
-            left, right, spectrum = self._by_outputs(weight, covariance, inputs.gradient, rank)
-        else:
-            left, right, spectrum = self._by_inputs(weight, covariance, inputs.gradient, rank)
+        find = self._by_outputs if inputs.gradient.side == "out" else self._by_inputs
+        left, right, spectrum = find(weight, inputs, inputs.gradient, rank)
         return Factors(
             left,
             right,
@@ -63,24 +61,26 @@ class Curvature(Decomposer):
         )
 
     def _by_outputs(
-        self, weight: Tensor, covariance: Tensor, gradient: OutputGradient, rank: int
+        self, weight: Tensor, inputs: InputStatistics, gradient: OutputGradient, rank: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         from rankwise import linalg
+        from rankwise.decompose._principal import principal_outputs
 
         root, inverse = linalg.roots(linalg.damped(gradient.second_moment, self.gradient_damping))
-        scaled = root @ weight
-        directions, spectrum = linalg.left_vectors(scaled, covariance)
+        directions, spectrum = principal_outputs(
+            weight, inputs, self.damping, rank, centred=True, scale=root
+        )
         directions = directions[:, :rank]
-        return inverse @ directions, directions.T @ scaled, spectrum
+        return inverse @ directions, directions.T @ root @ weight, spectrum
 
     def _by_inputs(
-        self, weight: Tensor, covariance: Tensor, gradient: OutputGradient, rank: int
+        self, weight: Tensor, inputs: InputStatistics, gradient: OutputGradient, rank: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         from rankwise import linalg
 
-        root, inverse = linalg.roots(covariance)
+        root, values = inputs.whitening(self.damping, centred=True)
         # Damping G by δ adds δ WᵀW to Wᵀ G W: the same damping on either side.
         added = self.gradient_damping * gradient.mean_square * weight.T @ weight
-        directions, spectrum = linalg.left_vectors(root, gradient.second_moment + added)
+        directions, spectrum = linalg.principal(root.T @ (gradient.second_moment + added) @ root)
         directions = directions[:, :rank]
-        return weight @ root @ directions, directions.T @ inverse, spectrum
+        return weight @ (root @ directions), directions.T @ (root / values).T, spectrum

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, field_validator
 
 from rankwise.decompose.base import Decomposer
+from rankwise.moments import Moments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +30,8 @@ class OATS(Decomposer):
     D⁻¹ finite for dead channels (recorded). Cost: an eigenproblem of size min(out, in) an iteration, and
     one SVD of [out, in], in float64.
     """
+
+    moments: ClassVar[Moments] = Moments.CHANNELS
 
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.8
     """Share of the matrix's parameters for which rank and entries are fitted to each other [-]."""
@@ -60,7 +63,7 @@ class OATS(Decomposer):
         from rankwise import linalg
         from rankwise.artifacts import Factors, SparsePart
 
-        power = inputs.second_moment.diagonal()
+        power = inputs.mean_square
         mean = power.mean()
         # Inputs that are zero throughout say nothing: then the weight itself is approximated.
         scale = (power + self.damping * mean).sqrt() if mean > 0 else power + 1

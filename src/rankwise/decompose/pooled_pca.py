@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from rankwise.decompose.base import Decomposer
+from rankwise.moments import Moments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,14 +21,15 @@ class PooledPCA(Decomposer):
     With ``Cov(y) = U S² Uᵀ`` and ``mu = E[y]``: ``y ≈ U_r (U_rᵀ W x) + (I − U_r U_rᵀ) mu``. The
     squared tail of the spectrum S is the mean squared error of the outputs that is left.
 
-    Deviations from the paper: output covariance follows from the pooled *input* covariance,
-    ``Cov(y) = W Cov(x) Wᵀ``, exactly (pooling is linear in the groups' covariances); the eigenproblem
-    is of size min(out, in); every group counts, merged exactly (the authors' code drops a last
+    Deviations from the paper: output covariance follows from the pooled *input* covariance where that
+    is no larger, ``Cov(y) = W Cov(x) Wᵀ``, exactly (pooling is linear in the groups' covariances); the
+    eigenproblem is of size min(out, in); every group counts, merged exactly (the authors' code drops a last
     partial group and under-counts the means); a small relative damping, recorded.
     Cost: an eigenproblem of size min(out, in) in float64, and one of size [in] where out > in.
     """
 
     bias: ClassVar[bool] = True
+    moments: ClassVar[Moments] = Moments.SMALLER
 
     dense: tuple[str, ...] = ("v",)
     damping: Annotated[float, Field(ge=0, lt=1)] = 1e-6
@@ -35,11 +37,10 @@ class PooledPCA(Decomposer):
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in] by the pooled covariance of its inputs."""
-        from rankwise import linalg
         from rankwise.artifacts import Factors
+        from rankwise.decompose._principal import principal_outputs
 
-        covariance = linalg.damped(inputs.covariance, self.damping)
-        directions, spectrum = linalg.left_vectors(weight, covariance)
+        directions, spectrum = principal_outputs(weight, inputs, self.damping, rank, centred=True)
         left = directions[:, :rank]
         right = left.T @ weight
         return Factors(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from rankwise.decompose.base import Decomposer
+from rankwise.moments import Moments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +32,8 @@ class RobustPCA(Decomposer):
     CAP's second stage where another allocator than `policy_gradient` is used.
     Cost: one SVD of [out, in] in float64 an iteration.
     """
+
+    moments: ClassVar[Moments] = Moments.CHANNELS
 
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-4
     """Converged where ``‖W − L − S‖_F`` is below this share of ``‖W‖_F`` [-]."""

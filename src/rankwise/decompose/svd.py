@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rankwise.decompose.base import Decomposer
+from rankwise.moments import Moments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,6 +19,8 @@ class SVD(Decomposer):
     The singular values are split evenly between the two factors. The spectrum is that of W: its
     squared tail is ``‖W − W_r‖_F²``. Cost: one SVD of [out, in] in float64.
     """
+
+    moments: ClassVar[Moments] = Moments.CHANNELS
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in]; ``inputs`` is not used."""

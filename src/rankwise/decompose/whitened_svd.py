@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from rankwise.decompose.base import Decomposer
+from rankwise.moments import Moments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,15 +26,16 @@ class WhitenedSVD(Decomposer):
     Cost: an eigenproblem of size min(out, in) in float64, and one of size [in] where out > in.
     """
 
+    moments: ClassVar[Moments] = Moments.SMALLER
+
     damping: Annotated[float, Field(ge=0, lt=1)] = 1e-6
     """Added to the second moment's diagonal, relative to its mean [-]."""
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in] by the uncentred second moment of its inputs."""
-        from rankwise import linalg
         from rankwise.artifacts import Factors
+        from rankwise.decompose._principal import principal_outputs
 
-        second = linalg.damped(inputs.second_moment, self.damping)
-        directions, spectrum = linalg.left_vectors(weight, second)
+        directions, spectrum = principal_outputs(weight, inputs, self.damping, rank, centred=False)
         left = directions[:, :rank]
         return Factors(left, left.T @ weight, spectrum, notes={"damping": self.damping})

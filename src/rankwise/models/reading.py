@@ -1,4 +1,4 @@
-"""A model folder's configuration, and the family that fits it."""
+"""A model folder's configuration, the family that fits it, and the model without weights."""
 
 from pathlib import Path
 from typing import Any
@@ -31,3 +31,17 @@ def described(folder: Path, own: Path | None = None) -> tuple[Any, str, Family]:
         ) from error
     family = family_of(architecture, lambda key: getattr(config, key, None), own)
     return config, architecture, family
+
+
+def empty_model(config: Any, dtype: Any = None) -> Any:
+    """Return the causal language model of a configuration, its parameters on the meta device.
+
+    Buffers that no file holds, such as rotary frequencies, are computed.
+    """
+    from accelerate import init_empty_weights
+    from transformers import AutoModelForCausalLM
+
+    with init_empty_weights(include_buffers=False):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    model.tie_weights()  # every parameter was made anew
+    return model

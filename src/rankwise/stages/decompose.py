@@ -39,6 +39,8 @@ def command(
     check(folder, manifest.files, "prepare.model")
     block = BlockStatistics.load(covariance)
     gradients = None if curvature is None else BlockCurvature.load(curvature)
-    linears = factor_block(folder, manifest.family, block, decomposer, device, gradients)
-    BlockFactors(method, block.layers, linears).save(out, DTYPES[manifest.dtype])
+    dtype = DTYPES[manifest.dtype]
+    found = factor_block(folder, manifest.family, block, decomposer, device, gradients)
+    linears = {name: factors.stored(dtype) for name, factors in found}
+    BlockFactors(method, block.layers, linears).save(out, dtype)
     log.info("%s: %d linears of layers %s", method, len(linears), block.layers)

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -23,7 +23,7 @@ def model(
 ) -> None:
     """Check the dense model (family, layers, weights) and hash its files."""
     from rankwise.models.check import check
-    from rankwise.models.reading import described
+    from rankwise.models.reading import described, empty_model
     from rankwise.params import Model
     from rankwise.records import ModelManifest
     from rankwise.sections import read_section
@@ -44,7 +44,7 @@ def model(
         raise RankwiseError(
             f"prepare.model.layers: {asked.layers} given, but config.json of '{asked.source}' has {found}; write {found}"
         )
-    empty = _empty(config)
+    empty = empty_model(config)
     parameters = empty.num_parameters()
     check(family, empty, Weights(folder, family), asked.layers)
     ModelManifest(
@@ -107,12 +107,3 @@ def tasks(params: ParamsFile, out: OutFile) -> None:
         )
     manifest.save(out)
     log.info("tasks %s: %d files", asked.source, len(manifest.files) + len(manifest.data_files))
-
-
-def _empty(config: Any) -> Any:
-    """Return the model of a configuration without any weights."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)

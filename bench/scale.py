@@ -1,0 +1,254 @@
+"""Ours beside the published algorithm at the proportions of LLaMA-2-7B: time, memory, bytes, error.
+
+    python bench/scale.py --width 2048 --inner 5504     writes a block of docs/performance.md
+
+One decoder layer with random weights [width, inner], every part in a fresh process whose peak memory
+is the system's own count. LLaMA-2-7B itself is --width 4096 --inner 11008: the two eigenproblems of
+11008 alone then take many minutes. Also: peak memory of the streamed pass over 4 and over 12 layers, and
+what slicing costs a search trial beside plain factors.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import reference
+import torch
+from document import ROOT, fill
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from rankwise import checkpoint
+from rankwise.artifacts import BlockFactors, BlockStatistics
+from rankwise.budget import Kept
+from rankwise.covariance import gather
+from rankwise.decompose.pooled_pca import PooledPCA
+from rankwise.factoring import factor_block
+from rankwise.layers import SlicedLinear
+from rankwise.models import family_of
+from rankwise.params import CovarianceParams
+from rankwise.records import ModelManifest
+from rankwise.sources import hashes
+from rankwise.streaming import Progress, Streamed, WeightFiles, empty, stream
+from rankwise.weights import Weights
+
+ARCHITECTURE = "LlamaForCausalLM"
+FAMILY = family_of(ARCHITECTURE)
+THREADS, SEQUENCES, LENGTH, POOLS, BATCH = 2, 32, 256, 8, 4
+ASKED = CovarianceParams(pools=POOLS, batch=BATCH, moments="smaller", streaming=True)
+SMALL = 512, 1376
+"""Width and inner width of the models of 4 and of 12 layers, and of the trial."""
+CPU = torch.device("cpu")
+
+
+def peak_memory() -> int:
+    """Return the most memory this process has held [kB].
+
+    Not getrusage's count, in which a new program starts with the memory of the process that started it.
+    """
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    [line] = [line for line in lines if line.startswith("VmHWM:")]
+    return int(line.split()[1])
+
+
+def save_model(folder: Path, width: int, inner: int, layers: int) -> None:
+    """Write a random LLaMA."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=1000, hidden_size=width, intermediate_size=inner, num_hidden_layers=layers,
+        num_attention_heads=width // 128, tie_word_embeddings=True,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def text() -> torch.Tensor:
+    """Return random ids [sequences, length]."""
+    return torch.randint(0, 1000, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(1))
+
+
+def manifest_of(folder: Path) -> ModelManifest:
+    """Return what prepare would say of the model."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return ModelManifest(
+        source=str(folder), revision=None, dtype="float32", architecture=ARCHITECTURE,
+        family=FAMILY, layers=config["num_hidden_layers"], parameters=0,
+        files=hashes(folder, ("*.safetensors",)),
+    )  # fmt: skip
+
+
+def streamed(folder: Path, layers: int) -> list[Path]:
+    """Gather our statistics, a layer a block."""
+    files = manifest_of(folder).files
+    source = Streamed(empty(manifest_of(folder), folder), FAMILY, WeightFiles(folder, files), CPU)
+    blocks = [[layer] for layer in range(layers)]
+    return stream(source, text(), blocks, ASKED, Progress(folder / "work", ""))
+
+
+def ours(folder: Path) -> dict[str, Any]:
+    """Gather and decompose one layer."""
+    empty(manifest_of(folder), folder)  # what it imports is no part of the pass
+    began = time.perf_counter()
+    [path] = streamed(folder, 1)
+    gathered = time.perf_counter()
+    block = BlockStatistics.load(path)
+    found = factor_block(folder, FAMILY, block, PooledPCA(), CPU)
+    linears = {name: factors.stored(torch.float32) for name, factors in found}
+    factored = time.perf_counter()
+    BlockFactors("pooled_pca", [0], linears).save(folder / "factors", torch.float32)
+    sizes = path.stat().st_size, (folder / "factors").stat().st_size
+    return {"covariance": gathered - began, "decomposition": factored - gathered, "bytes": sizes}
+
+
+def published(folder: Path) -> dict[str, Any]:
+    """Do the same by the published algorithm; its tensors count in float32, whole."""
+    names = [linear.name for linear in FAMILY.linears([0]) if linear.kind != "v"]
+    began = time.perf_counter()
+    model = LlamaForCausalLM.from_pretrained(folder).eval()
+    sums = reference.gather(model, names, text(), POOLS, BATCH)
+    gathered = time.perf_counter()
+    size = sum(4 * covariance.numel() for covariance, _ in sums.values())
+    found = reference.decompose(sums)
+    ranks = {name: _rank(model.get_submodule(name).weight.shape) for name in names}
+    reference.trial(model, found, ranks)
+    factored = time.perf_counter()
+    kept = {name: vectors[:, : ranks[name]].clone() for name, (vectors, _) in found.items()}
+    peak = peak_memory()
+    torch.save(kept, folder / "published")
+    return {
+        "covariance": gathered - began, "decomposition": factored - gathered,
+        "bytes": (size, size), "peak": peak,
+    }  # fmt: skip
+
+
+def layers(folder: Path) -> dict[str, Any]:
+    """Stream a model of some layers."""
+    count = json.loads((folder / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"]
+    streamed(folder, count)
+    return {}
+
+
+def sliced(folder: Path) -> dict[str, Any]:
+    """Time a forward pass of sliced linears beside plain factored ones, in turn."""
+    factors = BlockFactors.load(folder / "factors").linears
+    models = [LlamaForCausalLM.from_pretrained(folder).eval() for _ in range(2)]
+    for name, linear in factors.items():
+        dense = models[0].get_submodule(name)
+        kept = Kept(_rank(dense.weight.shape))
+        slices = SlicedLinear(dense, linear)
+        slices.choose(kept)
+        models[0].set_submodule(name, slices)
+        checkpoint.replace(models[1], name, linear, kept)
+    ratios = {}
+    with torch.no_grad():
+        for count in (1, 8):
+            ids, taken = text()[:count], ([], [])
+            for _ in range(31):
+                for model, seconds in zip(models, taken, strict=True):
+                    began = time.perf_counter()
+                    model(ids, use_cache=False)
+                    seconds.append(time.perf_counter() - began)
+            ratios[str(count)] = statistics.median(taken[0]) / statistics.median(taken[1])
+    return ratios
+
+
+def _rank(shape: torch.Size) -> int:
+    """Return half of the break-even rank."""
+    return shape[0] * shape[1] // (shape[0] + shape[1]) // 2
+
+
+def largest_difference(folder: Path) -> float:
+    """Return the largest relative difference of ‖W X − Ŵ X‖, bias and pooling included, over linears."""
+    model = LlamaForCausalLM.from_pretrained(folder).eval()
+    weights = Weights(folder, FAMILY)
+    asked = CovarianceParams(pools=POOLS, batch=BATCH)
+    [block] = gather(model, FAMILY, weights.get, text(), [[0]], asked)
+    theirs = torch.load(folder / "published", weights_only=True)
+    ours = BlockFactors.load(folder / "factors").linears
+    found = []
+    for linear in FAMILY.linears([0]):
+        if linear.name not in theirs:
+            continue
+        weight = weights.get(linear.name).double()
+        covariance = block.sites[0, linear.site].covariance
+        rank = _rank(weight.shape)
+        errors = []
+        for left in (ours[linear.name].left[:, :rank].double(), theirs[linear.name].double()):
+            rest = weight - left @ (left.T @ weight)
+            errors.append(float(((rest @ covariance) * rest).sum().sqrt()))
+        found.append(abs(errors[0] / errors[1] - 1))
+    return max(found)
+
+
+def job(name: str, folder: Path) -> dict[str, Any]:
+    """Run one part in a fresh process."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--job", name, "--folder", str(folder)],
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    return json.loads(done.stdout)
+
+
+def compare(width: int, inner: int) -> str:
+    """Return the table of ours beside the published algorithm, and the lines below it."""
+    with tempfile.TemporaryDirectory(prefix="rankwise-") as name:
+        folder = Path(name)
+        save_model(folder, width, inner, 1)
+        mine, theirs = job("ours", folder), job("published", folder)
+        difference = largest_difference(folder)
+    small = {}
+    for count in (4, 12):
+        with tempfile.TemporaryDirectory(prefix="rankwise-") as name:
+            save_model(Path(name), *SMALL, count)
+            small[count] = job("layers", Path(name))["peak"]
+    with tempfile.TemporaryDirectory(prefix="rankwise-") as name:
+        save_model(Path(name), *SMALL, 1)
+        job("ours", Path(name))
+        trial = job("sliced", Path(name))
+    rows = {
+        "covariance [s]": (mine["covariance"], theirs["covariance"]),
+        "decomposition [s]": (mine["decomposition"], theirs["decomposition"]),
+        "both [s]": [each["covariance"] + each["decomposition"] for each in (mine, theirs)],
+        "peak memory [MB]": (mine["peak"] / 1024, theirs["peak"] / 1024),
+        "statistics [MB]": (mine["bytes"][0] / 1e6, theirs["bytes"][0] / 1e6),
+        "factors [MB]": (mine["bytes"][1] / 1e6, theirs["bytes"][1] / 1e6),
+    }
+    lines = ["| | ours | published | ratio |", "|---|---:|---:|---:|"]
+    lines += [f"| {what} | {a:.1f} | {b:.1f} | {a / b:.3f} |" for what, (a, b) in rows.items()]
+    return "\n".join(
+        [
+            f"One layer, width {width}, inner width {inner}, {SEQUENCES * LENGTH:,} tokens, {THREADS} threads.",
+            "",
+            *lines,
+            "",
+            f"Largest relative difference of ‖WX − ŴX‖ over the matrices, at half the break-even rank: {difference:.1e}. "
+            f"Peak memory of the streamed pass (width {SMALL[0]}): {small[4] / 1024:.0f} MB over 4 layers, "
+            f"{small[12] / 1024:.0f} MB over 12, ratio {small[12] / small[4]:.3f}. "
+            "Forward pass of sliced linears beside plain factored ones (one layer of that width, "
+            f"{LENGTH} tokens a sequence): {trial['1']:.3f} with 1 sequence, {trial['8']:.3f} with 8.",
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--width", type=int, default=1024)
+    parser.add_argument("--inner", type=int, default=2752)
+    parser.add_argument("--job", choices=["ours", "published", "layers", "sliced"])
+    parser.add_argument("--folder", type=Path)
+    asked = parser.parse_args()
+    torch.set_num_threads(THREADS)
+    if asked.job is None:
+        fill(ROOT / "docs/performance.md", "scale", compare(asked.width, asked.inner))
+        return
+    found = globals()[asked.job](asked.folder)
+    json.dump({"peak": peak_memory(), **found}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

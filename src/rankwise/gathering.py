@@ -1,0 +1,35 @@
+"""What the covariance pass of a study has to gather, and what it is asked in vain."""
+
+from typing import Any
+
+from rankwise.decompose import decomposers
+from rankwise.moments import Moments
+from rankwise.params import Params
+
+
+def needed(params: Params) -> Moments:
+    """Return the moments that the most demanding decomposer of the runs needs."""
+    used = {params.method("decompose", run.decompose) for run in params.built().values()}
+    return max((decomposers[method].moments for method in used), default=Moments.CHANNELS)
+
+
+def checks(params: Params, methods: dict[str, Any]) -> list[str]:
+    """Return what is wrong with section covariance, given the decomposers by name of their section.
+
+    Statistics that say less than a decomposer needs, and a streamed pass over models that are not the
+    dense one.
+    """
+    asked, problems = params.covariance, []
+    for name, run in params.compressions().items():
+        method = methods.get(run.decompose)
+        if asked.moments and method and asked.gathered < method.moments:
+            problems.append(
+                f"covariance.moments: '{asked.moments}' asked, '{run.decompose}' of runs.{name} needs '{method.moments}'; "
+                "leave the key out, or ask for more"
+            )
+        if asked.streaming and run.steps > 1:
+            problems.append(
+                f"runs.{name}.steps: {run.steps} given, statistics of all steps but the first are of compressed models, "
+                "which are not streamed; give 1, or set covariance.streaming to false"
+            )
+    return problems

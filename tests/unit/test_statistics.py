@@ -1,0 +1,147 @@
+"""Statistics on the smaller side, or of channels alone, serve a method as well as whole ones."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rankwise import linalg
+from rankwise.artifacts import BlockCurvature, BlockStatistics
+from rankwise.artifacts.store import packed, unpacked
+from rankwise.covariance import gather
+from rankwise.curvature import gather as gather_gradients
+from rankwise.decompose import decomposers
+from rankwise.errors import RankwiseError
+from rankwise.factoring import factor_block, largest_rank
+from rankwise.models import family_of
+from rankwise.moments import Moments
+from rankwise.params import CovarianceParams, CurvatureParams
+from tests.conftest import random_ids, tiny_llama, weight_of
+
+ARCHITECTURE = "LlamaForCausalLM"
+FAMILY = family_of(ARCHITECTURE)
+DOWN = "model.layers.1.mlp.down_proj"
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Its down-projection is wide enough for the output to be the smaller side, and for rounding not to matter."""
+    return tiny_llama(intermediate_size=88).double()
+
+
+@pytest.fixture(scope="module")
+def blocks(model):
+    """Statistics of layer 1 at every level of detail."""
+    return {
+        level: gather(
+            model, FAMILY, weight_of(model), random_ids(), [[1]],
+            CovarianceParams(pools=4, batch=3, moments=str(level)),
+        )[0]
+        for level in Moments
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def gradients(model):
+    [block] = gather_gradients(
+        model, FAMILY, weight_of(model), random_ids(), [[1]], CurvatureParams()
+    )
+    return block.linears
+
+
+def given(block, linear, gradients):
+    """What a decomposer sees of one linear."""
+    return replace(
+        block.sites[1, linear.site],
+        outputs=block.outputs.get(linear.name),
+        gradient=gradients[linear.name],
+    )
+
+
+def test_output_sums_are_those_of_the_outputs(model, blocks):
+    seen = []
+    hook = model.get_submodule(DOWN).register_forward_hook(lambda *io: seen.append(io[2]))
+    with torch.no_grad():
+        model(random_ids())
+    hook.remove()
+    y = torch.cat(seen).flatten(0, 1)
+    block = blocks[Moments.SMALLER]
+    assert list(block.outputs) == [DOWN]
+    torch.testing.assert_close(block.outputs[DOWN], y.T @ y)
+    assert block.sites[1, "mlp_out"].second.ndim == 1
+    assert all(block.sites[1, site].second.ndim == 2 for site in ("mlp_in", "attention_in"))
+    inputs = replace(block.sites[1, "mlp_out"], outputs=block.outputs[DOWN])
+    pools = [torch.cov(pool.T) for pool in y.chunk(4)]
+    torch.testing.assert_close(
+        inputs.output_moment(weight_of(model)(DOWN), 0.0, centred=True), sum(pools) / 4
+    )
+
+
+@pytest.mark.parametrize("name", sorted(decomposers))
+def test_what_a_method_declares_is_all_that_it_needs(name, model, blocks, gradients):
+    method = decomposers[name]()
+    for linear in FAMILY.linears([1]):
+        if linear.kind not in ("k", "up", "down"):
+            continue
+        weight = weight_of(model)(linear.name)
+        rank = largest_rank(weight.shape)
+        whole, little = (
+            method(weight, given(blocks[level], linear, gradients), rank)
+            for level in (Moments.INPUTS, method.moments)
+        )
+        torch.testing.assert_close(little.spectrum, whole.spectrum, rtol=1e-6, atol=1e-9)
+        for r in (1, rank // 2, rank):
+            low, expected = (f.left[:, :r] @ f.right[:r] for f in (little, whole))
+            torch.testing.assert_close(low, expected, rtol=1e-5, atol=1e-7)
+            if whole.offset is not None:
+                torch.testing.assert_close(little.bias(r), whole.bias(r), rtol=1e-5, atol=1e-7)
+
+
+def test_asking_for_more_than_was_gathered_is_refused(blocks):
+    with pytest.raises(RankwiseError, match="88 inputs the statistics hold the mean squares alone"):
+        _ = blocks[Moments.SMALLER].sites[1, "mlp_out"].second_moment
+
+
+def test_a_file_holds_one_triangle(blocks, tmp_path):
+    sizes = {}
+    for level, block in blocks.items():
+        block.save(tmp_path / "b")
+        sizes[level] = (tmp_path / "b").stat().st_size
+        again = BlockStatistics.load(tmp_path / "b")
+        for site, inputs in block.sites.items():
+            for part in ("second", "pool_means", "absolute"):
+                torch.testing.assert_close(
+                    getattr(again.sites[site], part), getattr(inputs, part), rtol=1e-12, atol=1e-12
+                )
+        assert again.outputs.keys() == block.outputs.keys()
+    triangles = 8 * (3 * 32 * 33 // 2 + 88 * 89 // 2)
+    assert triangles < sizes[Moments.INPUTS] < triangles + 12_000
+    assert sizes[Moments.CHANNELS] < 12_000 < sizes[Moments.SMALLER] < sizes[Moments.INPUTS]
+
+
+@pytest.mark.parametrize("width", [1, 2, 7, 8])
+def test_triangles_come_back(width):
+    g = torch.Generator().manual_seed(width)
+    x = torch.randn(width, width, dtype=torch.float64, generator=g)
+    assert len(packed(x + x.T)) == width * (width + 1) // 2
+    assert torch.equal(unpacked(packed(x + x.T)), x + x.T)
+
+
+def test_linears_of_a_site_share_one_whitening(model, blocks, gradients, tmp_path, monkeypatch):
+    """gate and up have more outputs than inputs; they need the same root of the same covariance."""
+    model.float().save_pretrained(tmp_path)
+    model.double()
+    found = []
+
+    def counted(matrix, whitening=linalg.whitening):
+        found.append(len(matrix))
+        return whitening(matrix)
+
+    monkeypatch.setattr(linalg, "whitening", counted)
+    cpu = torch.device("cpu")
+    bent = BlockCurvature([1], gradients)
+    for name, times in {"pooled_pca": 1, "curvature": 1, "curvature_sparse": 4, "svd": 0}.items():
+        found.clear()
+        method = decomposers[name]()
+        dict(factor_block(tmp_path, FAMILY, blocks[method.moments], method, cpu, bent))
+        assert len(found) == times

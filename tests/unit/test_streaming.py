@@ -1,0 +1,248 @@
+"""A streamed pass gives the bytes of a pass over the whole model, also after it was stopped."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
+
+from rankwise import streaming
+from rankwise.artifacts import Tokens
+from rankwise.covariance import gather
+from rankwise.errors import RankwiseError
+from rankwise.models import family_of
+from rankwise.params import Compute, CovarianceParams
+from rankwise.records import ModelManifest
+from rankwise.sources import MODEL_FILES, hashes
+from rankwise.stages.covariance import command
+from rankwise.streaming import Progress, Streamed, WeightFiles, empty, fingerprint, stream
+from rankwise.sums import SiteSums
+from tests.conftest import random_ids, tiny_llama, weight_of
+
+BLOCKS = [[0], [1, 2], [3]]
+ASKED = CovarianceParams(pools=4, batch=3, moments="smaller", streaming=True)
+ADDS = (16 // 4 + 1) // 2 * 4
+"""Batches of a pass: those of four pools of four sequences, three and one."""
+SIZES = {
+    "vocab_size": 67, "hidden_size": 32, "intermediate_size": 56, "num_hidden_layers": 4,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "sliding_window": 5, "pad_token_id": 0,
+}  # fmt: skip
+
+
+def mistral():
+    return MistralForCausalLM(MistralConfig(**SIZES))
+
+
+def gemma():
+    """Every other layer sees five tokens back, embeddings are scaled, attention scores capped."""
+    types = ["sliding_attention", "full_attention"] * 2
+    return Gemma2ForCausalLM(Gemma2Config(**SIZES, head_dim=8, layer_types=types))
+
+
+def llama():
+    return tiny_llama(num_hidden_layers=4, intermediate_size=88)
+
+
+MODELS = {"llama": llama, "llama in bfloat16": llama, "mistral": mistral, "gemma2": gemma}
+
+
+def case(model, folder, dtype="float32"):
+    """Write a model; return its manifest and its family."""
+    model.to(getattr(torch, dtype)).save_pretrained(folder)
+    [architecture] = model.config.architectures
+    family = family_of(architecture)
+    manifest = ModelManifest(
+        source=str(folder), revision=None, dtype=dtype, architecture=architecture,
+        family=family, layers=4, parameters=model.num_parameters(), files=hashes(folder, MODEL_FILES),
+    )  # fmt: skip
+    return manifest, family
+
+
+def whole(manifest, family, folder, blocks=BLOCKS):
+    """The bytes of every block's statistics, gathered with the model in memory."""
+    dtype = getattr(torch, manifest.dtype)
+    model = AutoModelForCausalLM.from_pretrained(manifest.source, dtype=dtype).eval()
+    found = gather(model, family, weight_of(model), random_ids(), blocks, ASKED)
+    for at, block in enumerate(found):
+        block.save(folder / f"whole_{at}")
+    return contents(folder / f"whole_{at}" for at in range(len(blocks)))
+
+
+def streamed(manifest, family, work, asked=ASKED):
+    """The files of every block's statistics, gathered block by block."""
+    folder = Path(manifest.source)
+    model = empty(manifest, folder)
+    files = [file for file in manifest.files if file.path.endswith(".safetensors")]
+    source = Streamed(model, family, WeightFiles(folder, files), torch.device("cpu"))
+    progress = Progress(work, fingerprint(manifest.files, random_ids(), asked))
+    return stream(source, random_ids(), BLOCKS, asked, progress)
+
+
+def contents(paths):
+    return [path.read_bytes() for path in paths]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A tiny LLaMA on disk, its family, the bytes of its statistics."""
+    folder = tmp_path_factory.mktemp("small")
+    manifest, family = case(llama(), folder / "model")
+    return manifest, family, whole(manifest, family, folder)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_bytes_are_those_of_a_pass_over_the_whole_model(name, tmp_path):
+    torch.manual_seed(0)
+    dtype = name.partition(" in ")[2] or "float32"
+    manifest, family = case(MODELS[name](), tmp_path / "model", dtype)
+    expected = whole(manifest, family, tmp_path)
+    assert contents(streamed(manifest, family, tmp_path / "work")) == expected
+
+
+def test_one_block_is_in_memory_at_a_time(small, tmp_path, monkeypatch):
+    manifest, family, _ = small
+    held = []
+
+    def watched(model, *given):
+        found = gather(model, *given)
+        layers = enumerate(model.model.layers)
+        held.append([at for at, layer in layers if not next(layer.parameters()).is_meta])
+        held.append([path.name for path in sorted((tmp_path / "work").glob("states_*"))])
+        return found
+
+    monkeypatch.setattr(streaming, "gather", watched)
+    streamed(manifest, family, tmp_path / "work")
+    assert held == [
+        [0], ["states_1.bin"], [1, 2], ["states_1.bin", "states_2.bin"], [3], ["states_2.bin"],
+    ]  # fmt: skip
+    assert not list((tmp_path / "work").glob("states_*"))
+
+
+@pytest.mark.parametrize("block", range(len(BLOCKS)))
+def test_a_pass_that_was_stopped_goes_on_at_its_block(small, tmp_path, monkeypatch, block):
+    manifest, family, expected = small
+    batches = 4 * ADDS // 4 * sum(map(len, BLOCKS[:block]))  # four sites a layer
+    sites = 4 * batches + random.Random(block).randrange(1, 4 * ADDS * len(BLOCKS[block]))
+    counts = {"adds": 0}
+
+    def add(self, x, before=SiteSums.add):
+        counts["adds"] += 1
+        if counts["adds"] == counts.get("stop"):
+            raise KeyboardInterrupt
+        before(self, x)
+
+    monkeypatch.setattr(SiteSums, "add", add)
+    counts["stop"] = sites
+    with pytest.raises(KeyboardInterrupt):
+        streamed(manifest, family, tmp_path / "work")
+    done = {path.name for path in (tmp_path / "work").glob("block_*")}
+    assert done == {f"block_{at}.safetensors" for at in range(block)}
+    counts.update(adds=0, stop=None)
+    assert contents(streamed(manifest, family, tmp_path / "work")) == expected
+    assert counts["adds"] == 4 * ADDS * sum(map(len, BLOCKS[block:]))
+
+
+def test_what_is_left_of_another_pass_is_thrown_away(small, tmp_path, monkeypatch, caplog):
+    manifest, family, expected = small
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(streaming.Progress, "finish", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            streamed(manifest, family, tmp_path / "work")
+    streamed(manifest, family, tmp_path / "work", ASKED.model_copy(update={"batch": 2}))
+    with caplog.at_level("INFO", "rankwise.streaming"):
+        again = streamed(manifest, family, tmp_path / "work")
+    assert "unfinished pass over another model, text, section or version" in caplog.text
+    assert contents(again) == expected
+
+
+def test_weights_that_changed_are_noticed(tmp_path, monkeypatch):
+    manifest, family = case(llama(), tmp_path / "model")
+    weights = tmp_path / "model/model.safetensors"
+
+    def touching(*given):
+        os.utime(weights, (1, 1))
+        return gather(*given)
+
+    with monkeypatch.context() as patch, pytest.raises(RankwiseError, match="was changed while"):
+        patch.setattr(streaming, "gather", touching)
+        streamed(manifest, family, tmp_path / "work")
+    assert not list((tmp_path / "work").glob("block_*"))
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(RankwiseError, match=r"model.safetensors is not the file of the model's"):
+        streamed(manifest, family, tmp_path / "work")
+
+
+def test_what_cannot_be_streamed_is_said(tmp_path):
+    manifest, family = case(llama(), tmp_path / "model")
+    path = tmp_path / "model/model.safetensors"
+    tensors = load_file(path)
+    tensors["layers.2.up"] = tensors.pop("model.layers.2.mlp.up_proj.weight")
+    save_file(tensors, path, {"format": "pt"})
+    manifest = manifest.model_copy(update={"files": hashes(tmp_path / "model", MODEL_FILES)})
+    with pytest.raises(RankwiseError, match=r"hold no weight for 'model.layers.2.mlp.up_proj'"):
+        streamed(manifest, family, tmp_path / "work")
+
+
+KILLED = """
+import os, signal, sys
+from rankwise.sums import SiteSums
+add, left = SiteSums.add, [int(sys.argv.pop(1))]
+def killing(self, x):
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    add(self, x)
+SiteSums.add = killing
+from rankwise.__main__ import main
+main()
+"""
+
+
+def test_a_killed_stage_goes_on(small, tmp_path):
+    """By the stage's own command: a process that is killed in the second block, then this one."""
+    manifest, family, _ = small
+    manifest.save(tmp_path / "model.json")
+    Tokens(random_ids().int(), torch.zeros(16).int(), "calibration", "c", "0" * 64, 0).save(
+        tmp_path / "tokens"
+    )
+    compute = Compute(layers_per_job=2).model_dump()
+    (tmp_path / "compute.json").write_text(json.dumps(compute))
+    (tmp_path / "params.json").write_text(ASKED.model_dump_json())
+    out = [tmp_path / "out/block_0", tmp_path / "out/block_1"]
+    given = {
+        "params": tmp_path / "params.json", "compute": tmp_path / "compute.json",
+        "model": tmp_path / "model.json", "checkpoint": tmp_path / "model.json",
+        "tokens": tmp_path / "tokens", "work": tmp_path / "work",
+    }  # fmt: skip
+    options = [word for name, path in given.items() for word in (f"--{name}", str(path))]
+    options += [word for path in out for word in ("--out", str(path))]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(4 * 2 * ADDS + 5), "covariance", *options],
+        check=False,
+        capture_output=True,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert not out[0].exists()
+    assert (tmp_path / "work/block_0.safetensors").exists()
+    command(**given, out=out)
+    assert not (tmp_path / "work").exists()
+    assert contents(out) == whole(manifest, family, tmp_path, [[0, 1], [2, 3]])
