@@ -3,6 +3,7 @@
 What the folder holds and how transformers opens it is said in `rankwise.hub`, whose files travel in it.
 """
 
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ def load(manifest: Path, device: torch.device | str = "cpu") -> LoadedModel:
         record = CheckpointManifest.load(manifest)
         facts = (record.run, record.asked, record.keep_reached, record.parameters)
         folder = manifest.with_suffix("")
-        check(folder, record.files, f"checkpoint of run {record.run}")
+        check(folder, record.files, shlex.quote(str(folder)))
         model, tokenizer = load_folder(folder)
         files = record.files
     weights = sum(file.bytes for file in files if file.path.endswith(".safetensors"))

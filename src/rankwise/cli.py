@@ -19,9 +19,11 @@ import typer
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from rankwise import memory
 from rankwise.bench import bench
 from rankwise.errors import RankwiseError
-from rankwise.files import write_json
+from rankwise.files import REFUSALS, write_json
+from rankwise.locks import refuse_other_engine
 from rankwise.stages import (
     allocate,
     build,
@@ -53,6 +55,8 @@ def options(
     log: Annotated[Path | None, typer.Option(help="Write the log here as well.")] = None,
 ) -> None:
     """Set logging up once, before any command; beside a log, say what the command took."""
+    if "DVC_STAGE" in os.environ:
+        refuse_other_engine()
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -96,13 +100,26 @@ def _record_cost(path: Path, began: float) -> None:
 
 
 def main() -> None:
-    """Run one command; a RankwiseError becomes one sentence and exit code 2."""
+    """Run one command; what a person can mend becomes one sentence and exit code 2."""
     began = time.perf_counter()
     log = logging.getLogger("rankwise")
     try:
         app()
     except RankwiseError as error:
         log.error("%s", error)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        log.error(
+            "%s: %s; make room there or give permission, then run the same again",
+            error.filename or "a file", error.strerror,
+        )  # fmt: skip
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not memory.ran_out(error):
+            raise
+        log.error("no memory left (%s); %s", str(error).partition("\n")[0], memory.lower(sys.argv))
         sys.exit(2)
     finally:
         if log.hasHandlers():

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from rankwise.errors import RankwiseError
+from rankwise.locks import refuse_other_engine
 from rankwise.models import FAMILIES
 from rankwise.params import Params
 from rankwise.registry import NOT_METHODS
@@ -49,6 +50,7 @@ def read_study(params: Path) -> Params:
     with the lines of the rules in which it came up.
     """
     try:
+        refuse_other_engine()
         study = load_params(params)
         for inputs in (model_inputs, corpora_inputs, tasks_inputs):
             inputs(study)

@@ -65,6 +65,7 @@ def command(
     for name, kept in choices.items():
         if kept is not None:
             replace(dense, name, stored[name], kept)
+    out.unlink(missing_ok=True)  # a manifest never stands beside another folder than its own
     with replacing(checkpoint) as folder:
         save(dense, tokenizer, folder, record.run, DTYPES[asked.dtype or manifest.dtype])
         del dense  # before the checkpoint is opened again
@@ -87,7 +88,6 @@ def command(
         )
         made.save(folder / "record.json")
         write_text(folder / "README.md", card(made, reached["parameters"]))
-    out.unlink(missing_ok=True)
     CheckpointManifest(
         run=record.run,
         **asked_as(record.asked),

@@ -102,8 +102,8 @@ def write(loaded: Any, before: Any, checkpoint: Path, out: Path) -> None:
     from rankwise.sources import hashes
 
     model = loaded.model.to("cpu")
+    out.unlink(missing_ok=True)  # a manifest never stands beside another folder than its own
     with replacing(checkpoint) as folder:
         save(model, loaded.tokenizer, folder, out.stem, model.dtype)
-    out.unlink(missing_ok=True)
     manifest = before.model_copy(update={"run": out.stem, "files": hashes(checkpoint, ("*",))})
     manifest.save(out)
