@@ -107,7 +107,8 @@ class Study:
             taken = out
         files = self.compute, self.model, self.model, self.tokens("calibration")
         section = self.section("covariance", CovarianceParams())
-        covariance.command(section, *files, [self.folder / "covariance.safetensors"])
+        work, out = self.folder / "work", [self.folder / "covariance.safetensors"]
+        covariance.command(section, *files, work, out)
         section = self.section("curvature", CurvatureParams())
         curvature.command(section, *files, [self.folder / "curvature.safetensors"])
         write_json(done, described(given))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rankwise.layers import LowRankLinear
+from rankwise.hub.linears import LowRankLinear
 
 ACCUMULATE = torch.float64
 

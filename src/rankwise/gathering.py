@@ -8,9 +8,12 @@ from rankwise.params import Params
 
 
 def needed(params: Params) -> Moments:
-    """Return the moments that the most demanding decomposer of the runs needs."""
-    used = {params.method("decompose", run.decompose) for run in params.built().values()}
-    return max((decomposers[method].moments for method in used), default=Moments.CHANNELS)
+    """Return the moments that the most demanding section of decompose needs.
+
+    Not of the runs: one that is taken out or put in would have the whole model gathered again.
+    """
+    listed = {params.method("decompose", section) for section in params.decompose}
+    return max((decomposers[method].moments for method in listed), default=Moments.CHANNELS)
 
 
 def checks(params: Params, methods: dict[str, Any]) -> list[str]:

@@ -108,7 +108,7 @@ class CovarianceParams(Section):
     batch: Count = 16
     """Sequences in one forward pass."""
     moments: Literal["channels", "smaller", "inputs"] | None = None
-    """Which second moments are gathered (`rankwise.moments`); null = those that the methods of the runs need."""
+    """Which second moments are gathered (`rankwise.moments`); null = those that the methods of section decompose need."""
     streaming: bool = False
     """Whether the dense model is read a block of layers (`compute.layers_per_job`) at a time, never whole."""
 

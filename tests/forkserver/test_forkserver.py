@@ -73,7 +73,8 @@ def environment() -> dict[str, str]:
 def copy_package(folder: Path) -> Path:
     """Lay out ``folder`` so that `python -m rankwise` in it is the probe."""
     package = folder / "rankwise"
-    shutil.copytree(PACKAGE / "forkserver", package / "forkserver")
+    for name in ("forkserver", "hub"):
+        shutil.copytree(PACKAGE / name, package / name)
     for name in ("__init__.py", "__main__.py"):
         shutil.copy(PACKAGE / name, package)
     shutil.copy(Path(__file__).with_name("probe.py"), package / "cli.py")

@@ -232,10 +232,14 @@ def test_sections_are_rewritten_only_when_they_changed(tmp_path):
     assert read_json(folder / "decompose.pooled_pca.json")["damping"] > 0  # defaults are filled in
 
 
-def test_statistics_are_those_that_the_methods_of_the_runs_need(tmp_path):
+def test_statistics_are_those_that_the_methods_of_section_decompose_need(tmp_path):
+    yaml = YAML()
     for method, moments in {"svd": "channels", "oats": "channels", "pooled_pca": "smaller"}.items():
         run = {"decompose": method, "allocate": "uniform", "keep": 0.8}
-        cut_sections(load_params(changed(tmp_path, "runs", value={"one": run})), tmp_path / "cut")
+        given = yaml.load(changed(tmp_path, "runs", value={"one": run}))
+        given["decompose"] = {method: given["decompose"][method]}
+        yaml.dump(given, tmp_path / "params.yaml")
+        cut_sections(load_params(tmp_path / "params.yaml"), tmp_path / "cut")
         assert read_json(tmp_path / "cut/covariance.json")["moments"] == moments
     cut_sections(load_params(ROOT / "params.yaml"), tmp_path / "cut")
     assert read_json(tmp_path / "cut/covariance.json")["moments"] == "inputs"

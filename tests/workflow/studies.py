@@ -50,6 +50,7 @@ runs:
   ours: {decompose: curvature, allocate: uniform, keep: 0.6, steps: 2}
   trained: {refine: blockwise, of: plain}
 evaluate: {batch: 8}
+build: {worse_than_unigram: record}
 speed: {batches: [1], length: 8, new_tokens: 1, repeats: 3}
 report: {title: tiny}
 track: {experiment: tiny}

@@ -112,7 +112,9 @@ def test_every_section_is_in_the_table(study: Study) -> None:
 def test_code(study: Study, file: str, expected: str) -> None:
     edit(study.folder / "package/rankwise" / file)
     check(
-        study, expected, cut=file.startswith(("decompose/", "allocate/", "refine/", "_workflow/"))
+        study,
+        expected,
+        cut=file.startswith(("models/", "decompose/", "allocate/", "refine/", "_workflow/")),
     )
 
 
