@@ -3,6 +3,7 @@
 What the folder holds and how transformers opens it is said in `rankwise.hub`, whose files travel in it.
 """
 
+import errno
 import shlex
 import sys
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from rankwise import __version__
@@ -91,7 +93,10 @@ def save(model: Any, tokenizer: Any, folder: Path, run: str, dtype: torch.dtype)
     state = model.state_dict()
     for tied in model.all_tied_weights_keys:
         state.pop(tied, None)
-    save_torch_state_dict(state, folder, max_shard_size=SHARD_SIZE)
+    try:
+        save_torch_state_dict(state, folder, max_shard_size=SHARD_SIZE)
+    except SafetensorError as error:  # the disk's, which the library wraps
+        raise OSError(errno.EIO, str(error)) from error
     given = model.config.to_dict()
     before = given.get("rankwise") or {}
     given |= {

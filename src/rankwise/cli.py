@@ -40,6 +40,7 @@ from rankwise.stages import (
     track,
 )
 from rankwise.study import compare, init, run, ui
+from rankwise.verify import verify
 
 app = typer.Typer(
     help="Low-rank compression of large language models as a reproducible workflow.",
@@ -57,6 +58,7 @@ def options(
     """Set logging up once, before any command; beside a log, say what the command took."""
     if "DVC_STAGE" in os.environ:
         refuse_other_engine()
+    logging.raiseExceptions = False  # a full disk is told by what it keeps from being written
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +69,7 @@ def options(
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-for user_command in (init, run, compare, bench, ui):
+for user_command in (init, run, compare, bench, verify, ui):
     app.command(rich_help_panel="A study")(user_command)
 app.add_typer(prepare.app, name="prepare", rich_help_panel="Stages, as the rules call them")
 for stage in (

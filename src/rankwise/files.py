@@ -181,6 +181,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         raise RankwiseError(f"{path} does not exist; make it with: rankwise run") from error
     except (ValueError, RecursionError) as error:
         raise RankwiseError(f"{path} is not JSON lines ({error}); {repair(path)}") from error
+    if not all(isinstance(row, dict) for row in rows):
+        raise RankwiseError(f"{path}: every line must be a JSON object; {repair(path)}")
     expected, found = rows[-1] if rows else "a closing line", _closing("".join(lines[:-1]))
     if found != expected:
         raise damaged(path, str(expected), str(found))
@@ -205,5 +207,8 @@ def repair(path: Path) -> str:
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as hex digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise RankwiseError(f"{path} does not exist; make it with: rankwise run") from error

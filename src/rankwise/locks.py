@@ -20,6 +20,7 @@ from rankwise.errors import RankwiseError
 LOCK = Path(".snakemake/rankwise.lock")
 OF_SNAKEMAKE = Path(".snakemake/locks")
 OF_DVC = Path(".dvc/tmp/rwlock")
+RECORD = Path("dvc.lock")
 
 
 @contextmanager
@@ -77,12 +78,29 @@ def _clear_up(killed: str) -> None:
         for mark in marks:
             mark.unlink()
     if killed:
+        _drop_half_written()
+
+
+def _drop_half_written() -> None:
+    """Remove DVC's own files if it was killed while it wrote them.
+
+    Nothing is lost with them: what dvc.lock said of finished stages is in DVC's run cache as well.
+    """
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+    from voluptuous import Invalid
+
+    if OF_DVC.exists():
         try:
             json.loads(OF_DVC.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return
-        except ValueError:  # DVC was killed while it wrote
+        except ValueError:
             OF_DVC.unlink()
+    if RECORD.exists():
+        try:
+            COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(RECORD.read_text(encoding="utf-8")))
+        except (YAMLError, Invalid):
+            RECORD.unlink()
 
 
 def _snakemake() -> str:

@@ -206,7 +206,7 @@ class LinearCheck(BaseModel):
 class BuildRecord(Record):
     """How a checkpoint was made, inside its folder: from what, by which choices, and whether it is right."""
 
-    schema_name: ClassVar[str] = "rankwise/build@1"
+    schema_name: ClassVar[str] = "rankwise/build@2"
     run: str
     command: str
     """Command line of the stage, relative to the study."""
@@ -222,6 +222,8 @@ class BuildRecord(Record):
     check: SelfCheck
     linears: dict[str, LinearCheck]
     """Every factored linear, compared with the dense one."""
+    files: list[FileHash]
+    """What the folder holds beside this record and the card, for whoever has the folder alone."""
 
 
 class Curve(BaseModel):

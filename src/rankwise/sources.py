@@ -10,6 +10,7 @@ from pathlib import Path
 from rankwise import embedded
 from rankwise.errors import RankwiseError
 from rankwise.files import sha256
+from rankwise.paths import inside
 from rankwise.records import FileHash
 
 EMBEDDED = "embedded"
@@ -44,7 +45,8 @@ def text_file(
             )
         return _hub_file(source, revision, file, download)
     prefix, _, rest = source.partition("/")
-    path = embedded.TEXT / rest if prefix == EMBEDDED and rest else Path(source)
+    given = prefix == EMBEDDED and rest
+    path = inside(embedded.TEXT, rest, f"text '{source}'") if given else Path(source)
     if not path.is_file():
         raise RankwiseError(
             f"text file '{source}' does not exist; give a file, or 'embedded/<name>.txt'"
@@ -93,7 +95,7 @@ def check(folder: Path, files: list[FileHash], what: str) -> None:
     Cost: reads them once a process, about a second a gigabyte.
     """
     for file in files:
-        check_file(folder / file.path, file.sha256, file.bytes, what)
+        check_file(inside(folder, file.path, what), file.sha256, file.bytes, what)
 
 
 def check_file(path: Path, digest: str, size: int, what: str) -> None:

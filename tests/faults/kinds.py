@@ -1,8 +1,10 @@
 """One small artifact of every kind that a stage writes, and how it is read."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
@@ -21,8 +23,10 @@ from rankwise.artifacts import (
     Tokens,
 )
 from rankwise.artifacts.factors import read_spectra
+from rankwise.errors import RankwiseError
 from rankwise.files import read_lines
 from rankwise.records import CorporaManifest, CorpusManifest, SpeedRecord, TasksManifest
+from tests.faults.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -93,3 +97,30 @@ def flipped(whole: bytes, bits: Iterator[int]) -> Iterator[bytes]:
         changed = bytearray(whole)
         changed[bit // 8] ^= 1 << bit % 8
         yield bytes(changed)
+
+
+def flipped_everywhere(seed: int, times: float) -> Tally:
+    """Flip bits of every kind of artifact, and cut it, at random places; count what the readers make of it."""
+    random = Random(seed)
+    tally = Tally(
+        "an artifact of every kind, one bit flipped or cut anywhere, read by itself", seed
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in kinds():
+            path = Path(folder) / "artifact"
+            kind.write(path)
+            whole, meant = path.read_bytes(), kind.read(path)
+            bits = [random.randrange(8 * len(whole)) for _ in range(round(2000 * times))]
+            cuts = [random.randrange(len(whole)) for _ in range(round(200 * times))]
+            for changed in [*flipped(whole, iter(bits)), *(whole[:length] for length in cuts)]:
+                path.write_bytes(changed)
+                tally.tried += 1
+                try:
+                    if not same(kind.read(path), meant):
+                        tally.missed(f"{kind.name}: read as something else", wrong=True)
+                except RankwiseError as error:
+                    if str(path) not in str(error):
+                        tally.missed(f"{kind.name}: not named: {error}")
+                except Exception as error:
+                    tally.missed(f"{kind.name}: {type(error).__name__}: {error}")
+    return tally

@@ -57,6 +57,16 @@ class Candidate:
     sublayer: str = ""
     """Part of the block that it lies in: attention, mlp."""
 
+    def __post_init__(self) -> None:
+        """Refuse sizes whose squares are no numbers, which every method would compare in vain."""
+        for sizes in (self.spectrum, self.magnitudes):
+            with np.errstate(over="ignore", invalid="ignore"):
+                if sizes is not None and not math.isfinite(_tail_sums(sizes)[0]):
+                    raise RankwiseError(
+                        f"layer {self.layer}, {self.kind}: the spectrum holds NaN or numbers too large to be squared; "
+                        "look at the statistics and decompose again"
+                    )
+
     @cached_property
     def _tails(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         entries = self.magnitudes if self.magnitudes is not None else np.zeros(0)

@@ -25,7 +25,7 @@ def checked_section(section: Any, known: Container[str]) -> dict[str, Any]:
             f"config.json, rankwise.schema: expected {SCHEMA}, found {found!r}; "
             "use the version of rankwise that made the checkpoint, or build it again"
         )
-    if section.get("model_type") not in known:
+    if not isinstance(section.get("model_type"), str) or section["model_type"] not in known:
         raise CheckpointError(
             f"config.json, rankwise.model_type: this transformers knows no '{section.get('model_type')}'; use a newer one"
         )
@@ -71,7 +71,14 @@ def check_folder(folder: Path) -> None:
     Reads headers only; whether the bytes are those that were written is the manifest's to say.
     """
     config = _json(folder / "config.json")
-    linears = config["rankwise"]["linears"]
+    section = config.get("rankwise")
+    linears = section.get("linears") if isinstance(section, dict) else None
+    if not isinstance(linears, dict):
+        raise CheckpointError(
+            f"{folder}/config.json: no section rankwise with linears; fetch it again"
+        )
+    for name, said in linears.items():
+        _check_linear(name, said)
     shapes: dict[str, list[int]] = {}
     for path in weight_files(folder):
         try:
@@ -124,11 +131,23 @@ def _check_tokenizer(folder: Path, config: dict[str, Any]) -> None:
     path = folder / "tokenizer.json"
     if not path.is_file():
         return
-    tokenizer = _json(path)
-    vocabulary = tokenizer.get("model", {}).get("vocab", {})
-    numbers = list(vocabulary.values()) if isinstance(vocabulary, dict) else [len(vocabulary) - 1]
-    numbers += [token["id"] for token in tokenizer.get("added_tokens", [])]
-    if max(numbers, default=-1) >= config["vocab_size"]:
+    tokenizer, size = _json(path), config.get("vocab_size")
+    try:
+        vocabulary = tokenizer.get("model", {}).get("vocab", {})
+        numbers = (
+            list(vocabulary.values()) if isinstance(vocabulary, dict) else [len(vocabulary) - 1]
+        )
+        numbers += [token["id"] for token in tokenizer.get("added_tokens", [])]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: expected model.vocab and added_tokens as the tokenizers library writes them "
+            f"({type(error).__name__}: {error}); fetch it again"
+        ) from error
+    if type(size) is not int or not all(type(number) is int for number in numbers):
+        raise CheckpointError(
+            f"{path}: tokens, and vocab_size of config.json, must be whole numbers; fetch them again"
+        )
+    if max(numbers, default=-1) >= size:
         raise CheckpointError(
             f"{path}: token {max(numbers)} has no embedding, config.json says vocab_size {config['vocab_size']}; "
             "the tokenizer is that of another model"
@@ -152,7 +171,10 @@ def _json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist; fetch the checkpoint again") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # no JSON, no UTF-8, numbers or depth beyond sense
         raise CheckpointError(f"{path} is not JSON ({error}); fetch it again") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: expected a JSON object, found {type(value).__name__}")

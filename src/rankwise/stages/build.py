@@ -85,6 +85,7 @@ def command(
             notes={name: linear.notes for name, linear in stored.items()},
             check=check,
             linears=linears,
+            files=hashes(folder, ("*",)),
         )
         made.save(folder / "record.json")
         write_text(folder / "README.md", card(made, reached["parameters"]))
