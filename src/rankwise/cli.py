@@ -21,6 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from rankwise.bench import bench
 from rankwise.errors import RankwiseError
+from rankwise.export import export
 from rankwise.files import write_json
 from rankwise.stages import (
     allocate,
@@ -63,7 +64,7 @@ def options(
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-for user_command in (init, run, compare, bench, ui):
+for user_command in (init, run, compare, bench, export, ui):
     app.command(rich_help_panel="A study")(user_command)
 app.add_typer(prepare.app, name="prepare", rich_help_panel="Stages, as the rules call them")
 for stage in (

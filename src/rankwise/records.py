@@ -204,6 +204,8 @@ class BuildRecord(Record):
     """How a checkpoint was made, inside its folder: from what, by which choices, and whether it is right."""
 
     schema_name: ClassVar[str] = "rankwise/build@1"
+    file: ClassVar[str] = "record.json"
+    """Its name in the folder."""
     run: str
     command: str
     """Command line of the stage, relative to the study."""
@@ -238,6 +240,8 @@ class RefineRecord(Record):
     """What a refinement did: from which run, by which method, and whether it helped."""
 
     schema_name: ClassVar[str] = "rankwise/refine@1"
+    file: ClassVar[str] = "refine.{}.json"
+    """Its name in the folder of the run, and of those refined further."""
     run: str
     of: str
     """The run that it started from."""

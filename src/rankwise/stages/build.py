@@ -85,7 +85,7 @@ def command(
             check=check,
             linears=linears,
         )
-        made.save(folder / "record.json")
+        made.save(folder / BuildRecord.file)
         write_text(folder / "README.md", card(made, reached["parameters"]))
     out.unlink(missing_ok=True)
     CheckpointManifest(
