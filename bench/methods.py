@@ -43,6 +43,7 @@ ALLOCATE: dict[str, dict[str, Any]] = {
     "pareto": {},
     "effective_rank": {},
     "mgaa": {},
+    "mgaa-gentle": {"method": "mgaa", "t": 0.2},
     "hyperopt": SEARCH,
     "gp": SEARCH,
     "policy_gradient": {},
@@ -68,8 +69,11 @@ RUNS: dict[str, dict[str, Any]] = {
     "ours": {"decompose": "curvature_sparse", "allocate": "curvature"},
     "ours-search": {"decompose": "curvature_sparse", "allocate": "around"},
 }
-STEPS = (2, 4, 8)
-"""Steps of `ours-low-rank` that are tried with ``--steps``."""
+VARIANTS: dict[str, dict[str, Any]] = {
+    "mgaa-gentle": {"decompose": "whitened_svd", "allocate": "mgaa-gentle"},
+    **{f"ours-low-rank-{n}": {**RUNS["ours-low-rank"], "steps": n} for n in (2, 4, 8)},
+}
+"""Runs of settings that are tried with ``--variants``: a weaker exponent, compression in steps."""
 REFINED = ("mgaa", "bolaco", "cap", "oats", "ours")
 """Runs that are also refined by `blockwise`."""
 
@@ -78,10 +82,9 @@ def runs(given: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Every method at every budget; OATS factors for one budget, so it has a section for each."""
     found = {}
     for keep in given.keeps:
-        here = {name: {**run, "keep": keep} for name, run in RUNS.items()}
+        asked = RUNS | VARIANTS if given.variants else RUNS
+        here = {name: {**run, "keep": keep} for name, run in asked.items()}
         here["oats"]["decompose"] = f"oats-{percent(keep)}"
-        for steps in STEPS if given.steps else ():
-            here[f"ours-low-rank-{steps}"] = {**here["ours-low-rank"], "steps": steps}
         for name in REFINED:
             here[f"{name}-refined"] = {"refine": "blockwise", "of": f"{name}-{percent(keep)}"}
         found |= {f"{n}-{percent(keep)}": run for n, run in here.items()}
@@ -173,7 +176,9 @@ def main() -> None:
     parser.add_argument("--model", choices=("embedded", "wikitext"), default="embedded")
     parser.add_argument("--keeps", type=float, nargs="+", default=[0.8, 0.6, 0.5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", action="store_true", help="ours-low-rank in 2, 4, 8 steps too")
+    parser.add_argument(
+        "--variants", action="store_true", help="further settings of some methods too"
+    )
     parser.add_argument("--only", nargs="*", help="runs to do now, without their keep")
     given = parser.parse_args()
     for seed in given.seeds:

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from document import ROOT, fill, plt
-from methods import RUNS, STEPS, percent
+from methods import RUNS, VARIANTS, percent
 
 from rankwise.records import AllocationRecord, Scores
 from rankwise.runs import DENSE
@@ -85,8 +85,7 @@ class Results:
 
     def names(self, keep: float) -> list[str]:
         """Return all runs at a budget by falling quality, refined ones among them."""
-        every = [*RUNS, *(f"{name}-refined" for name in RUNS)]
-        every += [f"ours-low-rank-{steps}" for steps in STEPS]
+        every = [*RUNS, *VARIANTS, *(f"{name}-refined" for name in RUNS)]
         return sorted(
             (n for n in every if self.of(n, keep)), key=lambda name: self.excess(name, keep)
         )

@@ -35,7 +35,8 @@ SIZES = {
     "eos_token_id": 1,
     "pad_token_id": 2,
 }
-"""What any configuration is given; keys that a model does not know change nothing."""
+"""What a configuration is given of the keys that it knows: one that it does not may mean something to others, as
+``sliding_window`` does to the cache."""
 VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     "untied": ("LlamaForCausalLM", {"tie_word_embeddings": False}),
     "tied": ("LlamaForCausalLM", {"tie_word_embeddings": True}),
@@ -65,7 +66,9 @@ def tiny(case: str) -> tuple[torch.nn.Module, Family]:
     """Return a random model in float32, as the library makes it, and its family."""
     architecture, changes = cases()[case]
     made = getattr(transformers, architecture)
-    config = made.config_class(**(SIZES | changes), architectures=[architecture])
+    default = made.config_class()
+    sizes = {key: value for key, value in SIZES.items() if hasattr(default, key)}
+    config = made.config_class(**(sizes | changes), architectures=[architecture])
     torch.manual_seed(0)
     model = made(config).eval()
     for name, parameter in model.named_parameters():

@@ -61,12 +61,10 @@ def bench(
 
 def manifests(checkpoint: Path, against: Path | None) -> tuple[Path, Path]:
     """Return the manifests of a checkpoint and of the dense model; refuses what is not there."""
-    ours = checkpoint if checkpoint.suffix == ".json" else Path(f"{checkpoint}.json")
+    from rankwise.checkpoint import manifest_of
+
+    ours = manifest_of(checkpoint)
     theirs = against or ours.parent.parent / "prepare/model.json"
-    if not ours.is_file():
-        raise RankwiseError(
-            f"{checkpoint}: found no manifest {ours}; name a folder below data/checkpoints, or its .json"
-        )
     if not theirs.is_file():
         raise RankwiseError(
             f"found no manifest of the dense model, {theirs}; name it with --against, "

@@ -46,6 +46,16 @@ class LoadedModel:
     """Bytes of the weight files [bytes]."""
 
 
+def manifest_of(checkpoint: Path) -> Path:
+    """Return the manifest of a checkpoint that a person names by its folder or its manifest."""
+    manifest = checkpoint if checkpoint.suffix == ".json" else Path(f"{checkpoint}.json")
+    if not manifest.is_file():
+        raise RankwiseError(
+            f"{checkpoint}: found no manifest {manifest}; name a folder below data/checkpoints, or its .json"
+        )
+    return manifest
+
+
 def load(manifest: Path, device: torch.device | str = "cpu") -> LoadedModel:
     """Load the dense model or a checkpoint by its manifest, ready to be measured."""
     if read_json(manifest).get("schema") == ModelManifest.schema_name:

@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from rankwise import memory
 from rankwise.bench import bench
 from rankwise.errors import RankwiseError
+from rankwise.export import export
 from rankwise.files import REFUSALS, write_json
 from rankwise.locks import refuse_other_engine
 from rankwise.stages import (
@@ -69,7 +70,7 @@ def options(
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-for user_command in (init, run, compare, bench, verify, ui):
+for user_command in (init, run, compare, bench, verify, export, ui):
     app.command(rich_help_panel="A study")(user_command)
 app.add_typer(prepare.app, name="prepare", rich_help_panel="Stages, as the rules call them")
 for stage in (

@@ -206,7 +206,9 @@ class LinearCheck(BaseModel):
 class BuildRecord(Record):
     """How a checkpoint was made, inside its folder: from what, by which choices, and whether it is right."""
 
-    schema_name: ClassVar[str] = "rankwise/build@2"
+    schema_name: ClassVar[str] = "rankwise/build@1"
+    file: ClassVar[str] = "record.json"
+    """Its name in the folder."""
     run: str
     command: str
     """Command line of the stage, relative to the study."""
@@ -222,8 +224,18 @@ class BuildRecord(Record):
     check: SelfCheck
     linears: dict[str, LinearCheck]
     """Every factored linear, compared with the dense one."""
+
+
+class FolderFiles(Record):
+    """What a checkpoint's folder holds, inside it, for whoever has the folder alone; the card is not listed."""
+
+    schema_name: ClassVar[str] = "rankwise/folder@1"
+    file: ClassVar[str] = "files.json"
+    """Its name in the folder."""
+    run: str
+    parameters: int
+    """All parameters of the model, tied ones once [-]."""
     files: list[FileHash]
-    """What the folder holds beside this record and the card, for whoever has the folder alone."""
 
 
 class Curve(BaseModel):
@@ -243,6 +255,8 @@ class RefineRecord(Record):
     """What a refinement did: from which run, by which method, and whether it helped."""
 
     schema_name: ClassVar[str] = "rankwise/refine@1"
+    file: ClassVar[str] = "refine.{}.json"
+    """Its name in the folder of the run, and of those refined further."""
     run: str
     of: str
     """The run that it started from."""

@@ -73,28 +73,14 @@ def verified(
     ``weights`` are those of the dense model, ``ids`` the text that ``expectation`` was measured on.
     Cost: one forward pass over it, and for every linear a product of its factors.
     """
-    model, _ = load_folder(folder)
-    model.requires_grad_(requires_grad=False)
-    for name, tensor in model.state_dict().items():
-        if tensor.is_meta or not bool(tensor.isfinite().all()):
-            state = "was not filled" if tensor.is_meta else "holds NaN or infinite values"
-            raise RankwiseError(
-                f"build: {name} of the checkpoint {state}; look at that linear's factors and at build.dtype"
-            )
+    model = opened(folder)
     linears = {
         name: _linear_check(name, model.get_submodule(name), weights, factors[name], kept)
         for name, kept in choices.items()
         if kept is not None
     }
     loss = mean_loss(window_losses(model, ids, 1))
-    allowed = LOSS_TOLERANCE[model.dtype]
-    if not abs(loss - expectation.compressed) <= allowed:
-        worst = max(linears, key=lambda name: linears[name].error)
-        raise RankwiseError(
-            f"build: the checkpoint loses {loss:.4f} nats a token on {len(ids)} calibration sequences, the factors it was made of "
-            f"{expectation.compressed:.4f} (allowed: {allowed} apart); its largest error is that of {worst}; store it in a "
-            "wider build.dtype"
-        )
+    refuse_other_loss(loss, expectation.compressed, model.dtype, f"build{_worst(linears)}")
     check = SelfCheck(
         sequences=len(ids),
         length=ids.shape[1],
@@ -104,6 +90,37 @@ def verified(
         unigram_loss=expectation.unigram,
     )
     return check, linears
+
+
+def opened(folder: Path) -> Any:
+    """Open a checkpoint folder; raises RankwiseError where a tensor was not filled or is not finite."""
+    model, _ = load_folder(folder)
+    model.requires_grad_(requires_grad=False)
+    for name, tensor in model.state_dict().items():
+        if tensor.is_meta or not bool(tensor.isfinite().all()):
+            state = "was not filled" if tensor.is_meta else "holds NaN or infinite values"
+            raise RankwiseError(
+                f"{name} of the checkpoint {state}; look at that linear's factors and at build.dtype"
+            )
+    return model
+
+
+def refuse_other_loss(found: float, expected: float, dtype: torch.dtype, where: str) -> None:
+    """Refuse a checkpoint whose loss is not the one of the model that was written [nats/token]."""
+    allowed = LOSS_TOLERANCE[dtype]
+    if not abs(found - expected) <= allowed:
+        raise RankwiseError(
+            f"{where}: the checkpoint, opened again, loses {found:.4f} nats a token of calibration text, the model that was "
+            f"written {expected:.4f} (allowed: {allowed} apart); store it in a wider build.dtype"
+        )
+
+
+def _worst(linears: dict[str, LinearCheck]) -> str:
+    """Name the linear with the largest error, if any is factored."""
+    if not linears:
+        return ""
+    worst = max(linears, key=lambda name: linears[name].error)
+    return f" (largest error: {worst}, {linears[worst].error:.0%} of its weight)"
 
 
 def _linear_check(
@@ -135,10 +152,8 @@ def refuse_worse_than_counting(check: SelfCheck, linears: dict[str, LinearCheck]
     """Refuse a model that predicts text worse than token frequencies do; names the worst linear."""
     if check.loss < check.unigram_loss:
         return
-    worst = max(linears, key=lambda name: linears[name].error)
     raise RankwiseError(
         f"build: the compressed model loses {check.loss:.2f} nats a token on {check.sequences} calibration sequences, token "
-        f"frequencies alone {check.unigram_loss:.2f}: nothing is left of it (dense: {check.dense_loss:.2f}; largest error: "
-        f"{worst}, {linears[worst].error:.0%} of its weight). Keep more, choose another method, or write "
-        "build.worse_than_unigram: record to have it all the same"
+        f"frequencies alone {check.unigram_loss:.2f}: nothing is left of it (dense: {check.dense_loss:.2f}){_worst(linears)}. "
+        "Keep more, choose another method, or write build.worse_than_unigram: record to have it all the same"
     )

@@ -53,20 +53,21 @@ def verify(
 def verified(checkpoint: Path) -> Verified:
     """Look at a checkpoint folder. Cost: reads every file once."""
     from rankwise.hub.checks import CheckpointError, check_folder
-    from rankwise.records import BuildRecord, CheckpointManifest, FileHash
+    from rankwise.records import BuildRecord, CheckpointManifest, FileHash, FolderFiles
     from rankwise.weight_files import counted, headers
 
     folder = checkpoint.with_suffix("") if checkpoint.suffix == ".json" else checkpoint
-    manifest, record = folder.parent / f"{folder.name}.json", folder / "record.json"
+    manifest, inner = folder.parent / f"{folder.name}.json", folder / FolderFiles.file
     files: dict[str, FileHash] = {}
     against, run, expected, problems, linears = list[str](), "", dict[str, int](), list[str](), {}
     try:
-        if record.is_file():
-            build = BuildRecord.load(record)
-            run, against = build.run, [str(record)]
-            files |= {file.path: file for file in build.files}
-            expected[str(record)] = build.allocation.parameters_reached
-            linears = build.allocation.linears
+        if inner.is_file():
+            held = FolderFiles.load(inner)
+            run, against = held.run, [str(inner)]
+            files |= {file.path: file for file in held.files}
+            expected[str(inner)] = held.parameters
+        if (folder / BuildRecord.file).is_file():
+            linears = BuildRecord.load(folder / BuildRecord.file).allocation.linears
         if manifest.is_file():
             whole = CheckpointManifest.load(manifest)
             run, against = whole.run, [*against, str(manifest)]
@@ -76,8 +77,8 @@ def verified(checkpoint: Path) -> Verified:
         problems.append(str(error))
     if not against and not problems:
         raise RankwiseError(
-            f"{folder}: neither {record} nor {manifest} is there, so that nothing says what this checkpoint should be; "
-            "fetch it with its record.json"
+            f"{folder}: neither {inner} nor {manifest} is there, so that nothing says what this checkpoint should be; "
+            f"fetch it with its {FolderFiles.file}"
         )
     problems += _of_files(folder, files)
     parameters = 0
@@ -105,6 +106,7 @@ def verified(checkpoint: Path) -> Verified:
 
 def _of_files(folder: Path, files: "dict[str, FileHash]") -> list[str]:
     """Return what is wrong with the files: gone, another size, other bytes, not listed."""
+    from rankwise.records import FolderFiles
     from rankwise.sources import check
 
     problems = []
@@ -113,7 +115,7 @@ def _of_files(folder: Path, files: "dict[str, FileHash]") -> list[str]:
             check(folder, [file], str(folder))
         except RankwiseError as error:
             problems.append(str(error))
-    unlisted = {"record.json", "README.md", ".snakemake_timestamp"}
+    unlisted = {FolderFiles.file, "README.md", ".snakemake_timestamp"}
     there = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     names = [path.relative_to(folder).as_posix() for path in there]
     problems += [

@@ -40,12 +40,12 @@ def test_a_whole_checkpoint_by_folder_by_manifest_and_alone(checkpoint):
     manifest = checkpoint.with_suffix(".json")
     found = verify(checkpoint, 0)
     assert found == verify(manifest, 0)
-    assert found["against"] == [str(checkpoint / "record.json"), str(manifest)]
+    assert found["against"] == [str(checkpoint / "files.json"), str(manifest)]
     assert found["parameters"] == read_json(manifest)["parameters"]
     assert found["files"] == len(list(checkpoint.iterdir()))
     manifest.unlink()
     alone = verify(checkpoint, 0)
-    assert alone["against"] == [str(checkpoint / "record.json")]
+    assert alone["against"] == [str(checkpoint / "files.json")]
     assert alone["run"] == "it"
     said = CliRunner().invoke(app, ["verify", str(checkpoint)]).stdout
     assert said.endswith("as it was written\n")
@@ -62,7 +62,7 @@ def test_every_changed_file_is_named(checkpoint, alone):
         path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         assert any(path.name in problem for problem in verify(checkpoint, 2)["problems"])
         path.unlink()
-        if path.name != "record.json":
+        if path.name not in ("record.json", "files.json"):
             assert any(path.name in problem for problem in verify(checkpoint, 2)["problems"])
         path.write_bytes(whole)
     (checkpoint / "more.py").touch()
@@ -71,21 +71,24 @@ def test_every_changed_file_is_named(checkpoint, alone):
 
 def test_a_record_that_says_otherwise(checkpoint):
     checkpoint.with_suffix(".json").unlink()
-    record = read_json(checkpoint / "record.json")
+    record, files = read_json(checkpoint / "record.json"), read_json(checkpoint / "files.json")
     name = next(n for n, linear in record["allocation"]["linears"].items() if linear["rank"])
     record["allocation"]["linears"][name]["rank"] += 1
-    record["allocation"]["parameters_reached"] += 5
     write_json(checkpoint / "record.json", sealed(record))
-    ranks, count = verify(checkpoint, 2)["problems"]
+    files["files"] = [file for file in files["files"] if file["path"] != "record.json"]
+    files["parameters"] += 5
+    write_json(checkpoint / "files.json", sealed(files))
+    unlisted, ranks, count = verify(checkpoint, 2)["problems"]
+    assert "record.json is in no manifest" in unlisted
     assert f"{name}: rank and entries" in ranks
     assert "parameters, " in count
-    record["files"][0]["path"] = "../it.json"
-    write_json(checkpoint / "record.json", sealed(record))
+    files["files"][0]["path"] = "../it.json"
+    write_json(checkpoint / "files.json", sealed(files))
     assert any("is not a path below" in problem for problem in verify(checkpoint, 2)["problems"])
 
 
 def test_a_folder_that_says_nothing_of_itself(checkpoint):
     checkpoint.with_suffix(".json").unlink()
-    (checkpoint / "record.json").unlink()
+    (checkpoint / "files.json").unlink()
     done = CliRunner().invoke(app, ["verify", str(checkpoint)])
     assert "nothing says what this checkpoint should be" in str(done.exception)

@@ -37,7 +37,7 @@ def columns(results: list[RunResult]) -> list[Column]:
     """Return the columns; a further text has one of its own."""
     return [
         Column("run", align="name"),
-        Column("asked", "keep, parameters or MB"),
+        Column("asked"),
         Column("keep", "reached"),
         Column("perplexity"),
         *(Column("perplexity", name) for name in results[0].scores.further),

@@ -42,6 +42,7 @@ def command(
         AllocationRecord,
         BuildRecord,
         CheckpointManifest,
+        FolderFiles,
         ModelManifest,
         asked_as,
     )
@@ -85,9 +86,11 @@ def command(
             notes={name: linear.notes for name, linear in stored.items()},
             check=check,
             linears=linears,
-            files=hashes(folder, ("*",)),
         )
-        made.save(folder / "record.json")
+        made.save(folder / BuildRecord.file)
+        FolderFiles(
+            run=record.run, parameters=reached["parameters"], files=hashes(folder, ("*",))
+        ).save(folder / FolderFiles.file)
         write_text(folder / "README.md", card(made, reached["parameters"]))
     CheckpointManifest(
         run=record.run,

@@ -2,13 +2,17 @@
 
 import hashlib
 import logging
+import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rankwise.errors import RankwiseError
 from rankwise.options import ComputeFile, ModelFile, OutFile, ParamsFile
+
+if TYPE_CHECKING:
+    from rankwise.records import RefineRecord
 
 log = logging.getLogger("rankwise.refine")
 
@@ -27,12 +31,15 @@ def command(
     """Refine one run's checkpoint; where that does not help, write the checkpoint it was."""
     from rankwise.checkpoint import load, load_dense
     from rankwise.compute import set_up
+    from rankwise.files import replacing
     from rankwise.params import Compute
     from rankwise.records import CheckpointManifest, ModelManifest, RefineRecord
     from rankwise.refine import refiners
     from rankwise.refine._fit import finite, text_loss
     from rankwise.refine.base import Refinement
     from rankwise.sections import read_method, read_section
+    from rankwise.selfcheck import opened, refuse_other_loss
+    from rankwise.sources import hashes
 
     refiner = read_method(params, refiners)
     method = params.stem.removeprefix("refine.")
@@ -54,9 +61,8 @@ def command(
     returned_input = not losses[2] < losses[1]  # also where it is not finite
     if returned_input:
         loaded = load(start)
-    write(loaded, before, checkpoint, out)
     dense_loss, loss_before, loss_after = finite(losses)
-    RefineRecord(
+    made = RefineRecord(
         run=out.stem,
         of=before.run,
         method=method,
@@ -69,7 +75,16 @@ def command(
         loss_after=loss_after,
         returned_input=returned_input,
         curves=curves,
-    ).save(record)
+    )
+    out.unlink(missing_ok=True)  # a manifest never stands beside another folder than its own
+    with replacing(checkpoint) as folder:
+        write(loaded, made, start.with_suffix(""), folder)
+        again = opened(folder).to(device)
+        expected = losses[1] if returned_input else losses[2]
+        refuse_other_loss(loss(again), expected, again.dtype, "refine")
+    files = hashes(checkpoint, ("*",))
+    before.model_copy(update={"run": out.stem, "files": files}).save(out)
+    made.save(record)
     said = "no better than its input, which is returned" if returned_input else "better"
     log.info("%s: held-out loss %.4f, was %.4f: %s", out.stem, losses[2], losses[1], said)
 
@@ -95,15 +110,20 @@ def fingerprint(method: str, settings: dict[str, Any], inputs: list[Path]) -> st
     return hashlib.sha256(to_json(value).encode()).hexdigest()
 
 
-def write(loaded: Any, before: Any, checkpoint: Path, out: Path) -> None:
-    """Write a model that keeps what the checkpoint it was loaded from kept, then its manifest."""
+def write(loaded: Any, made: "RefineRecord", base: Path, folder: Path) -> None:
+    """Write a model with the records of the checkpoint that it was loaded from, and its own."""
+    from rankwise.card import card
     from rankwise.checkpoint import save
-    from rankwise.files import replacing
+    from rankwise.files import write_text
+    from rankwise.records import BuildRecord, FolderFiles
     from rankwise.sources import hashes
 
     model = loaded.model.to("cpu")
-    out.unlink(missing_ok=True)  # a manifest never stands beside another folder than its own
-    with replacing(checkpoint) as folder:
-        save(model, loaded.tokenizer, folder, out.stem, model.dtype)
-    manifest = before.model_copy(update={"run": out.stem, "files": hashes(checkpoint, ("*",))})
-    manifest.save(out)
+    save(model, loaded.tokenizer, folder, made.run, model.dtype)
+    for path in (base / BuildRecord.file, *base.glob(made.file.format("*"))):
+        shutil.copyfile(path, folder / path.name)
+    made.save(folder / made.file.format(made.run))
+    held = FolderFiles(run=made.run, parameters=loaded.parameters, files=hashes(folder, ("*",)))
+    held.save(folder / FolderFiles.file)
+    built = BuildRecord.load(folder / BuildRecord.file)
+    write_text(folder / "README.md", card(built, loaded.parameters, refined=made))

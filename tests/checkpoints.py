@@ -1,0 +1,105 @@
+"""A tiny checkpoint of any family, made by the stages that a study runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from rankwise import checkpoint
+from rankwise.artifacts import BlockFactors, Tokens
+from rankwise.covariance import gather
+from rankwise.curvature import gather as gather_gradients
+from rankwise.decompose import decomposers
+from rankwise.factoring import factor_block
+from rankwise.files import write_json
+from rankwise.params import Build, Compute, CovarianceParams, CurvatureParams
+from rankwise.records import ModelManifest
+from rankwise.runs import Run
+from rankwise.sources import MODEL_FILES, hashes
+from rankwise.stages import allocate, build
+from rankwise.weights import Weights
+from tests.families import CPU, LAYERS, ids, tiny
+from tests.unit.test_compression import save_tokenizer
+
+
+@dataclass(frozen=True)
+class Made:
+    """A study's folder with a dense model, factors, an allocation and, once built, the checkpoint."""
+
+    study: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.study / "data/checkpoints/it"
+
+    @property
+    def manifest(self) -> Path:
+        return self.study / "data/checkpoints/it.json"
+
+    @property
+    def dense(self) -> ModelManifest:
+        return ModelManifest.load(self.study / "data/prepare/model.json")
+
+    def build(self, **settings) -> None:
+        write_json(self.study / "build.json", Build(**settings).model_dump())
+        build.command(
+            params=self.study / "build.json",
+            model=self.study / "data/prepare/model.json",
+            factors=[self.study / "factors"],
+            allocation=self.study / "allocation.json",
+            calibration=self.study / "calibration",
+            checkpoint=self.folder,
+            out=self.manifest,
+        )
+
+
+def prepare(study: Path, case: str, method: str, **settings) -> Made:
+    """Write everything that the build of a checkpoint at keep 0.6 reads."""
+    model, family = tiny(case)
+    dense = study / "dense"
+    model.save_pretrained(dense)
+    save_tokenizer(dense)
+    manifest = ModelManifest(
+        source=str(dense),
+        revision=None,
+        dtype="float32",
+        architecture=type(model).__name__,
+        family=family,
+        layers=2,
+        parameters=model.num_parameters(),
+        files=hashes(dense, MODEL_FILES),
+    )
+    manifest.save(study / "data/prepare/model.json")
+    model, _ = checkpoint.load_dense(manifest)
+    weight_of, asked = Weights(dense, family).get, CovarianceParams(pools=4, batch=2)
+    [block] = gather(model, family, weight_of, ids(), [LAYERS], asked)
+    [bent] = gather_gradients(model, family, weight_of, ids(), [LAYERS], CurvatureParams())
+    decomposer = decomposers[method](**settings)
+    factors = dict(factor_block(dense, family, block, decomposer, CPU, bent))
+    BlockFactors(method, LAYERS, factors).save(study / "factors", torch.float32)
+    starts = torch.arange(len(ids()))
+    Tokens(ids(), starts, "calibration", "c", "0" * 64, 0).save(study / "calibration")
+    write_json(study / "allocate.json", {"method": "uniform", "multiple": 1, "floor": 0.05})
+    write_json(study / "compute.json", Compute().model_dump())
+    write_json(study / "build.json", Build().model_dump())
+    run = Run(decompose=method, allocate="uniform", keep=0.6)
+    write_json(study / "runs.it.json", run.model_dump())
+    allocate.command(
+        params=study / "allocate.json",
+        run=study / "runs.it.json",
+        build=study / "build.json",
+        compute=study / "compute.json",
+        model=study / "data/prepare/model.json",
+        factors=[study / "factors"],
+        trials=study / "trials.jsonl",
+        out=study / "allocation.json",
+        work=study / "work.jsonl",
+    )
+    return Made(study)
+
+
+def made(study: Path, case: str, method: str, **settings) -> Made:
+    """Prepare and build it; random models are worse than counting tokens."""
+    found = prepare(study, case, method, **settings)
+    found.build(worse_than_unigram="record")
+    return found
