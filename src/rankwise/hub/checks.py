@@ -120,14 +120,18 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _check_tokenizer(folder: Path, config: dict[str, Any]) -> None:
-    """Refuse a tokenizer that has tokens for which the model has no embedding."""
+    """Refuse a tokenizer that has tokens of text for which the model has no embedding.
+
+    Special tokens may lie beyond it: Gemma 3's has one for images, which its text models never see.
+    """
     path = folder / "tokenizer.json"
     if not path.is_file():
         return
     tokenizer = _json(path)
     vocabulary = tokenizer.get("model", {}).get("vocab", {})
     numbers = list(vocabulary.values()) if isinstance(vocabulary, dict) else [len(vocabulary) - 1]
-    numbers += [token["id"] for token in tokenizer.get("added_tokens", [])]
+    added = tokenizer.get("added_tokens", [])
+    numbers += [token["id"] for token in added if not token.get("special")]
     if max(numbers, default=-1) >= config["vocab_size"]:
         raise CheckpointError(
             f"{path}: token {max(numbers)} has no embedding, config.json says vocab_size {config['vocab_size']}; "
