@@ -1,5 +1,11 @@
 """Giving a checkpoint away: as it is with its scores, or multiplied back; the openings are in test_opening."""
 
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -93,3 +99,26 @@ def test_products_are_those_of_float64(tmp_path):
     expected = given[f"{name}.left.weight"].double() @ given[f"{name}.right.weight"].double()
     assert torch.equal(written[f"{name}.weight"], expected.float())
     assert not any("left" in tensor or "right" in tensor for tensor in written)
+
+
+def test_the_page_s_code_runs(placeless, tmp_path, monkeypatch):
+    """docs/checkpoints.md, in a folder that has the checkpoint it speaks of."""
+    page = (Path(__file__).parents[2] / "docs/checkpoints.md").read_text()
+    [opening, trusting] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    checkpoints = tmp_path / "data/checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "ours-80").symlink_to(placeless.folder)
+    shutil.copy(placeless.manifest, checkpoints / "ours-80.json")
+    for code in (opening, trusting):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path, env=os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules")},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    Path("TEXT").write_text(" ".join(f"w{token}" for token in ids(8, 64).flatten().tolist()))
+    commands = re.findall(r"^rankwise export (.*)$", page, re.MULTILINE)
+    for command in commands:
+        export(*command.split())
+    assert {"exported", "stock"} <= {path.name for path in tmp_path.iterdir()}
