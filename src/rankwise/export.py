@@ -3,7 +3,7 @@
 import shlex
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from rankwise.errors import RankwiseError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rankwise.checkpoint import LoadedModel
     from rankwise.records import Scores
 
 WINDOWS, LENGTH = 64, 256
@@ -99,7 +100,7 @@ def _stock(checkpoint: Path, folder: Path, text: Path | None) -> None:
     made.model.save_pretrained(folder, max_shard_size=SHARD_SIZE)
     loaded.tokenizer.save_pretrained(folder)
     if text is not None:
-        ids = _windows(text, loaded.tokenizer)
+        ids = _windows(text, loaded)
         with_biases, without = (
             mean_loss(window_losses(model, ids, 1, text.name))
             for model in (loaded.model, made.model)
@@ -109,15 +110,17 @@ def _stock(checkpoint: Path, folder: Path, text: Path | None) -> None:
         )
 
 
-def _windows(text: Path, tokenizer: Any) -> "Tensor":
+def _windows(text: Path, loaded: "LoadedModel") -> "Tensor":
     """Return the first windows [n ≤ `WINDOWS`, ≤ `LENGTH`] of a text."""
     import torch
 
     from rankwise.sampling import draw
     from rankwise.texts import read_text
 
-    ids = tokenizer(read_text(text, "text", None), add_special_tokens=False, verbose=False)
+    given = read_text(text, "text", None)
+    ids = loaded.tokenizer(given, add_special_tokens=False, verbose=False)
     stream = torch.tensor(ids["input_ids"], dtype=torch.int32)
-    length = max(2, min(LENGTH, len(stream) // 2))
+    positions = getattr(loaded.model.config, "max_position_embeddings", None) or LENGTH
+    length = max(2, min(LENGTH, positions, len(stream) // 2))
     windows, _ = draw(stream, length, None, 0, None, str(text))
     return windows[:WINDOWS]

@@ -1,6 +1,7 @@
 """The stage refine over a tiny model on disk, through the command line."""
 
 import json
+from random import Random
 
 import pytest
 import torch
@@ -8,15 +9,15 @@ from typer.testing import CliRunner
 
 from rankwise import checkpoint
 from rankwise.artifacts import Tokens
-from rankwise.budget import Kept
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.files import write_json
-from rankwise.records import CheckpointManifest, RefineRecord
+from rankwise.records import BuildRecord, CheckpointManifest, RefineRecord, SelfCheck
 from rankwise.refine import refiners
 from rankwise.sources import hashes
 from tests.conftest import tiny_llama
 from tests.contract.test_refiners import METHODS, compress, factored
+from tests.report.conftest import make_allocation
 from tests.unit.test_compression import save_model
 
 SETTINGS = {"epochs": 2, "batch": 8, "learning_rate": 1e-2}
@@ -36,12 +37,20 @@ def study(tmp_path):
     _, tokenizer = checkpoint.load_dense(dense)
     compressed = compress(model)
     compressed.generation_config.max_length = 50
-    choices = {
-        name: Kept(module.rank)
-        for name, module in compressed.named_modules()
-        if module in factored(compressed)
-    }
-    checkpoint.save(compressed, tokenizer, tmp_path / "start", choices, "start", torch.float32)
+    checkpoint.save(compressed, tokenizer, tmp_path / "start", "start", torch.float32)
+    BuildRecord(
+        run="start",
+        command="rankwise build",
+        model=dense,
+        calibration={},
+        allocation=make_allocation("svd-50", Random(0)),
+        versions={},
+        notes={},
+        check=SelfCheck(
+            sequences=8, length=16, dense_loss=1, expected_loss=2, loss=2, unigram_loss=3
+        ),
+        linears={},
+    ).save(tmp_path / "start/record.json")
     CheckpointManifest(
         run="start",
         keep_asked=0.5,
@@ -78,6 +87,10 @@ def test_writes_a_checkpoint_that_is_better_and_no_larger(study, method):
     assert not record.returned_input
     assert record.dense_loss < record.loss_after < record.loss_before
     assert (record.run, record.of, record.method) == ("better", "start", method)
+    folder = study / "better"
+    assert (folder / "record.json").read_bytes() == (study / "start/record.json").read_bytes()
+    assert RefineRecord.load(folder / "refine.better.json") == record
+    assert f"then trained on calibration text by `{method}`" in (folder / "README.md").read_text()
     assert (record.training_sequences, record.held_out_sequences) == (42, 6)
     start, better = (CheckpointManifest.load(study / f"{r}.json") for r in ("start", "better"))
     assert better.run == "better"
@@ -101,7 +114,8 @@ def test_same_seed_same_files(study, method):
     one, two = (study / run / "model.safetensors" for run in ("better", "again"))
     assert one.read_bytes() == two.read_bytes()
     one, two = (json.loads((study / f"{r}.record.json").read_text()) for r in ("better", "again"))
-    assert one | {"run": None} == two | {"run": None}
+    same = {"run": None, "sha256": None}
+    assert one | same == two | same
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -145,3 +159,18 @@ def test_only_calibration_text_is_taken(study):
         refine(study, "blockwise", tokens="t.safetensors")
     with pytest.raises(RankwiseError, match="does not exist"):
         refine(study, "blockwise", tokens="none.safetensors")
+
+
+def test_a_fault_between_writing_and_opening_leaves_no_checkpoint(study, monkeypatch):
+    save = checkpoint.save
+
+    def spoiling(model, *rest):
+        model.model.norm.weight.data.mul_(2)
+        save(model, *rest)
+
+    monkeypatch.setattr(checkpoint, "save", spoiling)
+    with pytest.raises(RankwiseError, match=r"refine: the checkpoint, opened again, loses"):
+        refine(study, "blockwise")
+    assert not (study / "better").exists()
+    assert not (study / "better.json").exists()
+    assert not (study / "better.record.json").exists()

@@ -127,7 +127,10 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _check_tokenizer(folder: Path, config: dict[str, Any]) -> None:
-    """Refuse a tokenizer that has tokens for which the model has no embedding."""
+    """Refuse a tokenizer that has tokens of text for which the model has no embedding.
+
+    Special tokens may lie beyond it: Gemma 3's has one for images, which its text models never see.
+    """
     path = folder / "tokenizer.json"
     if not path.is_file():
         return
@@ -137,7 +140,8 @@ def _check_tokenizer(folder: Path, config: dict[str, Any]) -> None:
         numbers = (
             list(vocabulary.values()) if isinstance(vocabulary, dict) else [len(vocabulary) - 1]
         )
-        numbers += [token["id"] for token in tokenizer.get("added_tokens", [])]
+        added = tokenizer.get("added_tokens", [])
+        numbers += [token["id"] for token in added if not token.get("special")]
     except (AttributeError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path}: expected model.vocab and added_tokens as the tokenizers library writes them "
