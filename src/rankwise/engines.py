@@ -99,8 +99,9 @@ def run_snakemake(
     engine: Engine, cores: int | None, force: bool, targets: Iterable[str] = ()
 ) -> None:
     """Run every job that is due, or those for ``targets``; ends with the exit code of a job that failed."""
-    options = ["--quiet", "host", *(["--cores", str(cores)] if cores else []), *targets]
-    process = _start([*SNAKEMAKE, *options, *(["--forceall"] if force else [])], engine)
+    options = ["--quiet", "host", *(["--cores", str(cores)] if cores else [])]
+    words = [*options, *(["--forceall"] if force else []), "--", *targets]
+    process = _start([*SNAKEMAKE, *words], engine)
     names: dict[str, str] = {}
     said: list[str] = []
     name = failed = ""

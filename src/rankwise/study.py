@@ -1,6 +1,7 @@
 """Commands around a study, a folder with its own params.yaml: make one, run it, look at it."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -140,7 +141,8 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     if filled.returncode:
         raise RankwiseError(f"MLflow could not be filled: {filled.stderr.strip()}")
     if "MLFLOW_TRACKING_URI" in os.environ:
-        typer.echo(f"MLflow is filled; it is served at {os.environ['MLFLOW_TRACKING_URI']}")
+        address = re.sub(r"//[^/@]*@", "//…@", os.environ["MLFLOW_TRACKING_URI"])  # no password
+        typer.echo(f"MLflow is filled; it is served at {address}")
         return
     typer.echo(f"MLflow: http://127.0.0.1:{port} (stop it with Ctrl-C)")
     options = [

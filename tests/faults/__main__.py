@@ -20,7 +20,6 @@ from tests.workflow.studies import ROOT, Study
 PAGE = ROOT / "docs/reliability.md"
 INPUTS = 100_000
 """Inputs of every parser at full count."""
-Class = Callable[[Path, int, float], Iterator[Tally]]
 
 
 class Base:
@@ -36,6 +35,9 @@ class Base:
         return self._study
 
 
+Class = Callable[[Base, int, float], Iterator[Tally]]
+
+
 def bits(_: Base, seed: int, times: float) -> Iterator[Tally]:
     """Every kind of artifact, one bit flipped anywhere, or cut anywhere."""
     yield flipped_everywhere(seed, times)
@@ -43,9 +45,10 @@ def bits(_: Base, seed: int, times: float) -> Iterator[Tally]:
 
 def stages(base: Base, seed: int, times: float) -> Iterator[Tally]:
     """Single stages: killed, and reading what is damaged."""
-    random, there = Random(seed), stages_of(base.study())
+    copy = base.study().copy(base.folder / "stages")
+    random, there = Random(seed), stages_of(copy)
     killed = Tally("a stage killed (SIGKILL or SIGTERM) at a random moment", seed)
-    with disturbed_stages.warm(base.study()) as variables:
+    with disturbed_stages.warm(copy) as variables:
         for _ in range(round(200 * times)):
             disturbed_stages.kill_stage(random.choice(there), variables, random, killed)
         yield killed
@@ -58,13 +61,14 @@ def stages(base: Base, seed: int, times: float) -> Iterator[Tally]:
 
 def disks(base: Base, seed: int, times: float) -> Iterator[Tally]:
     """Disks that refuse."""
-    random, there = Random(seed), stages_of(base.study())
+    copy = base.study().copy(base.folder / "limited")
+    random, there = Random(seed), stages_of(copy)
     limited = Tally("disk full: no file may grow beyond a random size, per stage", seed)
     for _ in range(round(20 * times)):
         disturbed_stages.fill_disk(random.choice(there), random, limited)
     yield limited
     count = round(len(there) * times)
-    yield from disturbed_stages.on_a_disk(base.study(), base.folder / "disk", random, count, seed)
+    yield from disturbed_stages.on_a_disk(copy, base.folder / "disk", random, count, seed)
 
 
 def runs(base: Base, seed: int, times: float) -> Iterator[Tally]:
@@ -122,13 +126,19 @@ def places(base: Base, seed: int, _: float) -> Iterator[Tally]:
     yield clock
 
 
-def inputs(_: Base, seed: int, times: float) -> Iterator[Tally]:
-    """Everything a person or a file can hand in."""
-    for name in PARSERS:
+def hostile(name: str) -> Class:
+    """Return the class of hostile inputs for one parser."""
+
+    def inputs(_: Base, seed: int, times: float) -> Iterator[Tally]:
         yield fuzz(name, seed, round(INPUTS * times))
 
+    return inputs
 
-CLASSES = {f.__name__: f for f in (bits, inputs, stages, disks, repairs, two, places, memory, runs)}
+
+CLASSES: dict[str, Class] = {
+    **{f.__name__: f for f in (bits, stages, disks, repairs, two, places, memory, runs)},
+    **{name: hostile(name) for name in PARSERS},
+}
 
 
 def main() -> int:

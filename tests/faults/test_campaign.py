@@ -54,9 +54,10 @@ def test_a_killed_run_in_an_odd_place_ends_with_the_same_bytes(
 @pytest.mark.workflow
 def test_disturbed_stages(study: Study, tmp_path: Path) -> None:
     """Killed; reading what is damaged; on a disk that is full or read-only."""
-    random, stages = Random(SEED), stages_of(study)
+    copy = study.copy(tmp_path / "study")
+    random, stages = Random(SEED), stages_of(copy)
     tally = Tally("stages", SEED)
-    with disturbed_stages.warm(study) as variables:
+    with disturbed_stages.warm(copy) as variables:
         for _ in range(3):
             disturbed_stages.kill_stage(random.choice(stages), variables, random, tally)
         for kind in ("vanished", "cut short", "one bit flipped"):

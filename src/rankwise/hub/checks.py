@@ -11,10 +11,45 @@ SCHEMA = 3
 """Version of the section ``rankwise`` of ``config.json``."""
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+IMPLEMENTATIONS = (None, "eager", "sdpa", "batched_mm", "grouped_mm")
+"""Of attention and experts: those of torch and transformers themselves. Others may name code to be fetched."""
 
 
 class CheckpointError(ValueError):
     """A checkpoint that is not whole, or whose files do not fit each other."""
+
+
+def refuse_switches(config: Any, where: str = "config.json") -> None:
+    """Refuse a configuration that chooses which code runs: kernels, quantisers, classes of other repositories."""
+    if isinstance(config, list):
+        for part in config:
+            refuse_switches(part, where)
+    if not isinstance(config, dict):
+        return
+    for key, value in config.items():
+        at = f"{where}, {key}"
+        chosen = str(key).endswith(("attn_implementation", "experts_implementation"))
+        names = list(value.values()) if chosen and isinstance(value, dict) else [value]
+        if chosen and not all(
+            name is None or name in IMPLEMENTATIONS for name in map(_text, names)
+        ):
+            raise CheckpointError(
+                f"{at}: {str(value)[:80]!r} chooses the code that runs; remove the key, or give one of "
+                f"{', '.join(filter(None, IMPLEMENTATIONS))}"
+            )
+        if key in ("quantization_config", "kernel_config", "custom_pipelines") and value:
+            raise CheckpointError(
+                f"{at}: a configuration that brings its own {key} is not opened; give the plain weights, without it"
+            )
+        if key == "auto_map" and "--" in str(value):
+            raise CheckpointError(
+                f"{at}: names code of another repository; remove the key, or get the model from its author"
+            )
+        refuse_switches(value, at)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def checked_section(section: Any, known: Container[str]) -> dict[str, Any]:
@@ -71,6 +106,7 @@ def check_folder(folder: Path) -> None:
     Reads headers only; whether the bytes are those that were written is the manifest's to say.
     """
     config = _json(folder / "config.json")
+    refuse_switches(config, str(folder / "config.json"))
     section = config.get("rankwise")
     linears = section.get("linears") if isinstance(section, dict) else None
     if not isinstance(linears, dict):
