@@ -18,6 +18,8 @@ from tests.faults.tally import Tally, put_table
 from tests.workflow.studies import ROOT, Study
 
 PAGE = ROOT / "docs/reliability.md"
+SHOWN = 10
+"""Problems of a class that are printed."""
 INPUTS = 100_000
 """Inputs of every parser at full count."""
 
@@ -154,7 +156,7 @@ def main() -> int:
         for name in asked.classes or CLASSES:
             for tally in CLASSES[name](base, asked.seed, asked.times):
                 print(tally.row(), end="", flush=True)  # noqa: T201
-                for problem in tally.problems:
+                for problem in tally.problems[:SHOWN]:
                     print(f"  {problem}", flush=True)  # noqa: T201
                 put_table(PAGE, [tally])
                 failed |= bool(tally.problems)

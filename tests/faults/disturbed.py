@@ -16,6 +16,8 @@ from tests.workflow.studies import Study
 
 ENGINES = ("snakemake", "dvc")
 WAYS = ("SIGKILL", "SIGKILL to all", "SIGTERM", "SIGINT")
+INTERRUPTED = (130, -signal.SIGINT, 0)
+"""Exit codes of a run that got SIGINT: its own, Python's while it loads, that of one that had ended."""
 IN_FLIGHT = 2
 """Jobs that a study's profile runs at once: those may run again."""
 ODD = "a 'study'\n\"of\" größe $HOME; 研究"
@@ -32,7 +34,9 @@ def kill_run(study: Study, copy: Study, engine: str, way: str, after: float, tal
     """Start a run, kill it after some seconds, start it again until it ends; count what came of it."""
     tally.tried += 1
     where = f"{engine}, {way} after {after:.2f} s"
-    _kill(_start(copy, engine), way, after)
+    code = _kill(_start(copy, engine), way, after)
+    if way == "SIGINT" and code not in INTERRUPTED:
+        tally.missed(f"{where}: exit code {code}")
     before = {stage.name: _state(stage) for stage in stages_of(_planned(study, copy))}
     done = _to_the_end(copy, engine)
     if done.returncode:
@@ -131,7 +135,8 @@ def _start(copy: Study, engine: str) -> subprocess.Popen[str]:
     return copy.start(*RUN, "--engine", engine)
 
 
-def _kill(process: subprocess.Popen[str], way: str, after: float) -> None:
+def _kill(process: subprocess.Popen[str], way: str, after: float) -> int:
+    """Kill a run some seconds after its start; return its exit code."""
     time.sleep(after)
     if process.poll() is None:
         for pid in [process.pid, *(below(process.pid) if way == "SIGKILL to all" else [])]:
@@ -140,6 +145,7 @@ def _kill(process: subprocess.Popen[str], way: str, after: float) -> None:
             except ProcessLookupError:
                 continue
     process.communicate(timeout=PATIENCE)
+    return process.returncode
 
 
 def below(pid: int) -> list[int]:

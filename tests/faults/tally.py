@@ -26,7 +26,7 @@ class Tally:
         """Count one that was not survived."""
         self.wrong += wrong
         self.lost += not wrong
-        self.problems.append(problem)
+        self.problems.append(problem[:2000])
 
     @property
     def survived(self) -> int:

@@ -1,6 +1,7 @@
 """The campaign at a reduced count; `make faults` runs the full one and writes docs/reliability.md."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -16,10 +17,36 @@ from tests.workflow.studies import Study
 SEED = 1
 
 
+CANARIES = {
+    "HF_TOKEN": "hf_canaryInTheMine",
+    "AWS_ACCESS_KEY_ID": "AKIACANARYINTHEMINE",
+    "AWS_SECRET_ACCESS_KEY": "canary/in/the/mine+secret",
+    "MLFLOW_TRACKING_PASSWORD": "canaryPasswordOfMLflow",
+    "DATABASE_URL": "postgresql://canaryUser:canaryWord@nowhere/db",
+}
+"""Secrets in the environment of a whole study."""
+
+
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """An undisturbed study that ran to its end."""
-    return finished_study(tmp_path_factory.mktemp("undisturbed") / "study")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
+    """An undisturbed study that ran to its end, with secrets in its environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CANARIES.items():
+            patch.setenv(name, value)
+        yield finished_study(tmp_path_factory.mktemp("undisturbed") / "study")
+
+
+@pytest.mark.workflow
+def test_no_secret_of_the_environment_is_written_anywhere(study: Study) -> None:
+    """Artifacts, logs, the engines' own files, MLflow's database, the report."""
+    files = [path for path in study.folder.rglob("*") if path.is_file()]
+    names = {path.name for path in files}
+    assert names >= {"mlflow.db", "index.html", "params.yaml", "dvc.lock", "track.log"}
+    for path in files:
+        held = path.read_bytes()
+        for name, value in CANARIES.items():
+            assert value.encode() not in held, f"{name} stands in {path}"
+            assert value.rpartition(":")[2].encode() not in held, f"{name} stands in {path}"
 
 
 def survived(tally: Tally) -> None:

@@ -50,6 +50,11 @@ def test_the_package_runs_no_data(path: Path) -> None:
                     assert ast.unparse(word.value) == "'127.0.0.1'"
 
 
+def test_what_we_serve_is_served_to_this_machine_alone() -> None:
+    said = [re.findall(r'"--host",\s*"([^"]+)"', path.read_text()) for path in SOURCES]
+    assert [host for hosts in said for host in hosts] == ["127.0.0.1"]
+
+
 @pytest.mark.parametrize("path", RULES, ids=lambda p: p.name)
 def test_rules_quote_what_they_put_into_a_command(path: Path) -> None:
     """`{x:q}`, a parameter that `many` has quoted or that is fixed text; no code in the place of a command."""

@@ -1,6 +1,7 @@
 """What is checked of a checkpoint's files before anything of it is loaded; each mistake is one sentence."""
 
 import json
+import re
 from collections.abc import Container
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ SCHEMA = 3
 """Version of the section ``rankwise`` of ``config.json``."""
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+SHARD = re.compile(r"\w[\w.-]{0,200}\.safetensors", re.ASCII)
+"""Name of a weight file: no path, nothing that a disk or a shell reads otherwise."""
 IMPLEMENTATIONS = (None, "eager", "sdpa", "batched_mm", "grouped_mm")
 """Of attention and experts: those of torch and transformers themselves. Others may name code to be fetched."""
 
@@ -151,9 +154,9 @@ def weight_files(folder: Path) -> list[Path]:
         )
     names = sorted(set(places.values()))
     for name in names:
-        if Path(name).name != name or not name.endswith(".safetensors"):
+        if not SHARD.fullmatch(name):
             raise CheckpointError(
-                f"{folder / INDEX}, weight_map: '{name}' is not the name of a safetensors file in this folder"
+                f"{folder / INDEX}, weight_map: '{name[:80]}' is not the name of a safetensors file in this folder"
             )
         if not (folder / name).is_file():
             raise CheckpointError(
