@@ -113,7 +113,8 @@ def main() -> None:
         sys.exit(2)
     except OSError as error:
         if error.errno not in REFUSALS:
-            raise
+            log.exception("not foreseen")
+            sys.exit(1)
         log.error(
             "%s: %s; make room there or give permission, then run the same again",
             error.filename or "a file", error.strerror,
@@ -121,9 +122,13 @@ def main() -> None:
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:
         if not memory.ran_out(error):
-            raise
+            log.exception("not foreseen")
+            sys.exit(1)
         log.error("no memory left (%s); %s", str(error).partition("\n")[0], memory.lower(sys.argv))
         sys.exit(2)
+    except Exception:  # for the job's log as well, which is what an engine shows
+        log.exception("not foreseen")
+        sys.exit(1)
     finally:
         if log.hasHandlers():
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

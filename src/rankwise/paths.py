@@ -24,6 +24,7 @@ def inside(root: Path, name: object, where: str) -> Path:
     parts = PurePosixPath(name).parts + PureWindowsPath(name).parts
     if (
         CONTROL.search(name)
+        or not PurePosixPath(name).parts
         or PurePosixPath(name).is_absolute()
         or PureWindowsPath(name).drive
         or PureWindowsPath(name).root

@@ -9,7 +9,7 @@ from rankwise.records import FileHash
 from rankwise.sources import check, text_file
 
 OUT = [
-    "/etc/passwd", "../x", "a/../../x", "..", "a/..", "C:\\x", "C:x", "\\\\host\\x", "..\\x", "\\x",
+    "/etc/passwd", ".", "./", "../x", "a/../../x", "..", "a/..", "C:\\x", "C:x", "\\\\host\\x", "..\\x", "\\x",
     "a\0b", "a\nb", "nul", "CON.txt", "a/com1", "", "\ud800", None, 5, ["x"], "x" * 5000,
 ]  # fmt: skip
 
