@@ -41,7 +41,12 @@ def init(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key; repeat.")
     ] = None,
 ) -> None:
-    """Make the folder of a new study; local paths in its params.yaml are relative to that folder."""
+    """Make the folder of a new study; local paths in its params.yaml are relative to that folder.
+
+    Example: rankwise init study --preset local --set prepare.model.source=/models/mine
+    """
+    from ruamel.yaml import YAML
+
     from rankwise.validation import load_params
     from rankwise.workflow import PROFILE, SNAKEFILE
 
