@@ -1,6 +1,7 @@
 # make run    make the environment, run the study in this folder, print its table
 # make test   formats, lint, types, workflow checks, all tests: what .ci/run calls
 # make ui     MLflow on 127.0.0.1:5000, runs side by side
+# make docs   the pages of docs/ as a site, in build/site
 # make lint   the checks of `make test` without the tests
 # make embedded   train the embedded default model anew (up to an hour)
 # make clean  remove what `make run` made, but not the environment
@@ -18,7 +19,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := run
-.PHONY: run test ui lint embedded clean
+.PHONY: run test ui docs lint embedded clean
 
 run: $(INSTALLED)
 	@rankwise run
@@ -30,6 +31,10 @@ test: lint
 
 ui: $(INSTALLED)
 	@rankwise ui
+
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "Pages: build/site/index.html"
 
 lint: $(INSTALLED)
 	ruff format --check .

@@ -2,7 +2,10 @@
 
 import importlib.util
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -113,3 +116,18 @@ def test_pinned_models_are_whole():
     for path in (PRESETS / "models").glob("*.yaml"):
         given = YAML(typ="safe").load(path)
         assert Model.model_validate(given).dtype == "bfloat16"
+
+
+def test_the_site_builds_and_fetches_nothing(tmp_path):
+    """Every page, link and anchor is there; what a page loads comes with it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path],
+        cwd=PAGE.parents[1], env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    pages = list(tmp_path.rglob("index.html"))
+    assert len(pages) == len(list(PAGE.parent.glob("*.md")))
+    loads = r"<(?:script|img|source)[^>]*\bsrc=\W?(https?:[^\s>]+)|<link[^>]*stylesheet[^>]*(https?:[^\s>]+)"
+    for page in pages:
+        assert not re.findall(loads, page.read_text()), page
