@@ -1,5 +1,6 @@
 """Commands around a study, a folder with its own params.yaml: make one, run it, look at it."""
 
+import json
 import os
 import re
 import shlex
@@ -36,21 +37,31 @@ DVC_SETTINGS = {"core.analytics": "false", "core.check_update": "false", "cache.
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder of the study.")],
     preset: Annotated[str, typer.Option(help="params.yaml to start from.")] = "embedded",
+    model: Annotated[
+        str | None, typer.Option(help="Pinned model in place of the preset's, such as llama2-13b.")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key; repeat.")
     ] = None,
 ) -> None:
-    """Make the folder of a new study; local paths in its params.yaml are relative to that folder."""
+    """Make the folder of a new study; local paths in its params.yaml are relative to that folder.
+
+    Example: rankwise init study --preset local --set prepare.model.source=/models/mine
+    """
+    from ruamel.yaml import YAML
+
     from rankwise.validation import load_params
     from rankwise.workflow import PROFILE, SNAKEFILE
 
-    presets = {path.stem: path for path in PRESETS.glob("*.yaml")}
-    if preset not in presets:
-        raise RankwiseError(f"--preset: there is no preset '{preset}'; {nearest(preset, presets)}")
+    given = _shipped(PRESETS, "preset", preset).read_text(encoding="utf-8")
+    changes = settings or []
+    if model is not None:
+        pinned = YAML(typ="safe").load(_shipped(PRESETS / "models", "model", model))
+        changes = [f"prepare.model={json.dumps(pinned)}", *changes]
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RankwiseError(f"{folder} is not an empty folder; name a new one")
     params = folder / "params.yaml"
-    write_text(params, with_settings(presets[preset].read_text(encoding="utf-8"), settings or []))
+    write_text(params, with_settings(given, changes))
     try:
         load_params(params)
     except RankwiseError:
@@ -66,6 +77,14 @@ def init(
     if printed.returncode:
         typer.echo(f"{printed.stderr.strip()}\nEdit {params} first.")
     typer.echo(f"Next: cd {shlex.quote(str(folder))} && rankwise run")
+
+
+def _shipped(folder: Path, option: str, name: str) -> Path:
+    """Return a file that comes with the package, by its name without the ending."""
+    there = {path.stem: path for path in folder.glob("*.yaml")}
+    if name not in there:
+        raise RankwiseError(f"--{option}: there is no {option} '{name}'; {nearest(name, there)}")
+    return there[name]
 
 
 def run(

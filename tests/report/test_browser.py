@@ -118,7 +118,7 @@ def test_page_in_a_browser(study: Path, arguments: list[str], tmp_path: Path, da
         assert page["told"] == f"1 of {len(RUNS) + len(REFINED)} runs"
         assert page["all"] == page["name"]
         head, rule, dense, run = page["markdown"].splitlines()
-        assert head.startswith("| run | keep asked | keep reached | perplexity |")
+        assert head.startswith("| run | asked | keep reached | perplexity |")
         assert rule == "| --- |" + " ---: |" * 7
         assert dense.startswith("| dense | 1.00 | 1.0000 |")
         assert run.startswith("| bolaco-50 | 0.50 |")

@@ -2,15 +2,22 @@
 
 import importlib.util
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
 import transformers
+from ruamel.yaml import YAML
 
 from rankwise.artifacts import InputStatistics
 from rankwise.models import families, family_of
 from rankwise.models.check import check
+from rankwise.params import Model
+from rankwise.study import PRESETS
+from rankwise.validation import load_params
 from rankwise.weights import Weights
 from tests.contract.test_allocators import problem
 
@@ -87,3 +94,40 @@ def test_extending_needs_no_edit_elsewhere():
         text = path.read_text()
         for name in ("pooled_pca", "PooledPCA", "uniform", "hyperopt.fmin", "LlamaForCausalLM"):
             assert name not in text, f"{path} names {name}"
+
+
+def test_the_page_of_papers_names_presets_models_and_runs_that_are_there():
+    text = PAGE.with_name("papers.md").read_text()
+    presets = {path.stem: load_params(path) for path in PRESETS.glob("*.yaml")}
+    models = {path.stem for path in (PRESETS / "models").glob("*.yaml")}
+    for preset, model in re.findall(r"--preset (\S+)(?: --model (\S+))?", text):
+        assert preset in presets
+        assert model in models | {""}
+    [listed] = re.findall(r"`--model` takes (.*), each pinned", text)
+    assert set(re.findall(r"`(\S+)`", listed)) == models
+    for part in text.split("\n## ")[1:]:
+        [preset] = re.findall(r"preset `(\S+)`\n", part)
+        runs = set(re.findall(r"^\| [^|]*\| `(\S+)` \|", part, re.MULTILINE))
+        assert runs - {"dense"} <= set(presets[preset].runs)
+        assert len(runs) > 2
+
+
+def test_pinned_models_are_whole():
+    for path in (PRESETS / "models").glob("*.yaml"):
+        given = YAML(typ="safe").load(path)
+        assert Model.model_validate(given).dtype == "bfloat16"
+
+
+def test_the_site_builds_and_fetches_nothing(tmp_path):
+    """Every page, link and anchor is there; what a page loads comes with it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path],
+        cwd=PAGE.parents[1], env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    pages = list(tmp_path.rglob("index.html"))
+    assert len(pages) == len(list(PAGE.parent.glob("*.md")))
+    loads = r"<(?:script|img|source)[^>]*\bsrc=\W?(https?:[^\s>]+)|<link[^>]*stylesheet[^>]*(https?:[^\s>]+)"
+    for page in pages:
+        assert not re.findall(loads, page.read_text()), page

@@ -70,14 +70,15 @@ def test_preset_gives_a_graph_without_network(name: str, finished: Study, tmp_pa
 
 def test_init_writes_a_study_that_has_a_graph(finished: Study, tmp_path: Path) -> None:
     said = finished.do(
-        "python", "-m", "rankwise", "init", str(tmp_path / "new"), "--preset", "llama2-7b",
-        "--set", "runs.bolaco-70.keep=0.75",
+        "python", "-m", "rankwise", "init", str(tmp_path / "new"), "--preset", "bolaco",
+        "--model", "llama2-13b", "--set", "runs.bolaco-70.keep=0.75",
     )  # fmt: skip
     study = Study(tmp_path / "new")
     assert "rankwise run" in said
     assert "# Bolaco's setting" in (study.folder / "params.yaml").read_text()
     assert load_params(study.folder / "params.yaml").runs["bolaco-70"].keep == 0.75
-    assert "decompose-dense-svd-block_7" in study.stages()
+    assert load_params(study.folder / "params.yaml").prepare.model.layers == 40
+    assert "decompose-dense-pooled_pca-block_9" in study.stages()
     assert (study.folder / ".dvc").is_dir()
     again = finished.call("python", "-m", "rankwise", "init", str(study.folder))
     assert (again.returncode, "is not an empty folder" in again.stderr) == (2, True)
@@ -85,8 +86,8 @@ def test_init_writes_a_study_that_has_a_graph(finished: Study, tmp_path: Path) -
 
 def test_init_names_the_nearest_preset(finished: Study, tmp_path: Path) -> None:
     done = finished.call(
-        "python", "-m", "rankwise", "init", str(tmp_path / "new"), "--preset", "llama2"
+        "python", "-m", "rankwise", "init", str(tmp_path / "new"), "--preset", "bolac"
     )
     assert done.returncode == 2
-    assert "did you mean 'llama2-7b'?" in done.stderr
+    assert "did you mean 'bolaco'?" in done.stderr
     assert not (tmp_path / "new").exists()
