@@ -121,6 +121,8 @@ def run_snakemake(
                 show(int(match[1]), int(match[2]), name)
             elif match := re.search(r"returned non-zero exit status (\d+)", line):
                 code = code or int(match[1])
+            elif match := re.search(r"died with <Signals\.\w+: (\d+)>", line):
+                code = code or 128 + int(match[1])
     _finish(process, code, failed, said)
 
 
@@ -139,7 +141,7 @@ def run_dvc(engine: Engine, force: bool) -> None:
             elif match := re.match(r"> .* --log (\S+)", line):
                 failed = match[1]
             elif match := re.search(r"exited with (-?\d+)$", line):
-                code = int(match[1])
+                code = int(match[1]) if int(match[1]) >= 0 else 128 - int(match[1])
     _finish(process, code, failed, said)
 
 
@@ -200,7 +202,7 @@ def _finish(process: subprocess.Popen[str], code: int, failed: str, said: list[s
             err=True,
         )
     typer.echo("\n".join(said), err=True)
-    if code in memory.KILLED:
+    if code == memory.KILLED:
         stage = failed.removeprefix("logs/").removesuffix(".log").split("/")
         typer.echo(
             f"{'/'.join(stage)} was killed (signal 9), as a system does that has no memory left: {memory.lower(stage)}",

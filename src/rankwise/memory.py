@@ -1,7 +1,7 @@
 """What is said to a person when memory runs out: which stage, and the setting that makes it need less."""
 
-KILLED = frozenset({137, -9})
-"""Exit codes of a process that got SIGKILL, which is how a system takes memory back."""
+KILLED = 137
+"""Exit code of a job that got SIGKILL, which is how a system takes memory back."""
 SETTINGS = {
     "covariance": "covariance.batch, or set covariance.streaming to true",
     "curvature": "curvature.batch",

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 import torch
+import typer
 
-from rankwise import cli, memory
+from rankwise import cli, engines, memory
 from rankwise.files import write_json
 
 
@@ -40,6 +41,39 @@ def test_exit_code_and_sentence(
         cli.main()
     assert end.value.code == 2
     assert says in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("engine", "line"),
+    [
+        ("snakemake", "Command died with <Signals.SIGKILL: 9>."),
+        ("snakemake", "Command returned non-zero exit status 137."),
+        ("dvc", "ERROR: failed to reproduce 'covariance-dense': failed to run: x, exited with -9"),
+        ("dvc", "ERROR: failed to reproduce 'covariance-dense': failed to run: x, exited with 137"),
+    ],
+)
+def test_a_job_that_was_killed_is_said_to_be(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path,
+    engine: str,
+    line: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").touch()
+    before = {
+        "snakemake": "    log: logs/covariance/dense.log (check log file)",
+        "dvc": "> x --log logs/covariance/dense.log",
+    }
+    script = f"import sys; print({before[engine]!r}); print({line!r}); sys.exit(1)"
+    monkeypatch.setattr(engines, engine.upper(), (sys.executable, "-c", script))
+    with pytest.raises(typer.Exit) as end:
+        if engine == "dvc":
+            engines.run_dvc(engines.Engine(), force=False)
+        else:
+            engines.run_snakemake(engines.Engine(), None, force=False)
+    assert end.value.exit_code == 137
+    assert "covariance/dense was killed (signal 9)" in capsys.readouterr().err
 
 
 def test_every_stage_that_may_need_much_has_a_setting() -> None:
