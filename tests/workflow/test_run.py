@@ -176,3 +176,26 @@ def wait_for_children(parent: int, word: str) -> list[int]:
             return found
         time.sleep(0.01)
     raise AssertionError(f"no child of {parent} is {word}")
+
+
+def test_the_engines_own_tools_show_the_numbers_of_the_files(both: tuple[Study, Study]) -> None:
+    study = both[1]
+    summary = json.loads((study.folder / "data/report/summary.json").read_text())
+    shown = json.loads(study.call("dvc", "metrics", "show", "--json").stdout)[""]["data"]
+    assert len(shown) == len(summary["rows"])
+    for row in summary["rows"]:
+        scores = shown[f"data/scores/{row['run']}.json"]["data"]
+        assert (scores["perplexity"], scores["keep_reached"]) == (
+            row["perplexity"],
+            row["keep_reached"],
+        )
+    plots = json.loads(study.call("dvc", "plots", "show", "--json").stdout)["data"]
+    [plot] = plots["perplexity by keep"]
+    points = plot["content"]["data"]["values"]
+    assert [(p["run"], p["perplexity"]) for p in points] == [
+        (row["run"], row["perplexity"]) for row in summary["rows"]
+    ]
+    study.do("snakemake", "--report", "snakemake.html")
+    page = (study.folder / "snakemake.html").read_text()
+    assert "data/report/index.html" in page
+    (study.folder / "snakemake.html").unlink()
