@@ -48,8 +48,11 @@ def dvc_yaml() -> str:
     given = YAML(typ="safe").load(Path("params.yaml").read_text(encoding="utf-8"))
     jobs = _jobs()
     stages = {"params": _first_stage()} | {_name(job): _stage(job, given) for job in jobs}
-    whole = {"stages": stages, "metrics": _outputs(jobs, "scores")}
-    whole["plots"] = [_plot(table, y) for table in _outputs(jobs, "summary") for y in PLOTTED]
+    whole = {
+        "stages": stages,
+        "metrics": _outputs(jobs, "scores"),
+        "plots": [_plot(table, y) for table in _outputs(jobs, "summary") for y in PLOTTED],
+    }
     yaml = YAML()
     yaml.default_flow_style = False
     yaml.width = 2**16
