@@ -1,6 +1,8 @@
 # make run    make the environment, run the study in this folder, print its table
 # make test   formats, lint, types, workflow checks, all tests: what .ci/run calls
 # make ui     MLflow on 127.0.0.1:5000, runs side by side
+# make faults   faults, hostile input: the full count, some hours; writes docs/reliability.md
+# make packages   wheel and sdist in new environments, every Python from 3.11 on
 # make docs   the pages of docs/ as a site, in build/site
 # make lint   the checks of `make test` without the tests
 # make embedded   train the embedded default model anew (up to an hour)
@@ -19,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := run
-.PHONY: run test ui docs lint embedded clean
+.PHONY: run test ui docs faults packages lint embedded clean
 
 run: $(INSTALLED)
 	@rankwise run
@@ -31,6 +33,12 @@ test: lint
 
 ui: $(INSTALLED)
 	@rankwise ui
+
+faults: $(INSTALLED)
+	python -m tests.faults
+
+packages: $(INSTALLED)
+	python -m tests.packaging.smoke
 
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet

@@ -3,12 +3,15 @@
 What the folder holds and how transformers opens it is said in `rankwise.hub`, whose files travel in it.
 """
 
+import errno
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from rankwise import __version__
@@ -64,7 +67,7 @@ def load(manifest: Path, device: torch.device | str = "cpu") -> LoadedModel:
         record = CheckpointManifest.load(manifest)
         facts = (record.run, record.asked, record.keep_reached, record.parameters)
         folder = manifest.with_suffix("")
-        check(folder, record.files, f"checkpoint of run {record.run}")
+        check(folder, record.files, shlex.quote(str(folder)))
         model, tokenizer = load_folder(folder)
         files = record.files
     weights = sum(file.bytes for file in files if file.path.endswith(".safetensors"))
@@ -100,7 +103,10 @@ def save(model: Any, tokenizer: Any, folder: Path, run: str, dtype: torch.dtype)
     state = model.state_dict()
     for tied in model.all_tied_weights_keys:
         state.pop(tied, None)
-    save_torch_state_dict(state, folder, max_shard_size=SHARD_SIZE)
+    try:
+        save_torch_state_dict(state, folder, max_shard_size=SHARD_SIZE)
+    except SafetensorError as error:  # the disk's, which the library wraps
+        raise OSError(errno.EIO, str(error)) from error
     given = model.config.to_dict()
     before = given.get("rankwise") or {}
     given |= {

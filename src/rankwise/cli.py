@@ -19,10 +19,12 @@ import typer
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from rankwise import memory
 from rankwise.bench import bench
 from rankwise.errors import RankwiseError
 from rankwise.export import export
-from rankwise.files import write_json
+from rankwise.files import REFUSALS, write_json
+from rankwise.locks import refuse_other_engine
 from rankwise.stages import (
     allocate,
     build,
@@ -39,6 +41,7 @@ from rankwise.stages import (
     track,
 )
 from rankwise.study import compare, init, run, ui
+from rankwise.verify import verify
 
 app = typer.Typer(
     help="Low-rank compression of large language models as a reproducible workflow.",
@@ -54,6 +57,9 @@ def options(
     log: Annotated[Path | None, typer.Option(help="Write the log here as well.")] = None,
 ) -> None:
     """Set logging up once, before any command; beside a log, say what the command took."""
+    if "DVC_STAGE" in os.environ:
+        refuse_other_engine()
+    logging.raiseExceptions = False  # a full disk is told by what it keeps from being written
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +70,7 @@ def options(
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-for user_command in (init, run, compare, bench, export, ui):
+for user_command in (init, run, compare, bench, verify, export, ui):
     app.command(rich_help_panel="A study")(user_command)
 app.add_typer(prepare.app, name="prepare", rich_help_panel="Stages, as the rules call them")
 for stage in (
@@ -97,7 +103,7 @@ def _record_cost(path: Path, began: float) -> None:
 
 
 def main() -> None:
-    """Run one command; a RankwiseError becomes one sentence and exit code 2."""
+    """Run one command; what a person can mend becomes one sentence and exit code 2."""
     began = time.perf_counter()
     log = logging.getLogger("rankwise")
     try:
@@ -105,6 +111,24 @@ def main() -> None:
     except RankwiseError as error:
         log.error("%s", error)
         sys.exit(2)
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            log.exception("not foreseen")
+            sys.exit(1)
+        log.error(
+            "%s: %s; make room there or give permission, then run the same again",
+            error.filename or "a file", error.strerror,
+        )  # fmt: skip
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not memory.ran_out(error):
+            log.exception("not foreseen")
+            sys.exit(1)
+        log.error("no memory left (%s); %s", str(error).partition("\n")[0], memory.lower(sys.argv))
+        sys.exit(2)
+    except Exception:  # for the job's log as well, which is what an engine shows
+        log.exception("not foreseen")
+        sys.exit(1)
     finally:
         if log.hasHandlers():
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -5,21 +5,49 @@ What they print is read for display only; what is due and what went wrong is in 
 
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
+from ruamel.yaml import YAML
+
+from rankwise import memory
+from rankwise.forkserver.job import end_with
 
 SNAKEMAKE = (sys.executable, "-m", "snakemake")
 DVC = (sys.executable, "-m", "dvc")
 TAIL = 6
 """Lines shown of the log of a job that failed."""
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a run, resumable."""
 Show = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How an engine is started."""
+
+    variables: dict[str, str] = field(default_factory=dict)
+    """Environment variables beside this process's own."""
+    files: tuple[int, ...] = ()
+    """Open files that it inherits: the lock on the study."""
+
+
+class Stopped(BaseException):
+    """A signal asks this run to end."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
 def search_path() -> str:
@@ -59,15 +87,26 @@ def settle_times() -> None:
     call(*SNAKEMAKE, "--touch")
 
 
-def run_snakemake(cores: int | None, force: bool, variables: dict[str, str]) -> None:
-    """Run every job that is due; ends with the exit code of a job that failed."""
+def missing() -> list[str]:
+    """Return the outputs of dvc.yaml that are not there."""
+    given = YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    outs = [out for stage in given.values() for out in stage.get("outs", [])]
+    paths = [out if isinstance(out, str) else next(iter(out)) for out in outs]
+    return [path for path in paths if not Path(path).exists()]
+
+
+def run_snakemake(
+    engine: Engine, cores: int | None, force: bool, targets: Iterable[str] = ()
+) -> None:
+    """Run every job that is due, or those for ``targets``; ends with the exit code of a job that failed."""
     options = ["--quiet", "host", *(["--cores", str(cores)] if cores else [])]
-    process = _start([*SNAKEMAKE, *options, *(["--forceall"] if force else [])], variables)
+    words = [*options, *(["--forceall"] if force else []), "--", *targets]
+    process = _start([*SNAKEMAKE, *words], engine)
     names: dict[str, str] = {}
     said: list[str] = []
     name = failed = ""
     code = 0
-    with _progress() as show:
+    with _stopped_with_us(process), _progress() as show:
         for line in _lines(process, said):
             if re.match(r"(local)?rule \w+:$", line):
                 name = ""
@@ -85,31 +124,60 @@ def run_snakemake(cores: int | None, force: bool, variables: dict[str, str]) -> 
     _finish(process, code, failed, said)
 
 
-def run_dvc(force: bool, variables: dict[str, str]) -> None:
+def run_dvc(engine: Engine, force: bool) -> None:
     """Run every stage that DVC finds changed, one after the other."""
     total = Path("dvc.yaml").read_text(encoding="utf-8").count("\n    cmd:")
-    process = _start([*DVC, "repro", *(["--force"] if force else [])], variables)
+    process = _start([*DVC, "repro", *(["--force"] if force else [])], engine)
     said: list[str] = []
-    done = 0
+    done = code = 0
     failed = ""
-    with _progress() as show:
+    with _stopped_with_us(process), _progress() as show:
         for line in _lines(process, said):
             if match := re.match(r"(?:Running stage|Stage) '([\w-]+)'", line):
                 done += 1
                 show(done, total, "" if "didn't change" in line else match[1])
             elif match := re.match(r"> .* --log (\S+)", line):
                 failed = match[1]
-    _finish(process, 0, failed, said)
+            elif match := re.search(r"exited with (-?\d+)$", line):
+                code = int(match[1])
+    _finish(process, code, failed, said)
 
 
-def _start(command: list[str], variables: dict[str, str]) -> subprocess.Popen[str]:
+def _start(command: list[str], engine: Engine) -> subprocess.Popen[str]:
+    """Start an engine in a process group of its own, to be stopped with all its jobs (`_stopped_with_us`)."""
     return subprocess.Popen(
         command,
-        env=environment() | variables,
+        env=environment() | engine.variables,
         text=True,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        process_group=0,
+        pass_fds=engine.files,
+        preexec_fn=partial(end_with, os.getpid(), signal.SIGINT),  # noqa: PLW1509 (no thread runs yet)
     )
+
+
+@contextmanager
+def _stopped_with_us(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """Pass a signal that ends this process on to the engine and its jobs, and wait for them."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in STOPS}
+    try:
+        yield
+    except Stopped as stopped:
+        for number in STOPS:  # a second time: at once
+            signal.signal(number, lambda *_: os.killpg(process.pid, signal.SIGKILL))
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate()
+        typer.echo("Stopped; what is finished stays. Go on with: rankwise run", err=True)
+        raise typer.Exit(128 + stopped.number) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _lines(process: subprocess.Popen[str], said: list[str]) -> Iterator[str]:
@@ -132,6 +200,12 @@ def _finish(process: subprocess.Popen[str], code: int, failed: str, said: list[s
             err=True,
         )
     typer.echo("\n".join(said), err=True)
+    if code in memory.KILLED:
+        stage = failed.removeprefix("logs/").removesuffix(".log").split("/")
+        typer.echo(
+            f"{'/'.join(stage)} was killed (signal 9), as a system does that has no memory left: {memory.lower(stage)}",
+            err=True,
+        )
     raise typer.Exit(code or process.returncode)
 
 

@@ -1,5 +1,6 @@
 """``rankwise export``: a checkpoint to give away, as it is or multiplied back."""
 
+import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -64,7 +65,7 @@ def _copy(checkpoint: Path, folder: Path) -> None:
 
     manifest = manifest_of(checkpoint)
     record, source = CheckpointManifest.load(manifest), manifest.with_suffix("")
-    check(source, record.files, f"checkpoint of run {record.run}")
+    check(source, record.files, shlex.quote(str(source)))
     folder.mkdir()
     for file in record.files:
         shutil.copyfile(source / file.path, folder / file.path)

@@ -90,11 +90,19 @@ def _factor(
         raise RankwiseError(
             f"{linear.name}: the weight holds NaN or infinite values; check the model's files"
         )
-    factors = decomposer(weight, inputs, largest_rank(weight.shape))
-    made = [factors.left, factors.right, factors.spectrum]
-    if factors.sparse is not None:
-        made += [factors.sparse.values, factors.sparse.magnitudes]
-    if not all(bool(tensor.isfinite().all()) for tensor in made):
+    if not inputs.finite:
+        raise RankwiseError(
+            f"{linear.name} (layer {linear.layer}, site {linear.site}): its statistics or gradients hold NaN or infinite "
+            "values; gather them again, with the model in float32 if need be (prepare.model.dtype)"
+        )
+    try:
+        factors = decomposer(weight, inputs, largest_rank(weight.shape))
+    except torch.linalg.LinAlgError as error:
+        raise RankwiseError(
+            f"{linear.name} (layer {linear.layer}, site {linear.site}): {decomposer.__class__.__name__} did not converge "
+            f"({error}); look at the statistics, or raise its damping"
+        ) from error
+    if not factors.finite:
         raise RankwiseError(
             f"{linear.name} (layer {linear.layer}, site {linear.site}): {decomposer.__class__.__name__} gave NaN or "
             "infinite factors; look at the statistics, or raise its damping"

@@ -1,8 +1,10 @@
-"""Writing so that nothing looks finished that is not, and hashing what was written."""
+"""Writing so that nothing looks finished that is not, and finding out what is not as it was written."""
 
+import errno
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,25 +13,92 @@ from typing import Any
 
 from rankwise.errors import RankwiseError
 
+REFUSALS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+    | {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+)
+"""What a disk answers that a person can mend."""
+SEAL = "sha256"
+"""Key under which a JSON object holds the digest of all its other keys."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of ``path``; on success flush it to disk and rename it over."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a temporary sibling of ``path``; on success flush it to disk and rename it over.
+
+    What killed processes left of the same artifact is removed. A disk that refuses (full, read-only,
+    no permission) is a RankwiseError that names the artifact.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in _left_behind(path):
+            _remove(left)
         yield temporary
-        if temporary.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with temporary.open("rb+") as stream:
-                os.fsync(stream.fileno())
+        _flush(temporary)
+        if temporary.is_dir() and path.exists():
+            _remove(path)
         temporary.replace(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        raise RankwiseError(
+            f"{path} could not be written ({error.strerror}); make room, or give permission, in {path.parent}, "
+            "then run the same again: what is finished stays"
+        ) from error
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            _remove(temporary)
+
+
+def _left_behind(path: Path) -> list[Path]:
+    """Return temporary siblings of ``path`` whose process is gone."""
+    start, end = f".{path.name}.", ".tmp"
+    found = []
+    for sibling in path.parent.iterdir():
+        pid = sibling.name.removeprefix(start).removesuffix(end)
+        if sibling.name == f"{start}{pid}{end}" and pid.isdecimal() and not _alive(int(pid)):
+            found.append(sibling)
+    return found
+
+
+def _alive(pid: int) -> bool:
+    """Tell whether a process of this machine runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _flush(path: Path) -> None:
+    """Have the disk hold a file, or every file of a folder, before it gets its name."""
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    for file in files:
+        with file.open("rb+") as stream:
+            os.fsync(stream.fileno())
+    for folder in [path, *path.rglob("*")] if path.is_dir() else []:
+        if folder.is_dir():
+            _flush_folder(folder)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Have the disk hold the names in a folder."""
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def to_json(value: Any) -> str:
@@ -70,14 +139,76 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise RankwiseError(f"{path} does not exist; run the stage that makes it") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RankwiseError(
-            f"{path} is not JSON ({error}); delete it and run its stage again"
-        ) from error
+        raise RankwiseError(f"{path} does not exist; make it with: rankwise run") from error
+    except OSError as error:
+        raise RankwiseError(f"{path} cannot be read ({error.strerror})") from error
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # no JSON, no UTF-8, numbers or depth beyond sense
+        raise RankwiseError(f"{path} is not JSON ({error}); {repair(path)}") from error
+
+
+def sealed(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with the digest of its keys and values beside them, anew if it has one."""
+    rest = {key: given for key, given in value.items() if key != SEAL}
+    return {**rest, SEAL: hashlib.sha256(to_json(rest).encode()).hexdigest()}
+
+
+def unsealed(path: Path, value: dict[str, Any]) -> dict[str, Any]:
+    """Return a sealed object as it was given; raises RankwiseError where it is not what was written."""
+    try:
+        found = sealed(value)[SEAL]
+    except ValueError:  # NaN, a lone surrogate: nothing that this project writes
+        found = "no JSON that rankwise writes"
+    if found != value.get(SEAL):
+        raise damaged(path, f"SHA-256 {value.get(SEAL)}", f"SHA-256 {found}")
+    return {key: given for key, given in value.items() if key != SEAL}
+
+
+def sealed_lines(rows: list[dict[str, Any]]) -> str:
+    """Return JSON lines, the last of which says how many there are and their digest."""
+    text = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
+    return text + json.dumps(_closing(text)) + "\n"
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read what `sealed_lines` made; raises RankwiseError for a file that is not as it was written."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        rows = [json.loads(line) for line in lines]
+    except FileNotFoundError as error:
+        raise RankwiseError(f"{path} does not exist; make it with: rankwise run") from error
+    except (ValueError, RecursionError) as error:
+        raise RankwiseError(f"{path} is not JSON lines ({error}); {repair(path)}") from error
+    if not all(isinstance(row, dict) for row in rows):
+        raise RankwiseError(f"{path}: every line must be a JSON object; {repair(path)}")
+    expected, found = rows[-1] if rows else "a closing line", _closing("".join(lines[:-1]))
+    if found != expected:
+        raise damaged(path, str(expected), str(found))
+    return rows[:-1]
+
+
+def _closing(text: str) -> dict[str, Any]:
+    return {"rows": text.count("\n"), SEAL: hashlib.sha256(text.encode()).hexdigest()}
+
+
+def damaged(path: Path, expected: str, found: str) -> RankwiseError:
+    """Return the error for an artifact that is not as it was written."""
+    return RankwiseError(
+        f"{path} is not as it was written: expected {expected}, found {found}; {repair(path)}"
+    )
+
+
+def repair(path: Path) -> str:
+    """Return how an artifact is made again: its own stage, and no other, runs."""
+    return f"make it again with: rm -r {shlex.quote(str(path))} && rankwise run"
 
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as hex digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise RankwiseError(f"{path} does not exist; make it with: rankwise run") from error

@@ -1,6 +1,7 @@
 """The JSON artifacts, typed: what a stage decided or measured, and from what.
 
-Every record names its schema; a reader refuses another one. Records hold no times and no machine's
+Every record names its schema and holds its own digest; a reader refuses another schema, and a record that
+was changed after it was written. Records hold no times and no machine's
 names, except `SpeedRecord`, which is nothing else.
 """
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rankwise.errors import RankwiseError
 from rankwise.family import Family
-from rankwise.files import read_json, write_json
+from rankwise.files import read_json, repair, sealed, unsealed, write_json
 from rankwise.pairs import Pair
 from rankwise.target import KINDS, Target, the_one
 
@@ -24,23 +25,25 @@ class Record(BaseModel):
 
     def save(self, path: Path) -> None:
         """Write the record, whole or not at all."""
-        write_json(path, {"schema": self.schema_name, **self.model_dump(mode="json")})
+        write_json(path, sealed({"schema": self.schema_name, **self.model_dump(mode="json")}))
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a record; raises RankwiseError naming the file if it is another kind or broken."""
+        """Read a record; raises RankwiseError naming the file if it is another kind or not as written."""
         value = read_json(path)
-        found = value.pop("schema", None) if isinstance(value, dict) else None
+        found = value.get("schema") if isinstance(value, dict) else None
         if found != cls.schema_name:
             raise RankwiseError(
-                f"{path}: expected schema {cls.schema_name}, found {found}; run the stage that makes it"
+                f"{path}: expected schema {cls.schema_name}, found {found}; {repair(path)}"
             )
+        value = unsealed(path, value)
+        del value["schema"]
         try:
             return cls.model_validate(value)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            raise RankwiseError(f"{path}: {where}: {first['msg']}; run its stage again") from error
+            raise RankwiseError(f"{path}: {where}: {first['msg']}; {repair(path)}") from error
 
 
 class Asked(BaseModel):
@@ -221,6 +224,18 @@ class BuildRecord(Record):
     check: SelfCheck
     linears: dict[str, LinearCheck]
     """Every factored linear, compared with the dense one."""
+
+
+class FolderFiles(Record):
+    """What a checkpoint's folder holds, inside it, for whoever has the folder alone; the card is not listed."""
+
+    schema_name: ClassVar[str] = "rankwise/folder@1"
+    file: ClassVar[str] = "files.json"
+    """Its name in the folder."""
+    run: str
+    parameters: int
+    """All parameters of the model, tied ones once [-]."""
+    files: list[FileHash]
 
 
 class Curve(BaseModel):

@@ -4,11 +4,13 @@ Nothing is copied: a manifest records source, revision and hashes, and the files
 it. The Hub is asked only by the prepare stage; every later stage reads its local cache.
 """
 
+from functools import cache
 from pathlib import Path
 
 from rankwise import embedded
 from rankwise.errors import RankwiseError
 from rankwise.files import sha256
+from rankwise.paths import inside
 from rankwise.records import FileHash
 
 EMBEDDED = "embedded"
@@ -43,7 +45,8 @@ def text_file(
             )
         return _hub_file(source, revision, file, download)
     prefix, _, rest = source.partition("/")
-    path = embedded.TEXT / rest if prefix == EMBEDDED and rest else Path(source)
+    given = prefix == EMBEDDED and rest
+    path = inside(embedded.TEXT, rest, f"text '{source}'") if given else Path(source)
     if not path.is_file():
         raise RankwiseError(
             f"text file '{source}' does not exist; give a file, or 'embedded/<name>.txt'"
@@ -87,15 +90,44 @@ def hashes(folder: Path, patterns: tuple[str, ...]) -> list[FileHash]:
 
 
 def check(folder: Path, files: list[FileHash], what: str) -> None:
-    """Refuse files that are gone or have another size than the manifest says."""
+    """Refuse files that are gone or are not those of the manifest, by size and SHA-256.
+
+    Cost: reads them once a process, about a second a gigabyte.
+    """
     for file in files:
-        path = folder / file.path
-        found = path.stat().st_size if path.is_file() else None
-        if found != file.bytes:
-            state = "is gone" if found is None else f"has {found:,} bytes"
-            raise RankwiseError(
-                f"{what}: {path} {state}, its manifest says {file.bytes:,} bytes; run the stage that made it again"
-            )
+        check_file(inside(folder, file.path, what), file.sha256, file.bytes, what)
+
+
+def check_file(path: Path, digest: str, size: int, what: str) -> None:
+    """Refuse a file that is gone or is not the one that a manifest describes."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError as error:
+        raise RankwiseError(
+            f"{what}: {path} is gone, its manifest says {size:,} bytes; {_again(what)}"
+        ) from error
+    if stat.st_size != size:
+        raise RankwiseError(
+            f"{what}: {path} has {stat.st_size:,} bytes, its manifest says {size:,} bytes; {_again(what)}"
+        )
+    if (found := _hashed(path, size, stat.st_mtime_ns)) != digest:
+        raise RankwiseError(
+            f"{what}: {path} is not the file of its manifest: expected SHA-256 {digest}, found {found}; {_again(what)}"
+        )
+
+
+@cache
+def _hashed(path: Path, _size: int, _time: int) -> str:
+    """Return the SHA-256 of a file, read once as long as size and time stay."""
+    return sha256(path)
+
+
+def _again(what: str) -> str:
+    """Return how what a manifest describes is had again."""
+    part = what.removeprefix("prepare.")
+    if part == what:  # a checkpoint: its folder is an artifact
+        return f"make it again with: rm -r {what} && rankwise run"
+    return f"bring the file back, or if the new one is meant: rm data/prepare/{part}.json && rankwise run"
 
 
 def _snapshot(source: str, revision: str, download: bool) -> Path:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +17,7 @@ from rankwise import engines
 from rankwise.errors import RankwiseError, nearest
 from rankwise.files import to_json, write_text
 from rankwise.forkserver.launch import fork_server
+from rankwise.locks import holding
 from rankwise.pairs import NOISE, Difference
 
 PRESETS = Path(__file__).parent / "presets"
@@ -102,22 +105,27 @@ def run(
             raise RankwiseError(
                 f"there is no {needed} in {Path.cwd()}; make a study with: rankwise init DIR"
             )
-    params = Path("params.yaml").read_bytes()
-    due, recorded = engines.ask_both()
-    if due and recorded and not force:  # every byte is as after a complete run, only times differ
-        engines.settle_times()
-    elif due or force:
-        alone = cold or not _computes_on_cpu()
-        server = nullcontext(dict[str, str]()) if alone else fork_server(engines.environment())
-        with server as variables:
-            _run_all(engine, cores, force, variables)
-    if not force and (recorded or not due):
-        typer.echo(
-            "Nothing to be done: every result is up to date with parameters, inputs and code."
-        )
-    if not recorded or force:
-        _record(params)
-    print_table()
+    with holding("rankwise run") as lock:
+        params = Path("params.yaml").read_bytes()
+        due, recorded = engines.ask_both()
+        if (
+            due and recorded and not force
+        ):  # every byte is as after a complete run, only times differ
+            engines.settle_times()
+        elif due or force:
+            with _started(cold, lock) as started:
+                _run_all(engine, cores, force, started)
+        if not recorded or force:
+            _cut()
+            if lost := engines.missing():  # Snakemake misses nothing that no job is due to read
+                recorded = _make_again(lost, cores, cold, lock)
+        if not force and (recorded or not due):
+            typer.echo(
+                "Nothing to be done: every result is up to date with parameters, inputs and code."
+            )
+        if not recorded or force:
+            _record(params)
+        print_table()
 
 
 def compare(
@@ -152,7 +160,8 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     if filled.returncode:
         raise RankwiseError(f"MLflow could not be filled: {filled.stderr.strip()}")
     if "MLFLOW_TRACKING_URI" in os.environ:
-        typer.echo(f"MLflow is filled; it is served at {os.environ['MLFLOW_TRACKING_URI']}")
+        address = re.sub(r"//[^/@]*@", "//…@", os.environ["MLFLOW_TRACKING_URI"])  # no password
+        typer.echo(f"MLflow is filled; it is served at {address}")
         return
     typer.echo(f"MLflow: http://127.0.0.1:{port} (stop it with Ctrl-C)")
     options = [
@@ -249,19 +258,40 @@ def _computes_on_cpu() -> bool:
     return load_params(Path("params.yaml")).compute.device == "cpu"
 
 
-def _run_all(engine: str, cores: int | None, force: bool, variables: dict[str, str]) -> None:
+@contextmanager
+def _started(cold: bool, lock: int) -> Iterator[engines.Engine]:
+    """Yield how to start an engine: with a fork server beside it where its jobs can use one."""
+    alone = cold or not _computes_on_cpu()
+    server = nullcontext(dict[str, str]()) if alone else fork_server(engines.environment())
+    with server as variables:
+        yield engines.Engine(variables, (lock,))
+
+
+def _run_all(engine: str, cores: int | None, force: bool, started: engines.Engine) -> None:
     if engine == "snakemake":
-        return engines.run_snakemake(cores, force, variables)
+        return engines.run_snakemake(started, cores, force)
     _cut()
-    engines.run_dvc(force, variables)
+    engines.run_dvc(started, force)
     return engines.settle_times()
+
+
+def _make_again(lost: list[str], cores: int | None, cold: bool, lock: int) -> bool:
+    """Run the jobs of these outputs, and those behind them if the bytes are others; return whether they are not."""
+    with _started(cold, lock) as started:
+        engines.run_snakemake(started, cores, force=False, targets=lost)
+        due, recorded = engines.ask_both()
+        if due and recorded:
+            engines.settle_times()
+        elif due:
+            engines.run_snakemake(started, cores, force=False)
+    typer.echo(f"Made again: {', '.join(lost)}")
+    return recorded
 
 
 def _record(params: bytes) -> None:
     """Let DVC record what Snakemake made, unless params.yaml was edited while it ran."""
     if Path("params.yaml").read_bytes() != params:
         raise RankwiseError("params.yaml changed while the study ran; run it again")
-    _cut()
     done = engines.call(*engines.DVC, "commit", "--force", "--quiet")
     if done.returncode:
         raise RankwiseError(f"DVC could not record the results: {done.stderr.strip()}")

@@ -11,7 +11,9 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import tempfile
 import time
+from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -79,7 +81,13 @@ def _open(experiment: str, store: Path) -> tuple[MlflowClient, str]:
     from mlflow import MlflowClient
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    client = MlflowClient(remote or f"sqlite:///{store.resolve()}")
+    address = remote or f"sqlite:///{store.resolve()}"
+    if remote is None and "?" in address:
+        raise RankwiseError(
+            f"{store.resolve()}: MLflow cannot have '?' in the path of its store; rename the folder of the study"
+        )
+    with chdir(tempfile.gettempdir()):  # MLflow writes the folder it is in, unquoted, into SQL
+        client = MlflowClient(address)
     there = client.get_experiment_by_name(experiment)
     if there is None:
         return client, client.create_experiment(experiment, artifact_location=location)

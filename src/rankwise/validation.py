@@ -3,9 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from rankwise import gathering
 from rankwise.allocate import allocators
 from rankwise.decompose import decomposers
@@ -17,6 +14,7 @@ from rankwise.refine import refiners
 from rankwise.registry import Registry
 from rankwise.runs import DENSE, CompressedRun, RefinedRun
 from rankwise.sections import validate
+from rankwise.yamls import read_yaml
 
 METHODS: dict[str, Registry[Any]] = {
     "decompose": decomposers,
@@ -38,17 +36,11 @@ NAMED_BY = {
 def load_params(path: Path) -> Params:
     """Read and validate a whole params.yaml; every mistake is one line of one RankwiseError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        given = read_yaml(path)
     except FileNotFoundError as error:
         raise RankwiseError(
             f"{path} does not exist; make a study with: rankwise init DIR"
         ) from error
-    except UnicodeDecodeError as error:
-        raise RankwiseError(f"{path} is not UTF-8 text: {error}") from error
-    try:
-        given = YAML(typ="safe").load(text)
-    except YAMLError as error:
-        raise RankwiseError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(given, dict):
         raise RankwiseError(
             f"{path} must hold sections (prepare, sample, runs, …), found {type(given).__name__}"

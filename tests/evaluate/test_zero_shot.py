@@ -102,7 +102,7 @@ def test_names_and_limit(folder: Path) -> None:
         ),
         (
             "dataset_kwargs: {data_files: {test: ../a.jsonl}}",
-            "lies outside the folder of the items",
+            "is not a path below",
         ),
         (
             "dataset_kwargs: {data_files: {test: a.jsonl}}",

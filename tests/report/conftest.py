@@ -1,13 +1,12 @@
 """A made-up study: records of a dense model and five runs, none of which any stage made."""
 
-import json
 import math
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from rankwise.files import write_json, write_text
+from rankwise.files import sealed_lines, write_json, write_text
 from rankwise.items import Continuation, Items, TaskItems, TextItems
 from rankwise.records import (
     AllocationRecord,
@@ -152,7 +151,7 @@ def make_allocation(run: str, rng: Random) -> AllocationRecord:
 def make_trials(run: str, rng: Random) -> str:
     _, allocate, keep = RUNS[run]
     if allocate != "hyperopt":
-        return ""
+        return sealed_lines([])
     rows = []
     for trial in range(TRIALS):
         perplexity = (
@@ -172,7 +171,7 @@ def make_trials(run: str, rng: Random) -> str:
                 },
             }
         )
-    return "".join(json.dumps(row) + "\n" for row in rows)
+    return sealed_lines(rows)
 
 
 def make_refinement(run: str) -> RefineRecord:

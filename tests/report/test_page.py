@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import pair
-from rankwise.files import write_json
+from rankwise.files import sealed, write_json
 from rankwise.items import Items
 from rankwise.pairs import Difference
 from rankwise.params import Report
@@ -121,12 +121,12 @@ def test_words_of_others_stay_words(study: Path, arguments: list[str]) -> None:
     scores["zero_shot"][hostile] = scores["zero_shot"].pop("arc")
     for path in (study / "scores").glob("*.json"):
         scores |= {"run": path.stem}
-        write_json(path, scores)
+        write_json(path, sealed(scores))
     for path in (study / "items").glob("*.json"):
         items = json.loads(path.read_text())
         items["continuations"][0]["text"] = hostile
         items["tasks"][hostile] = items["tasks"].pop("arc")
-        write_json(path, items)
+        write_json(path, sealed(items))
     report(arguments)
     text = (study / "report/index.html").read_text()
     assert "<script>alert" not in text
@@ -137,7 +137,8 @@ def test_words_of_others_stay_words(study: Path, arguments: list[str]) -> None:
 
 def test_without_tasks_and_without_runs(study: Path, arguments: list[str]) -> None:
     scores = json.loads((study / "scores/dense.json").read_text())
-    write_json(study / "scores/dense.json", scores | {"zero_shot": {}, "zero_shot_average": None})
+    scores |= {"zero_shot": {}, "zero_shot_average": None}
+    write_json(study / "scores/dense.json", sealed(scores))
     kinds = ("scores", "items", "speed")
     dense = [word for kind in kinds for word in (f"--{kind}", f"{study}/{kind}/dense.json")]
     report([*arguments[:6], *dense])

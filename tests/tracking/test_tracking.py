@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from rankwise.errors import RankwiseError
-from rankwise.files import write_json
+from rankwise.files import sealed, write_json
 from rankwise.items import Items
 from rankwise.report.entries import Entry, entries
 from rankwise.report.files import StudyFiles
@@ -38,7 +38,7 @@ def runs_of(store: Path, condition: str = "") -> list[Any]:
 
 
 def change(path: Path, **values: object) -> None:
-    write_json(path, json.loads(path.read_text()) | values)
+    write_json(path, sealed(json.loads(path.read_text()) | values))
 
 
 def test_runs_compare_by_name(study: Path, files: StudyFiles, store: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_study_s_own_family_comes_first(tmp_path):
         ("adds: mlp,", "", "own.yaml: sublayers.all: .*one of 'adds' and 'gives'"),
         ("attention_in", "attention.in", "site 'attention.in': a site's name has no dot"),
         ("self_attn.k_proj,", "self_attn.q_proj,", "'self_attn.q_proj' stands there twice"),
-        ("adds: mlp", "adds: [mlp", "own.yaml is not YAML"),
+        ("adds: mlp", "adds: [mlp", "own.yaml is not plain YAML"),
         (OWN, "- 1", "own.yaml must hold the keys of a family"),
     ],
 )  # fmt: skip

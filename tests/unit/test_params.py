@@ -174,11 +174,11 @@ def test_mistakes_are_refused_with_their_path(tmp_path, path, value, says):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("a: [1", "is not YAML"),
-        ("runs: {}\nruns: {}", "not YAML.*duplicate"),
+        ("a: [1", "is not plain YAML"),
+        ("runs: {}\nruns: {}", "not plain YAML.*duplicate"),
         ("- 1", "must hold sections"),
         ("", "must hold sections"),
-        ("!!python/object:os.system x", "not YAML|must hold"),
+        ("!!python/object:os.system x", "not plain YAML|must hold"),
     ],
 )
 def test_files_that_are_no_parameters(tmp_path, text, says):

@@ -126,15 +126,18 @@ def test_jobs_are_forked_on_the_cpu_unless_asked_not_to(
     text = (PRESETS / "embedded.yaml").read_text()
     (tmp_path / "params.yaml").write_text(with_settings(text, [f"compute.device={device}"]))
     (tmp_path / "Snakefile").touch()
+    (tmp_path / "dvc.yaml").write_text("stages: {}")
     monkeypatch.chdir(tmp_path)
     given = []
     monkeypatch.setattr("rankwise.study.fork_server", lambda _: nullcontext({"a": "server"}))
     monkeypatch.setattr(engines, "ask_both", lambda: (True, False))
     monkeypatch.setattr(engines, "run_snakemake", lambda *arguments: given.append(arguments))
-    for name in ("_record", "print_table"):
+    for name in ("_record", "_cut", "print_table"):
         monkeypatch.setattr(f"rankwise.study.{name}", lambda *_: None)
     run(cold=cold)
-    assert given == [(None, False, variables)]
+    [(engine, *options)] = given
+    assert options == [None, False]
+    assert engine.variables == variables
 
 
 @pytest.mark.parametrize("stage", ["prepare", "evaluate", "params"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from rankwise.budget import (
     by_share,
 )
 from rankwise.errors import RankwiseError
-from rankwise.files import write_text
+from rankwise.files import read_lines, sealed_lines, write_text
 from rankwise.spending import Budget, spend
 
 if TYPE_CHECKING:
@@ -57,6 +56,16 @@ class Candidate:
     """[1 + choices]: ‖W − Ŵ‖_F² of the weights themselves for Ŵ = 0, then for every choice."""
     sublayer: str = ""
     """Part of the block that it lies in: attention, mlp."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes whose squares are no numbers, which every method would compare in vain."""
+        for sizes in (self.spectrum, self.magnitudes):
+            with np.errstate(over="ignore", invalid="ignore"):
+                if sizes is not None and not math.isfinite(_tail_sums(sizes)[0]):
+                    raise RankwiseError(
+                        f"layer {self.layer}, {self.kind}: the spectrum holds NaN or numbers too large to be squared; "
+                        "look at the statistics and decompose again"
+                    )
 
     @cached_property
     def _tails(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -117,22 +126,22 @@ class Trials:
         self, path: Path | None = None, fingerprint: str = "", limit: int | None = None
     ) -> None:
         self.path = path
-        self.head = json.dumps({"fingerprint": fingerprint})
+        self.head = {"fingerprint": fingerprint}
         self.rows: list[dict[str, Any]] = []
         if path is not None and path.exists():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            if lines and lines[0] == self.head:
-                self.rows = [json.loads(line) for line in lines[1:]][:limit]
+            head, *rows = read_lines(path) or [{}]
+            if head == self.head:
+                self.rows = rows[:limit]
 
     def add(self, row: dict[str, Any]) -> None:
         """Append one row, and write them all, whole."""
         self.rows.append(row)
         if self.path is not None:
-            write_text(self.path, f"{self.head}\n{self.text()}")
+            write_text(self.path, sealed_lines([self.head, *self.rows]))
 
     def text(self) -> str:
-        """Return the rows as JSON lines."""
-        return "".join(json.dumps(row, sort_keys=True) + "\n" for row in self.rows)
+        """Return the rows as JSON lines, with their digest."""
+        return sealed_lines(self.rows)
 
     def best(self) -> dict[str, Any] | None:
         """Return the row of least objective, the first of equals; None if no trial was finite."""

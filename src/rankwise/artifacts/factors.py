@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rankwise.artifacts.store import moved, read, write
 from rankwise.budget import Kept
+from rankwise.errors import RankwiseError
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,21 @@ class Factors:
         }
         sparse = self.sparse and replace(self.sparse, **_of_sparse_part(self.sparse, dtype))
         left = self.left.T.to(dtype).contiguous().T
-        return replace(self, left=left, **tensors, sparse=sparse)
+        kept = replace(self, left=left, **tensors, sparse=sparse)
+        if not kept.finite:
+            raise RankwiseError(
+                f"factors hold numbers that are too large for {str(dtype).removeprefix('torch.')}; "
+                "set prepare.model.dtype to bfloat16 or float32"
+            )
+        return kept
+
+    @property
+    def finite(self) -> bool:
+        """Whether every number is one."""
+        tensors = [self.left, self.right, self.spectrum, self.offset, self.codes]
+        if self.sparse is not None:
+            tensors += [self.sparse.values, self.sparse.magnitudes, self.sparse.refits]
+        return all(bool(tensor.isfinite().all()) for tensor in tensors if tensor is not None)
 
     def bias(self, rank: int, gates: Tensor | None = None) -> Tensor | None:
         """[out]: the bias that goes with the first ``rank`` components, or those of them that ``gates`` [rank] lets pass."""

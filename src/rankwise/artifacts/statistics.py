@@ -71,6 +71,14 @@ class InputStatistics:
         return self._centred(self._whole(), self.pool_means)
 
     @property
+    def finite(self) -> bool:
+        """Whether every sum is a number, those at the output among them."""
+        sums = [self.second, self.pool_means, self.absolute, self.outputs]
+        if self.gradient is not None:
+            sums += [self.gradient.second, self.gradient.squares]
+        return all(bool(tensor.isfinite().all()) for tensor in sums if tensor is not None)
+
+    @property
     def varies(self) -> bool:
         """Whether the inputs differ inside pools by more than the rounding of float32 products.
 

@@ -1,5 +1,7 @@
 """How tensors with a head are written and read: one safetensors file, whole or not at all."""
 
+import errno
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -11,23 +13,28 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rankwise.errors import RankwiseError
-from rankwise.files import replacing
+from rankwise.files import damaged, repair, replacing, sealed, unsealed
 
 
 def write(path: Path, schema: str, tensors: dict[str, Tensor], head: dict[str, Any]) -> None:
-    """Write tensors under a schema's name, with a head of JSON values beside them."""
-    head = {"schema": f"rankwise/{schema}", **head}
+    """Write tensors under a schema's name, with a head of JSON values and every digest beside them."""
     contiguous = {name: tensor.contiguous() for name, tensor in sorted(tensors.items())}
+    digests = {name: _digest(tensor) for name, tensor in contiguous.items()}
+    head = sealed({"schema": f"rankwise/{schema}", "tensors": digests, **head})
     with replacing(path) as temporary:
-        save_file(contiguous, temporary, {"rankwise": json.dumps(head, sort_keys=True)})
+        try:
+            save_file(contiguous, temporary, {"rankwise": json.dumps(head, sort_keys=True)})
+        except SafetensorError as error:
+            raise OSError(errno.EIO, str(error)) from error
 
 
 def read(
     path: Path, schema: str, endings: tuple[str, ...] = ("",)
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return tensors (memory-mapped) and head; raises RankwiseError for another schema or a broken file.
+    """Return tensors (memory-mapped) and head; raises RankwiseError for another schema or a changed file.
 
-    ``endings`` restricts which tensors are read, by the ends of their names.
+    ``endings`` restricts which tensors are read, by the ends of their names. Cost: the digest of every
+    tensor that is read, about a second a gigabyte.
     """
     try:
         with safe_open(path, "pt") as stream:
@@ -35,16 +42,36 @@ def read(
             found = head.pop("schema", None)
             if found != f"rankwise/{schema}":
                 raise RankwiseError(
-                    f"{path}: expected schema rankwise/{schema}, found {found}; run the stage that makes it"
+                    f"{path}: expected schema rankwise/{schema}, found {found}; {repair(path)}"
                 )
-            names = [name for name in stream.keys() if name.endswith(endings)]  # noqa: SIM118
-            return {name: stream.get_tensor(name) for name in names}, head
+            head = unsealed(path, {"schema": found, **head})
+            digests = {n: d for n, d in head.pop("tensors").items() if n.endswith(endings)}
+            names = {name for name in stream.keys() if name.endswith(endings)}  # noqa: SIM118
+            if names != set(digests):
+                odd = sorted(names ^ set(digests))[0]
+                raise damaged(path, f"{len(digests)} tensors", f"{len(names)}, unlike in '{odd}'")
+            tensors = {name: stream.get_tensor(name) for name in sorted(names)}
     except FileNotFoundError as error:
-        raise RankwiseError(f"{path} does not exist; run the stage that makes it") from error
-    except SafetensorError as error:
+        raise RankwiseError(f"{path} does not exist; make it with: rankwise run") from error
+    except OSError as error:
+        raise RankwiseError(f"{path} cannot be read ({error})") from error
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise RankwiseError(
-            f"{path} is not a whole safetensors file ({error}); delete it and run its stage again"
+            f"{path} is not a whole safetensors file ({error}); {repair(path)}"
         ) from error
+    for name, tensor in tensors.items():
+        if (given := _digest(tensor)) != digests[name]:
+            expected = f"SHA-256 {digests[name]} of tensor '{name}'"
+            raise damaged(path, expected, given)
+    del head["schema"]
+    return tensors, head
+
+
+def _digest(tensor: Tensor) -> str:
+    """Return the SHA-256 of a contiguous tensor: type, shape and bytes."""
+    digest = hashlib.sha256(f"{tensor.dtype} {list(tensor.shape)}".encode())
+    digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def moved(holder: Any, device: torch.device) -> dict[str, Any]:

@@ -71,7 +71,10 @@ class KroneckerMetric:
             if not size > 0:
                 break
             image = self.image(direction) * mask
-            length = size / (direction * image).sum()
+            bend = (direction * image).sum()
+            if not bend > 0:  # what is left is below this precision
+                break
+            length = size / bend
             values, rest = values + length * direction, rest - length * image
             steep = rest / self.diagonal
             before, size = size, (rest * steep).sum()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rankwise.errors import RankwiseError
+from rankwise.paths import inside
 
 PREFIX = "lm_eval/tasks/"
 
@@ -32,14 +33,12 @@ def official(name: Any, by: Path) -> dict[str, Any]:
     ``name`` is what task file ``by`` includes; RankwiseError for anything but a file of lm-eval's.
     """
     folder = installed()
-    inside = name.removeprefix(PREFIX) if isinstance(name, str) else ""
-    path = (folder / inside).resolve()
-    if (
-        not str(name).startswith(PREFIX)
-        or not path.is_relative_to(folder)
-        or path.suffix != ".yaml"
-        or not path.is_file()
-    ):
+    try:
+        path = inside(folder, str(name).removeprefix(PREFIX), f"{by}: include")
+        known = str(name).startswith(PREFIX) and path.suffix == ".yaml" and path.is_file()
+    except RankwiseError:
+        known = False
+    if not known:
         raise RankwiseError(
             f"{by}: include must name a task file of the installed lm-eval, such as "
             f"'{PREFIX}piqa/piqa.yaml', found {name!r}"

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
+from rankwise import yamls
 from rankwise.errors import RankwiseError, nearest
 from rankwise.evaluate.official import official
+from rankwise.paths import inside
 from rankwise.records import TasksManifest
 from rankwise.sources import check, tasks_folder
 
@@ -44,6 +43,14 @@ PASSED_ON = (
 INCLUDED = (*PASSED_ON, "process_docs")
 """What is taken from an included file of lm-eval's."""
 METRICS = ("acc", "acc_norm")
+KINDS: dict[str, type] = {
+    "test_split": str,
+    "validation_split": str,
+    "dataset_kwargs": dict,
+    "columns": dict,
+    "metric_list": list,
+}
+"""Key → what stands there, if anything."""
 
 
 @dataclass(frozen=True)
@@ -89,16 +96,14 @@ def read_tasks(
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read one task file, with what it includes; code in it, and keys that are not data, are refused."""
     try:
-        config = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
+        config = yamls.read_yaml(path)
+    except RankwiseError as error:
         if "!function" in str(error):
             raise RankwiseError(
                 f"{path}: holds !function, which is Python code; task files are read as data, "
                 "say it as a template in doc_to_text, doc_to_choice or doc_to_target"
             ) from error
-        raise RankwiseError(
-            f"{path}: is not plain YAML ({' '.join(str(error).split())})"
-        ) from error
+        raise
     if not isinstance(config, dict) or not isinstance(config.get("task", ""), str):
         raise RankwiseError(f"{path}: expected a task description with a key 'task' that names it")
     allowed = (*READ_HERE, *PASSED_ON)
@@ -125,11 +130,16 @@ def _check_values(path: Path, config: dict[str, Any]) -> None:
         raise RankwiseError(
             f"{path}: num_fewshot must be 0, found {config['num_fewshot']!r}; tasks are zero-shot"
         )
-    metrics = config.get("metric_list", [{"metric": "acc"}])
+    for key, kind in KINDS.items():
+        if not isinstance(config.get(key), kind | None):
+            raise RankwiseError(
+                f"{path}: {key} must be a {kind.__name__}, found {type(config[key]).__name__}"
+            )
+    metrics = config.get("metric_list") or [{"metric": "acc"}]
     names = [metric.get("metric") if isinstance(metric, dict) else metric for metric in metrics]
-    if "acc" not in names or not set(names) <= set(METRICS):
+    if "acc" not in names or not all(name in METRICS for name in names):
         raise RankwiseError(
-            f"{path}: metric_list must hold acc, and acc_norm if wanted; found {names}"
+            f"{path}: metric_list must hold acc, and acc_norm if wanted; found {str(names)[:200]}"
         )
 
 
@@ -142,21 +152,19 @@ def _task(
     if not isinstance(given, str):
         raise RankwiseError(
             f"{path}: dataset_kwargs.data_files must name the JSON lines of split {split!r}, "
-            f"found {files!r}"
+            f"found {str(files)[:200]}"
         )
     data = _data_file(path, folder, given)
-    rows = _renamed(path, _rows(path, data, limit), config.get("columns") or {})
+    rows = _renamed(path, read_rows(path, data, limit), config.get("columns") or {})
     passed = {key: value for key, value in config.items() if key in INCLUDED}
     return TaskFile(name, path, passed, data, rows)
 
 
 def _data_file(path: Path, folder: Path, given: str) -> Path:
     """Return the one file of ``folder`` that the name, or pattern, says."""
-    if not (folder / given).resolve().is_relative_to(folder.resolve()):
-        raise RankwiseError(
-            f"{path}: data file '{given}' lies outside the folder of the items; move it there"
-        )
-    found = sorted(folder.glob(given))
+    inside(folder, given, f"{path}: data file")
+    names = [file.relative_to(folder).as_posix() for file in folder.glob(given)]
+    found = sorted(inside(folder, name, f"{path}: data file") for name in names)
     if len(found) != 1 or not found[0].is_file():
         there = ", ".join(file.name for file in found)
         raise RankwiseError(
@@ -178,15 +186,19 @@ def _renamed(
     return rows
 
 
-def _rows(path: Path, data: Path, limit: int | None) -> list[dict[str, Any]]:
+def read_rows(path: Path, data: Path, limit: int | None) -> list[dict[str, Any]]:
     """Return the items of a JSON-lines file, each an object."""
     rows = []
-    for number, line in enumerate(data.read_text(encoding="utf-8").split("\n")[:limit], 1):
+    try:
+        lines = data.read_text(encoding="utf-8").split("\n")[:limit]
+    except UnicodeDecodeError as error:
+        raise RankwiseError(f"{data} is not UTF-8 text: {error}") from error
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise RankwiseError(f"{data}: line {number} is not JSON ({error})") from error
         if not isinstance(row, dict):
             raise RankwiseError(

@@ -1,6 +1,7 @@
 """What is checked of a checkpoint's files before anything of it is loaded; each mistake is one sentence."""
 
 import json
+import re
 from collections.abc import Container
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,47 @@ SCHEMA = 3
 """Version of the section ``rankwise`` of ``config.json``."""
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+SHARD = re.compile(r"\w[\w.-]{0,200}\.safetensors", re.ASCII)
+"""Name of a weight file: no path, nothing that a disk or a shell reads otherwise."""
+IMPLEMENTATIONS = (None, "eager", "sdpa", "batched_mm", "grouped_mm")
+"""Of attention and experts: those of torch and transformers themselves. Others may name code to be fetched."""
 
 
 class CheckpointError(ValueError):
     """A checkpoint that is not whole, or whose files do not fit each other."""
+
+
+def refuse_switches(config: Any, where: str = "config.json") -> None:
+    """Refuse a configuration that chooses which code runs: kernels, quantisers, classes of other repositories."""
+    if isinstance(config, list):
+        for part in config:
+            refuse_switches(part, where)
+    if not isinstance(config, dict):
+        return
+    for key, value in config.items():
+        at = f"{where}, {key}"
+        chosen = str(key).endswith(("attn_implementation", "experts_implementation"))
+        names = list(value.values()) if chosen and isinstance(value, dict) else [value]
+        if chosen and not all(
+            name is None or name in IMPLEMENTATIONS for name in map(_text, names)
+        ):
+            raise CheckpointError(
+                f"{at}: {str(value)[:80]!r} chooses the code that runs; remove the key, or give one of "
+                f"{', '.join(filter(None, IMPLEMENTATIONS))}"
+            )
+        if key in ("quantization_config", "kernel_config", "custom_pipelines") and value:
+            raise CheckpointError(
+                f"{at}: a configuration that brings its own {key} is not opened; give the plain weights, without it"
+            )
+        if key == "auto_map" and "--" in str(value):
+            raise CheckpointError(
+                f"{at}: names code of another repository; remove the key, or get the model from its author"
+            )
+        refuse_switches(value, at)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def checked_section(section: Any, known: Container[str]) -> dict[str, Any]:
@@ -25,7 +63,7 @@ def checked_section(section: Any, known: Container[str]) -> dict[str, Any]:
             f"config.json, rankwise.schema: expected {SCHEMA}, found {found!r}; "
             "use the version of rankwise that made the checkpoint, or build it again"
         )
-    if section.get("model_type") not in known:
+    if not isinstance(section.get("model_type"), str) or section["model_type"] not in known:
         raise CheckpointError(
             f"config.json, rankwise.model_type: this transformers knows no '{section.get('model_type')}'; use a newer one"
         )
@@ -71,7 +109,15 @@ def check_folder(folder: Path) -> None:
     Reads headers only; whether the bytes are those that were written is the manifest's to say.
     """
     config = _json(folder / "config.json")
-    linears = config["rankwise"]["linears"]
+    refuse_switches(config, str(folder / "config.json"))
+    section = config.get("rankwise")
+    linears = section.get("linears") if isinstance(section, dict) else None
+    if not isinstance(linears, dict):
+        raise CheckpointError(
+            f"{folder}/config.json: no section rankwise with linears; fetch it again"
+        )
+    for name, said in linears.items():
+        _check_linear(name, said)
     shapes: dict[str, list[int]] = {}
     for path in weight_files(folder):
         try:
@@ -108,9 +154,9 @@ def weight_files(folder: Path) -> list[Path]:
         )
     names = sorted(set(places.values()))
     for name in names:
-        if Path(name).name != name or not name.endswith(".safetensors"):
+        if not SHARD.fullmatch(name):
             raise CheckpointError(
-                f"{folder / INDEX}, weight_map: '{name}' is not the name of a safetensors file in this folder"
+                f"{folder / INDEX}, weight_map: '{name[:80]}' is not the name of a safetensors file in this folder"
             )
         if not (folder / name).is_file():
             raise CheckpointError(
@@ -127,12 +173,24 @@ def _check_tokenizer(folder: Path, config: dict[str, Any]) -> None:
     path = folder / "tokenizer.json"
     if not path.is_file():
         return
-    tokenizer = _json(path)
-    vocabulary = tokenizer.get("model", {}).get("vocab", {})
-    numbers = list(vocabulary.values()) if isinstance(vocabulary, dict) else [len(vocabulary) - 1]
-    added = tokenizer.get("added_tokens", [])
-    numbers += [token["id"] for token in added if not token.get("special")]
-    if max(numbers, default=-1) >= config["vocab_size"]:
+    tokenizer, size = _json(path), config.get("vocab_size")
+    try:
+        vocabulary = tokenizer.get("model", {}).get("vocab", {})
+        numbers = (
+            list(vocabulary.values()) if isinstance(vocabulary, dict) else [len(vocabulary) - 1]
+        )
+        added = tokenizer.get("added_tokens", [])
+        numbers += [token["id"] for token in added if not token.get("special")]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: expected model.vocab and added_tokens as the tokenizers library writes them "
+            f"({type(error).__name__}: {error}); fetch it again"
+        ) from error
+    if type(size) is not int or not all(type(number) is int for number in numbers):
+        raise CheckpointError(
+            f"{path}: tokens, and vocab_size of config.json, must be whole numbers; fetch them again"
+        )
+    if max(numbers, default=-1) >= size:
         raise CheckpointError(
             f"{path}: token {max(numbers)} has no embedding, config.json says vocab_size {config['vocab_size']}; "
             "the tokenizer is that of another model"
@@ -156,7 +214,10 @@ def _json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist; fetch the checkpoint again") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # no JSON, no UTF-8, numbers or depth beyond sense
         raise CheckpointError(f"{path} is not JSON ({error}); fetch it again") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: expected a JSON object, found {type(value).__name__}")

@@ -7,12 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from rankwise.errors import RankwiseError, nearest
 from rankwise.family import Family
 from rankwise.sections import validate
+from rankwise.yamls import read_yaml
 
 __all__ = ["FAMILIES", "SHIPPED", "families", "family_of", "known", "read_family"]
 
@@ -27,10 +25,7 @@ PAGE = (
 
 def read_family(path: Path) -> Family:
     """Read one file; every mistake is a sentence that names file and key."""
-    try:
-        given = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise RankwiseError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    given = read_yaml(path)
     if not isinstance(given, dict):
         raise RankwiseError(
             f"{path} must hold the keys of a family (architectures, layers, sublayers), found {type(given).__name__}"

@@ -6,6 +6,7 @@ from typing import Any
 from rankwise.errors import RankwiseError
 from rankwise.family import Family
 from rankwise.files import read_json
+from rankwise.hub.checks import CheckpointError, refuse_switches
 from rankwise.models import family_of, known
 
 
@@ -20,7 +21,13 @@ def described(folder: Path, own: Path | None = None) -> tuple[Any, str, Family]:
         raise RankwiseError(
             f"prepare.model.source: {folder} has no config.json; it is not a model folder"
         )
-    architecture = str((read_json(folder / "config.json").get("architectures") or ["(none)"])[0])
+    given = read_json(folder / "config.json")
+    named = given.get("architectures") if isinstance(given, dict) else None
+    architecture = str(named[0]) if isinstance(named, list) and named else "(none)"
+    try:
+        refuse_switches(given, f"{folder}/config.json")
+    except CheckpointError as error:
+        raise RankwiseError(f"prepare.model.source: {error}") from error
     own = own if own is not None and own.is_dir() else None
     known(architecture, own)  # refuses more clearly than the library what neither knows
     try:

@@ -1,6 +1,5 @@
 """What a study found, run by run: the records of each run together, the dense model first."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import pair
+from rankwise.files import read_lines
 from rankwise.items import Items
 from rankwise.pairs import Difference, Pair
 from rankwise.params import FURTHER, Report
@@ -140,15 +140,8 @@ def allocations_by_run(
 
 
 def read_trials(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of a search trace, one JSON object a line; an empty file is no search."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines if line.strip()]
-    except FileNotFoundError as error:
-        raise RankwiseError(f"{path} does not exist; run the stage that makes it") from error
-    except json.JSONDecodeError as error:
-        raise RankwiseError(f"{path} is not JSON lines ({error}); run its stage again") from error
-    return [row for row in rows if "trial" in row]
+    """Read the rows of a search trace; none where there was no search."""
+    return [row for row in read_lines(path) if "trial" in row]
 
 
 def read_searches(

@@ -42,6 +42,7 @@ def command(
         AllocationRecord,
         BuildRecord,
         CheckpointManifest,
+        FolderFiles,
         ModelManifest,
         asked_as,
     )
@@ -65,6 +66,7 @@ def command(
     for name, kept in choices.items():
         if kept is not None:
             replace(dense, name, stored[name], kept)
+    out.unlink(missing_ok=True)  # a manifest never stands beside another folder than its own
     with replacing(checkpoint) as folder:
         save(dense, tokenizer, folder, record.run, DTYPES[asked.dtype or manifest.dtype])
         del dense  # before the checkpoint is opened again
@@ -86,8 +88,10 @@ def command(
             linears=linears,
         )
         made.save(folder / BuildRecord.file)
+        FolderFiles(
+            run=record.run, parameters=reached["parameters"], files=hashes(folder, ("*",))
+        ).save(folder / FolderFiles.file)
         write_text(folder / "README.md", card(made, reached["parameters"]))
-    out.unlink(missing_ok=True)
     CheckpointManifest(
         run=record.run,
         **asked_as(record.asked),

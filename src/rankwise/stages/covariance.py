@@ -35,7 +35,7 @@ def command(
     from rankwise.params import Compute, CovarianceParams
     from rankwise.records import ModelManifest
     from rankwise.sections import read_section
-    from rankwise.sources import model_folder
+    from rankwise.sources import check, model_folder
     from rankwise.weights import Weights
 
     asked = read_section(params, CovarianceParams)
@@ -45,7 +45,9 @@ def command(
     if asked.streaming:
         _streamed(ModelManifest.load(checkpoint), ids, asked, where, work, out)
     else:
-        weights = Weights(model_folder(manifest.source, manifest.revision), manifest.family)
+        folder = model_folder(manifest.source, manifest.revision)
+        check(folder, manifest.files, "prepare.model")
+        weights = Weights(folder, manifest.family)
         found = gather(
             checkpoints.load(checkpoint, set_up(where)).model,
             manifest.family,

@@ -27,14 +27,16 @@ def command(
     from rankwise.params import Compute, CurvatureParams
     from rankwise.records import ModelManifest
     from rankwise.sections import read_section
-    from rankwise.sources import model_folder
+    from rankwise.sources import check, model_folder
     from rankwise.weights import Weights
 
     asked = read_section(params, CurvatureParams)
     where = read_section(compute, Compute)
     manifest = ModelManifest.load(model)
     loaded = checkpoints.load(checkpoint, set_up(where))
-    weights = Weights(model_folder(manifest.source, manifest.revision), manifest.family)
+    folder = model_folder(manifest.source, manifest.revision)
+    check(folder, manifest.files, "prepare.model")
+    weights = Weights(folder, manifest.family)
     found = gather(
         loaded.model,
         manifest.family,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from rankwise.errors import RankwiseError
 from rankwise.options import ComputeFile, ModelFile, OutFile, ParamsFile
 
 log = logging.getLogger("rankwise.decompose")
@@ -41,6 +42,11 @@ def command(
     gradients = None if curvature is None else BlockCurvature.load(curvature)
     dtype = DTYPES[manifest.dtype]
     found = factor_block(folder, manifest.family, block, decomposer, device, gradients)
-    linears = {name: factors.stored(dtype) for name, factors in found}
+    linears = {}
+    for name, factors in found:
+        try:
+            linears[name] = factors.stored(dtype)
+        except RankwiseError as error:
+            raise RankwiseError(f"{name}: {error}") from error
     BlockFactors(method, block.layers, linears).save(out, dtype)
     log.info("%s: %d linears of layers %s", method, len(linears), block.layers)

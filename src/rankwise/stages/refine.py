@@ -76,12 +76,12 @@ def command(
         returned_input=returned_input,
         curves=curves,
     )
+    out.unlink(missing_ok=True)  # a manifest never stands beside another folder than its own
     with replacing(checkpoint) as folder:
         write(loaded, made, start.with_suffix(""), folder)
         again = opened(folder).to(device)
         expected = losses[1] if returned_input else losses[2]
         refuse_other_loss(loss(again), expected, again.dtype, "refine")
-    out.unlink(missing_ok=True)
     files = hashes(checkpoint, ("*",))
     before.model_copy(update={"run": out.stem, "files": files}).save(out)
     made.save(record)
@@ -115,12 +115,15 @@ def write(loaded: Any, made: "RefineRecord", base: Path, folder: Path) -> None:
     from rankwise.card import card
     from rankwise.checkpoint import save
     from rankwise.files import write_text
-    from rankwise.records import BuildRecord
+    from rankwise.records import BuildRecord, FolderFiles
+    from rankwise.sources import hashes
 
     model = loaded.model.to("cpu")
     save(model, loaded.tokenizer, folder, made.run, model.dtype)
     for path in (base / BuildRecord.file, *base.glob(made.file.format("*"))):
         shutil.copyfile(path, folder / path.name)
     made.save(folder / made.file.format(made.run))
+    held = FolderFiles(run=made.run, parameters=loaded.parameters, files=hashes(folder, ("*",)))
+    held.save(folder / FolderFiles.file)
     built = BuildRecord.load(folder / BuildRecord.file)
     write_text(folder / "README.md", card(built, loaded.parameters, refined=made))

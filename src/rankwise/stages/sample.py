@@ -46,12 +46,14 @@ def _token_stream(model: "ModelManifest", corpus: "CorpusManifest") -> list[int]
     """Return the whole text as token ids, without special tokens (no BOS at window starts)."""
     from transformers import AutoTokenizer
 
-    from rankwise.sources import model_folder, text_file
+    from rankwise.sources import check, check_file, model_folder, text_file
     from rankwise.texts import read_text
 
-    tokenizer = AutoTokenizer.from_pretrained(
-        model_folder(model.source, model.revision), local_files_only=True
-    )
+    folder = model_folder(model.source, model.revision)
+    tokenizers = [file for file in model.files if not file.path.endswith(".safetensors")]
+    check(folder, tokenizers, "prepare.model")
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     path = text_file(corpus.source, corpus.revision, corpus.file)
+    check_file(path, corpus.sha256, corpus.bytes, "prepare.corpora")
     text = read_text(path, corpus.field, corpus.characters)
     return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]

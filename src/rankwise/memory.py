@@ -1,0 +1,31 @@
+"""What is said to a person when memory runs out: which stage, and the setting that makes it need less."""
+
+KILLED = frozenset({137, -9})
+"""Exit codes of a process that got SIGKILL, which is how a system takes memory back."""
+SETTINGS = {
+    "covariance": "covariance.batch, or set covariance.streaming to true",
+    "curvature": "curvature.batch",
+    "decompose": "compute.layers_per_job",
+    "allocate": "the batch of the allocator's section",
+    "build": "build.check_sequences",
+    "refine": "the batch of the refiner's section",
+    "evaluate": "evaluate.batch",
+    "speed": "speed.batches",
+}
+"""Stage → what to lower."""
+OTHERS = "the number of jobs beside each other: --cores"
+
+
+def lower(words: list[str]) -> str:
+    """Return the advice for a command line, or for the parts of a log's name."""
+    setting = next((SETTINGS[word] for word in words if word in SETTINGS), OTHERS)
+    return f"lower {setting}, or use a machine with more memory"
+
+
+def ran_out(error: BaseException) -> bool:
+    """Tell whether an error says that no memory was to be had, on the CPU or on a GPU."""
+    said = str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and ("can't allocate memory" in said or "out of memory" in said)
+    )

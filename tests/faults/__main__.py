@@ -1,0 +1,167 @@
+"""The full count: ``make faults``, or ``python -m tests.faults [CLASS …] [--seed N] [--times F]``.
+
+Writes the rows of the classes that ran into docs/reliability.md; ends with 1 where one was not survived.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+from tests.faults import disturbed, disturbed_stages
+from tests.faults.fuzz import PARSERS, fuzz
+from tests.faults.kinds import flipped_everywhere
+from tests.faults.stages import finished_study, stages_of
+from tests.faults.tally import Tally, put_table
+from tests.workflow.studies import ROOT, Study
+
+PAGE = ROOT / "docs/reliability.md"
+SHOWN = 10
+"""Problems of a class that are printed."""
+INPUTS = 100_000
+"""Inputs of every parser at full count."""
+
+
+class Base:
+    """The undisturbed study that disturbed ones are compared with, made when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._study: Study | None = None
+
+    def study(self) -> Study:
+        """Return the finished study."""
+        self._study = self._study or finished_study(self.folder / "base")
+        return self._study
+
+
+Class = Callable[[Base, int, float], Iterator[Tally]]
+
+
+def bits(_: Base, seed: int, times: float) -> Iterator[Tally]:
+    """Every kind of artifact, one bit flipped anywhere, or cut anywhere."""
+    yield flipped_everywhere(seed, times)
+
+
+def stages(base: Base, seed: int, times: float) -> Iterator[Tally]:
+    """Single stages: killed, and reading what is damaged."""
+    copy = base.study().copy(base.folder / "stages")
+    random, there = Random(seed), stages_of(copy)
+    killed = Tally("a stage killed (SIGKILL or SIGTERM) at a random moment", seed)
+    with disturbed_stages.warm(copy) as variables:
+        for _ in range(round(200 * times)):
+            disturbed_stages.kill_stage(random.choice(there), variables, random, killed)
+        yield killed
+        for kind in ("vanished", "cut short", "one bit flipped"):
+            found = Tally(f"an artifact {kind}, read by the next stage", seed)
+            for _ in range(round(40 * times)):
+                disturbed_stages.damage_found(there, variables, random, kind, found)
+            yield found
+
+
+def disks(base: Base, seed: int, times: float) -> Iterator[Tally]:
+    """Disks that refuse."""
+    copy = base.study().copy(base.folder / "limited")
+    random, there = Random(seed), stages_of(copy)
+    limited = Tally("disk full: no file may grow beyond a random size, per stage", seed)
+    for _ in range(round(20 * times)):
+        disturbed_stages.fill_disk(random.choice(there), random, limited)
+    yield limited
+    count = round(len(there) * times)
+    yield from disturbed_stages.on_a_disk(copy, base.folder / "disk", random, count, seed)
+
+
+def runs(base: Base, seed: int, times: float) -> Iterator[Tally]:
+    """Whole runs, killed at a random moment, in both engines."""
+    random = Random(seed)
+    killed = Tally("`rankwise run` killed (SIGKILL, SIGTERM, SIGINT) at a random moment", seed)
+    for number in range(round(20 * times)):
+        engine, way, after = disturbed.random_kill(random, 25.0)
+        copy = disturbed.fresh(base.study(), base.folder / f"killed {number}")
+        disturbed.kill_run(base.study(), copy, engine, way, after, killed)
+    yield killed
+
+
+def repairs(base: Base, seed: int, times: float) -> Iterator[Tally]:
+    """What the sentence says, done: exactly the damaged stage runs."""
+    random = Random(seed)
+    repaired = Tally(
+        "a damaged artifact of a finished study, made again as the sentence says", seed
+    )
+    for number in range(round(6 * times)):
+        copy = base.study().copy(base.folder / f"repaired {number}")
+        disturbed_stages.repair(copy, random, repaired)
+    yield repaired
+
+
+def memory(base: Base, seed: int, _: float) -> Iterator[Tally]:
+    """A job killed as for memory."""
+    killed = Tally("a job of a run killed as a system out of memory does", seed)
+    for name in ("covariance-dense", "evaluate-plain"):
+        copy = disturbed.fresh(base.study(), base.folder / f"memory {name}")
+        disturbed_stages.killed_for_memory(base.study(), copy, name, killed)
+    yield killed
+
+
+def two(base: Base, seed: int, _: float) -> Iterator[Tally]:
+    """Two at once."""
+    both = Tally("two at once: two runs, Snakemake then DVC, DVC then Snakemake", seed)
+    disturbed.two_runs(base.study(), disturbed.fresh(base.study(), base.folder / "twice"), both)
+    for first in ("snakemake", "dvc"):
+        copy = disturbed.fresh(base.study(), base.folder / f"{first} first")
+        disturbed.two_engines(base.study(), copy, first, both)
+    yield both
+
+
+def places(base: Base, seed: int, _: float) -> Iterator[Tally]:
+    """Odd places and clocks."""
+    odd = Tally(
+        "path with spaces, quotes, newline, `$`, non-ASCII, behind a link; other time zone", seed
+    )
+    for engine in disturbed.ENGINES:
+        disturbed.run_in_odd_place(base.study(), base.folder / f"odd {engine}", engine, odd)
+    yield odd
+    clock = Tally("clock set back by a day, then a parameter changed and changed back", seed)
+    disturbed.clock_set_back(base.study(), base.study().copy(base.folder / "clock"), clock)
+    yield clock
+
+
+def hostile(name: str) -> Class:
+    """Return the class of hostile inputs for one parser."""
+
+    def inputs(_: Base, seed: int, times: float) -> Iterator[Tally]:
+        yield fuzz(name, seed, round(INPUTS * times))
+
+    return inputs
+
+
+CLASSES: dict[str, Class] = {
+    **{f.__name__: f for f in (bits, stages, disks, repairs, two, places, memory, runs)},
+    **{name: hostile(name) for name in PARSERS},
+}
+
+
+def main() -> int:
+    """Run the classes that were named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("classes", nargs="*", choices=[*CLASSES, []], help="all, if none is named")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--times", type=float, default=1.0, help="of the full count")
+    asked = parser.parse_args()
+    failed = False
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        base = Base(Path(folder))
+        for name in asked.classes or CLASSES:
+            for tally in CLASSES[name](base, asked.seed, asked.times):
+                print(tally.row(), end="", flush=True)  # noqa: T201
+                for problem in tally.problems[:SHOWN]:
+                    print(f"  {problem}", flush=True)  # noqa: T201
+                put_table(PAGE, [tally])
+                failed |= bool(tally.problems)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""Where memory runs out, a sentence names the setting; a full disk is one as well."""
+
+import errno
+import logging
+import sys
+
+import pytest
+import torch
+
+from rankwise import cli, memory
+from rankwise.files import write_json
+
+
+def test_what_counts_as_no_memory() -> None:
+    with pytest.raises(RuntimeError) as refused:
+        torch.empty(10**15)
+    assert memory.ran_out(refused.value)
+    assert memory.ran_out(MemoryError())
+    assert memory.ran_out(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
+    assert not memory.ran_out(RuntimeError("shapes do not fit"))
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError("1 TB"), "no memory left (1 TB); lower evaluate.batch"),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), "x: No space left on device; make room"),
+        (OSError(errno.EROFS, "Read-only file system", "x"), "x: Read-only file system; make room"),
+    ],
+)  # fmt: skip
+def test_exit_code_and_sentence(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception, says: str
+) -> None:
+    def app() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr(sys, "argv", ["rankwise", "--log", "x", "evaluate", "--run", "a"])
+    with caplog.at_level(logging.ERROR), pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    assert says in caplog.text
+
+
+def test_every_stage_that_may_need_much_has_a_setting() -> None:
+    assert memory.lower(["covariance", "dense"]).startswith("lower covariance.batch")
+    assert "--cores" in memory.lower(["sample", "test"])
+
+
+def test_nothing_is_left_of_a_write_that_failed_or_of_a_process_that_died(tmp_path) -> None:
+    path = tmp_path / "a.json"
+    (tmp_path / ".a.json.4194304.tmp").mkdir()  # no process has such a number
+    (tmp_path / ".a.json.4194305.tmp").touch()
+    (tmp_path / ".b.json.4194305.tmp").touch()
+    write_json(path, {})
+    with pytest.raises(ValueError, match="Out of range float"):
+        write_json(path, {"a": float("nan")})
+    assert {p.name for p in tmp_path.iterdir()} == {"a.json", ".b.json.4194305.tmp"}
