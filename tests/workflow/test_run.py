@@ -132,7 +132,8 @@ def test_jobs_are_forked_on_the_cpu_unless_asked_not_to(
     monkeypatch.setattr("rankwise.study.fork_server", lambda _: nullcontext({"a": "server"}))
     monkeypatch.setattr(engines, "ask_both", lambda: (True, False))
     monkeypatch.setattr(engines, "run_snakemake", lambda *arguments: given.append(arguments))
-    for name in ("_record", "_cut", "print_table"):
+    monkeypatch.setattr("rankwise.results.print_table", lambda: None)
+    for name in ("_record", "_cut"):
         monkeypatch.setattr(f"rankwise.study.{name}", lambda *_: None)
     run(cold=cold)
     [(engine, *options)] = given
@@ -160,6 +161,26 @@ def test_a_killed_fork_server_fails_the_run_and_the_next_one_goes_on(
     assert "The fork server ended early, with exit code -9." in said
     assert "fork server" not in study.do("python", "-m", "rankwise", "run")
     assert study.snakemake_would_run() == study.dvc_would_run() == set()
+
+
+def test_a_run_that_fails_is_a_gap_beside_the_others(
+    both: tuple[Study, Study], tmp_path: Path
+) -> None:
+    study = both[0].copy(tmp_path / "study")
+    study.change("runs.broken={decompose: svd, allocate: uniform, keep: 0.05}")
+    done = study.call("python", "-m", "rankwise", "run")
+    assert done.returncode == 2
+    assert "the floor" in done.stderr
+    shown = json.loads(study.call("python", "-m", "rankwise", "show", "--json").stdout)
+    assert [row["run"] for row in shown["rows"]] == [
+        "dense", "plain", "searched", "ours", "trained"
+    ]  # fmt: skip
+    assert "its stage evaluate did not end" in shown["gaps"]["broken"]
+    assert shown["gaps"]["broken"] in done.stdout
+    study.change("runs.broken.keep=0.6")
+    study.do("python", "-m", "rankwise", "run")
+    shown = json.loads(study.call("python", "-m", "rankwise", "show", "--json").stdout)
+    assert (len(shown["rows"]), shown["gaps"]) == (6, {})
 
 
 def wait_for_children(parent: int, word: str) -> list[int]:
