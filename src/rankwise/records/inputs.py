@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from rankwise.family import Family
 from rankwise.records.base import FileHash, Record
@@ -52,5 +52,5 @@ class TasksManifest(Record):
     """In the folder of ``source``: task files, and the items that lie beside them."""
     data: str | None = None
     """Folder of the items; null: beside the task files."""
-    data_files: list[FileHash] = []
+    data_files: list[FileHash] = Field(default_factory=list)
     """In the folder of ``data``."""

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from rankwise.pairs import Pair
 from rankwise.records.base import Asked, Record
@@ -55,7 +55,7 @@ class Scores(Asked, Record):
     window_length: int
     kl: float | None = None
     agreement: float | None = None
-    further: dict[str, TextScore] = {}
+    further: dict[str, TextScore] = Field(default_factory=dict)
     """The same of further texts, by name."""
     zero_shot: dict[str, TaskScore]
     zero_shot_average: float | None
@@ -132,7 +132,7 @@ class Summary(Record):
     confidence: float
     """Of the intervals [-]."""
     rows: list[SummaryRow]
-    gaps: dict[str, str] = {}
+    gaps: dict[str, str] = Field(default_factory=dict)
     """Runs that have no row, each with a sentence that says why."""
 
 
