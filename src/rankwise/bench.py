@@ -33,7 +33,10 @@ def bench(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Time prefill and decoding of a checkpoint beside the dense model; say what they take."""
+    """Time prefill and decoding of a checkpoint beside the dense model; say what they take.
+
+    Example: rankwise bench data/checkpoints/ours-80 --batch 1 --batch 8
+    """
     from rankwise.checkpoint import load
     from rankwise.compute import set_up
     from rankwise.evaluate.speed import beside

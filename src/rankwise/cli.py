@@ -25,6 +25,7 @@ from rankwise.errors import RankwiseError
 from rankwise.export import export
 from rankwise.files import REFUSALS, write_json
 from rankwise.locks import refuse_other_engine
+from rankwise.results import compare, show, ui
 from rankwise.stages import (
     allocate,
     build,
@@ -40,7 +41,7 @@ from rankwise.stages import (
     speed,
     track,
 )
-from rankwise.study import compare, init, run, ui
+from rankwise.study import init, run
 from rankwise.verify import verify
 
 app = typer.Typer(
@@ -70,7 +71,7 @@ def options(
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-for user_command in (init, run, compare, bench, verify, export, ui):
+for user_command in (init, run, show, compare, bench, verify, export, ui):
     app.command(rich_help_panel="A study")(user_command)
 app.add_typer(prepare.app, name="prepare", rich_help_panel="Stages, as the rules call them")
 for stage in (

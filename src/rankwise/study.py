@@ -1,29 +1,22 @@
-"""Commands around a study, a folder with its own params.yaml: make one, run it, look at it."""
+"""A study, a folder with its own params.yaml: make one, run it; `rankwise.results` looks at it."""
 
 import json
-import os
-import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from rankwise import engines
+from rankwise import engines, results
 from rankwise.errors import RankwiseError, nearest
-from rankwise.files import to_json, write_text
+from rankwise.files import write_text
 from rankwise.forkserver.launch import fork_server
 from rankwise.locks import holding
-from rankwise.pairs import NOISE, Difference
 
 PRESETS = Path(__file__).parent / "presets"
-SUMMARY = Path("data/report/summary.json")
-PAGE = Path("data/report/index.html")
-STORE = Path("data/mlflow/mlflow.db")
 CUT = ("params", "--params", "params.yaml", "--out", "data/params", "--dvc", "dvc.yaml")
 """The command that brings the sections and dvc.yaml up to date."""
 IGNORED = "data/\nlogs/\n.snakemake/\n"
@@ -99,7 +92,10 @@ def run(
         bool, typer.Option("--cold", help="Let every job import the libraries by itself: slower.")
     ] = False,
 ) -> None:
-    """Run what the study lacks, record it with DVC, print the table."""
+    """Run what the study lacks, record it with DVC, print the table.
+
+    Example: rankwise run --cores 4
+    """
     for needed in ("params.yaml", "Snakefile"):
         if not Path(needed).is_file():
             raise RankwiseError(
@@ -114,7 +110,13 @@ def run(
             engines.settle_times()
         elif due or force:
             with _started(cold, lock) as started:
-                _run_all(engine, cores, force, started)
+                try:
+                    _run_all(engine, cores, force, started)
+                except typer.Exit as ended:
+                    if ended.exit_code < 128:  # not where somebody stopped it
+                        _cut()
+                        results.draw_what_is_there()
+                    raise
         if not recorded or force:
             _cut()
             if lost := engines.missing():  # Snakemake misses nothing that no job is due to read
@@ -125,56 +127,7 @@ def run(
             )
         if not recorded or force:
             _record(params)
-        print_table()
-
-
-def compare(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or 'dense'.")],
-    reference: Annotated[str, typer.Argument(metavar="RUN", help="What it is set against.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Print in what two runs of the study differ: parameters, ranks, scores with paired intervals."""
-    from rankwise.compare import comparison
-    from rankwise.report.comparison import print_comparison
-
-    found = comparison(run, reference)
-    if as_json:
-        typer.echo(to_json(found.model_dump(mode="json")), nl=False)
-    else:
-        print_comparison(found)
-
-
-def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
-    """Bring MLflow up to date with the files and open it on 127.0.0.1."""
-    from ruamel.yaml import YAML
-
-    if not SUMMARY.is_file():
-        raise RankwiseError(
-            f"there is no {SUMMARY} in {Path.cwd()}; run the study first: rankwise run"
-        )
-    stages = YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    command = shlex.split(stages["track"]["cmd"])[1:]
-    aside = STORE.with_name("tracked.json")  # the artifact itself stays as the engines know it
-    command[command.index("--out") + 1] = str(aside)
-    filled = engines.call(sys.executable, *command)
-    if filled.returncode:
-        raise RankwiseError(f"MLflow could not be filled: {filled.stderr.strip()}")
-    if "MLFLOW_TRACKING_URI" in os.environ:
-        address = re.sub(r"//[^/@]*@", "//…@", os.environ["MLFLOW_TRACKING_URI"])  # no password
-        typer.echo(f"MLflow is filled; it is served at {address}")
-        return
-    typer.echo(f"MLflow: http://127.0.0.1:{port} (stop it with Ctrl-C)")
-    options = [
-        "--backend-store-uri",
-        f"sqlite:///{STORE}",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    server = [sys.executable, "-m", "mlflow", "ui", *options, "--workers", "1"]
-    raise typer.Exit(subprocess.call(server, env=engines.environment() | quiet))
+        results.print_table()
 
 
 def with_settings(text: str, settings: list[str]) -> str:
@@ -210,45 +163,6 @@ def with_settings(text: str, settings: list[str]) -> str:
     stream = io.StringIO()
     yaml.dump(params, stream)
     return stream.getvalue()
-
-
-def print_table() -> None:
-    """Print the rows of the summary, and where the page is."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from rankwise.records import Summary
-
-    titles = ("asked", "keep reached", "perplexity", "zero-shot average", "parameters")
-    table = Table("run", box=None, header_style="bold")
-    for title in (*titles, "checkpoint MB", "tokens/s"):
-        table.add_column(title, justify="right", no_wrap=True)
-    summary = Summary.load(SUMMARY)
-    for row in summary.rows:
-        against = row.against_dense
-        text, tasks = (against.losses["test"], against.average) if against else (None, None)
-        table.add_row(
-            row.run,
-            row.asked.short(),
-            _number(row.keep_reached, ".4f"),
-            _number(row.perplexity, ".2f") + _mark(text),
-            _number(row.zero_shot_average, ".1%") + _mark(tasks),
-            _number(row.parameters, ",d"),
-            _number(row.checkpoint_bytes / 1e6, ".2f"),
-            _number(row.tokens_per_second, ",.0f"),
-        )
-    console = Console()
-    if not console.is_terminal:
-        console.width = 120
-    console.print(table)
-    if len(summary.rows) > 1:
-        console.print(
-            f"{NOISE}: cannot be told from the dense model ({summary.confidence:.0%} paired interval)",
-            highlight=False,
-        )
-    for sentence in summary.gaps.values():
-        console.print(sentence, highlight=False)
-    console.print(f"Report: {PAGE}", highlight=False)
 
 
 def _computes_on_cpu() -> bool:
@@ -315,12 +229,3 @@ def _init_dvc(folder: Path) -> None:
         done = engines.call(*engines.DVC, *step, folder=folder)
         if done.returncode:
             raise RankwiseError(f"dvc {' '.join(step)} failed: {done.stderr.strip()}")
-
-
-def _mark(difference: Difference | None) -> str:
-    """Return the sign of a difference inside the noise."""
-    return NOISE if difference is not None and difference.noise else ""
-
-
-def _number(value: Any, form: str) -> str:
-    return "-" if value is None else format(value, form)

@@ -132,7 +132,8 @@ def test_jobs_are_forked_on_the_cpu_unless_asked_not_to(
     monkeypatch.setattr("rankwise.study.fork_server", lambda _: nullcontext({"a": "server"}))
     monkeypatch.setattr(engines, "ask_both", lambda: (True, False))
     monkeypatch.setattr(engines, "run_snakemake", lambda *arguments: given.append(arguments))
-    for name in ("_record", "_cut", "print_table"):
+    monkeypatch.setattr("rankwise.results.print_table", lambda: None)
+    for name in ("_record", "_cut"):
         monkeypatch.setattr(f"rankwise.study.{name}", lambda *_: None)
     run(cold=cold)
     [(engine, *options)] = given
@@ -162,6 +163,26 @@ def test_a_killed_fork_server_fails_the_run_and_the_next_one_goes_on(
     assert study.snakemake_would_run() == study.dvc_would_run() == set()
 
 
+def test_a_run_that_fails_is_a_gap_beside_the_others(
+    both: tuple[Study, Study], tmp_path: Path
+) -> None:
+    study = both[0].copy(tmp_path / "study")
+    study.change("runs.broken={decompose: svd, allocate: uniform, keep: 0.05}")
+    done = study.call("python", "-m", "rankwise", "run")
+    assert done.returncode == 2
+    assert "the floor" in done.stderr
+    shown = json.loads(study.call("python", "-m", "rankwise", "show", "--json").stdout)
+    assert [row["run"] for row in shown["rows"]] == [
+        "dense", "plain", "searched", "ours", "trained"
+    ]  # fmt: skip
+    assert "its stage evaluate did not end" in shown["gaps"]["broken"]
+    assert shown["gaps"]["broken"] in done.stdout
+    study.change("runs.broken.keep=0.6")
+    study.do("python", "-m", "rankwise", "run")
+    shown = json.loads(study.call("python", "-m", "rankwise", "show", "--json").stdout)
+    assert (len(shown["rows"]), shown["gaps"]) == (6, {})
+
+
 def wait_for_children(parent: int, word: str) -> list[int]:
     """Return the child processes with a word in their command, as soon as there is one."""
     end = time.monotonic() + 120
@@ -179,3 +200,26 @@ def wait_for_children(parent: int, word: str) -> list[int]:
             return found
         time.sleep(0.01)
     raise AssertionError(f"no child of {parent} is {word}")
+
+
+def test_the_engines_own_tools_show_the_numbers_of_the_files(both: tuple[Study, Study]) -> None:
+    study = both[1]
+    summary = json.loads((study.folder / "data/report/summary.json").read_text())
+    shown = json.loads(study.call("dvc", "metrics", "show", "--json").stdout)[""]["data"]
+    assert len(shown) == len(summary["rows"])
+    for row in summary["rows"]:
+        scores = shown[f"data/scores/{row['run']}.json"]["data"]
+        assert (scores["perplexity"], scores["keep_reached"]) == (
+            row["perplexity"],
+            row["keep_reached"],
+        )
+    plots = json.loads(study.call("dvc", "plots", "show", "--json").stdout)["data"]
+    [plot] = plots["perplexity by keep"]
+    points = plot["content"]["data"]["values"]
+    assert [(p["run"], p["perplexity"]) for p in points] == [
+        (row["run"], row["perplexity"]) for row in summary["rows"]
+    ]
+    study.do("snakemake", "--report", "snakemake.html")
+    page = (study.folder / "snakemake.html").read_text()
+    assert "data/report/index.html" in page
+    (study.folder / "snakemake.html").unlink()

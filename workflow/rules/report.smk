@@ -31,8 +31,8 @@ rule report:
         code=code("stages.report", *(module("decompose", method) for method in METHODS)),
         rules=smk("report"),
     output:
-        page="data/report/index.html",
-        summary="data/report/summary.json",
+        page=report("data/report/index.html", category="Study"),
+        summary=report("data/report/summary.json", category="Study"),
     log:
         "logs/report.log",
     conda:

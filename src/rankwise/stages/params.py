@@ -22,6 +22,7 @@ from rankwise.options import OutFile
 from rankwise.validation import METHODS, cut_sections, load_params, sections
 from rankwise.workflow import RULES, SECTIONS, code, methods, relative
 
+PLOTTED = ("perplexity", "zero_shot_average")
 HEADER = (
     "# made from workflow/rules by 'python -m rankwise params --dvc dvc.yaml': edit the rules\n"
 )
@@ -45,17 +46,38 @@ def command(
 def dvc_yaml() -> str:
     """Return dvc.yaml for the study in the working directory."""
     given = YAML(typ="safe").load(Path("params.yaml").read_text(encoding="utf-8"))
-    stages = {"params": _first_stage()}
-    for job in _jobs():
-        stages[_name(job)] = _stage(job, given)
+    jobs = _jobs()
+    stages = {"params": _first_stage()} | {_name(job): _stage(job, given) for job in jobs}
+    whole = {
+        "stages": stages,
+        "metrics": _outputs(jobs, "scores"),
+        "plots": [_plot(table, y) for table in _outputs(jobs, "summary") for y in PLOTTED],
+    }
     yaml = YAML()
     yaml.default_flow_style = False
     yaml.width = 2**16
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.representer.ignore_aliases = lambda _: True
     stream = io.StringIO()
-    yaml.dump({"stages": stages}, stream)
+    yaml.dump(whole, stream)
     return HEADER + stream.getvalue()
+
+
+def _outputs(jobs: list[Any], name: str) -> list[str]:
+    """Return the outputs that rules give this name."""
+    return [str(job.output[name]) for job in jobs if name in job.output.keys()]  # noqa: SIM118
+
+
+def _plot(table: str, y: str) -> dict[str, Any]:
+    """Return a plot of DVC: a column of the table of runs against the share that they keep."""
+    return {
+        f"{y} by keep": {
+            "template": "scatter",
+            "x": {table: "keep_reached"},
+            "y": {table: y},
+            "title": f"{y} by keep",
+        }
+    }
 
 
 def _first_stage() -> dict[str, Any]:

@@ -1,0 +1,66 @@
+"""The form of every record, and what a run was asked for."""
+
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rankwise.errors import RankwiseError
+from rankwise.files import read_json, repair, sealed, unsealed, write_json
+from rankwise.target import KINDS, Target, the_one
+
+
+class Record(BaseModel):
+    """A JSON artifact with a schema name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    schema_name: ClassVar[str]
+
+    def save(self, path: Path) -> None:
+        """Write the record, whole or not at all."""
+        write_json(path, sealed({"schema": self.schema_name, **self.model_dump(mode="json")}))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a record; raises RankwiseError naming the file if it is another kind or not as written."""
+        value = read_json(path)
+        found = value.get("schema") if isinstance(value, dict) else None
+        if found != cls.schema_name:
+            raise RankwiseError(
+                f"{path}: expected schema {cls.schema_name}, found {found}; {repair(path)}"
+            )
+        value = unsealed(path, value)
+        del value["schema"]
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise RankwiseError(f"{path}: {where}: {first['msg']}; {repair(path)}") from error
+
+
+class Asked(BaseModel):
+    """What a run was asked to come to: one of the three, the others null; what was reached stands beside it."""
+
+    keep_asked: float | None = None
+    total_params_asked: int | None = None
+    checkpoint_bytes_asked: int | None = None
+
+    @property
+    def asked(self) -> Target:
+        """The one that was asked for."""
+        return the_one(dict(self), "_asked")
+
+
+def asked_as(target: Target) -> dict[str, Any]:
+    """Return a target as fields of `Asked`."""
+    return {f"{kind}_asked": target.value if kind == target.kind else None for kind in KINDS}
+
+
+class FileHash(BaseModel):
+    """One file that something consists of."""
+
+    path: str
+    """Relative to the source's folder, or absolute for a local file outside one."""
+    sha256: str
+    bytes: int = Field(ge=0)

@@ -1,0 +1,160 @@
+"""What a study found, looked at: its table, its page, two of its runs, MLflow."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rankwise import engines
+from rankwise.errors import RankwiseError
+from rankwise.files import read_json, to_json
+from rankwise.pairs import NOISE, Difference
+
+SUMMARY = Path("data/report/summary.json")
+PAGE = Path("data/report/index.html")
+STORE = Path("data/mlflow/mlflow.db")
+
+
+def show(
+    open_page: Annotated[bool, typer.Option("--open", help="Open the report.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print the table of runs and where the report is; open it.
+
+    Example: rankwise show --open
+    """
+    _refuse_unfinished()
+    if as_json:
+        typer.echo(to_json(read_json(SUMMARY)), nl=False)
+    else:
+        print_table()
+    if open_page:
+        typer.launch(PAGE.resolve().as_uri())
+
+
+def compare(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or 'dense'.")],
+    reference: Annotated[str, typer.Argument(metavar="RUN", help="What it is set against.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print in what two runs of the study differ: parameters, ranks, scores with paired intervals.
+
+    Example: rankwise compare ours-80 oats-80
+    """
+    from rankwise.compare import comparison
+    from rankwise.report.comparison import print_comparison
+
+    found = comparison(run, reference)
+    if as_json:
+        typer.echo(to_json(found.model_dump(mode="json")), nl=False)
+    else:
+        print_comparison(found)
+
+
+def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
+    """Bring MLflow up to date with the files and open it on 127.0.0.1.
+
+    Example: rankwise ui --port 5001
+    """
+    _refuse_unfinished()
+    command = _command("track")
+    aside = STORE.with_name("tracked.json")  # the artifact itself stays as the engines know it
+    command[command.index("--out") + 1] = str(aside)
+    filled = engines.call(sys.executable, *command)
+    if filled.returncode:
+        raise RankwiseError(f"MLflow could not be filled: {filled.stderr.strip()}")
+    if "MLFLOW_TRACKING_URI" in os.environ:
+        address = re.sub(r"//[^/@]*@", "//…@", os.environ["MLFLOW_TRACKING_URI"])  # no password
+        typer.echo(f"MLflow is filled; it is served at {address}")
+        return
+    typer.echo(f"MLflow: http://127.0.0.1:{port} (stop it with Ctrl-C)")
+    options = [
+        "--backend-store-uri",
+        f"sqlite:///{STORE}",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    server = [sys.executable, "-m", "mlflow", "ui", *options, "--workers", "1"]
+    raise typer.Exit(subprocess.call(server, env=engines.environment() | quiet))
+
+
+def print_table() -> None:
+    """Print the rows of the summary, and where the page is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from rankwise.records import Summary
+
+    titles = ("asked", "keep reached", "perplexity", "zero-shot average", "parameters")
+    table = Table("run", box=None, header_style="bold")
+    for title in (*titles, "checkpoint MB", "tokens/s"):
+        table.add_column(title, justify="right", no_wrap=True)
+    summary = Summary.load(SUMMARY)
+    for row in summary.rows:
+        against = row.against_dense
+        text, tasks = (against.losses["test"], against.average) if against else (None, None)
+        table.add_row(
+            row.run,
+            row.asked.short(),
+            _number(row.keep_reached, ".4f"),
+            _number(row.perplexity, ".2f") + _mark(text),
+            _number(row.zero_shot_average, ".1%") + _mark(tasks),
+            _number(row.parameters, ",d"),
+            _number(row.checkpoint_bytes / 1e6, ".2f"),
+            _number(row.tokens_per_second, ",.0f"),
+        )
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120
+    console.print(table)
+    if len(summary.rows) > 1:
+        console.print(
+            f"{NOISE}: cannot be told from the dense model ({summary.confidence:.0%} paired interval)",
+            highlight=False,
+        )
+    for sentence in summary.gaps.values():
+        console.print(sentence, highlight=False)
+    console.print(f"Report: {PAGE}", highlight=False)
+
+
+def draw_what_is_there() -> None:
+    """Draw the page after a run that failed: runs that are whole, and a sentence for each of the others.
+
+    Nothing is drawn while the dense model is not measured, since everything stands beside it. The next
+    run draws the page again.
+    """
+    drawn = engines.call(sys.executable, *_command("report"))
+    if drawn.returncode == 0:
+        print_table()
+
+
+def _command(stage: str) -> list[str]:
+    """Return the arguments of the stage's command, as the rules gave them."""
+    from rankwise.yamls import read_yaml
+
+    stages = read_yaml(Path("dvc.yaml"))["stages"]
+    return shlex.split(stages[stage]["cmd"])[1:]
+
+
+def _refuse_unfinished() -> None:
+    if not SUMMARY.is_file():
+        raise RankwiseError(
+            f"there is no {SUMMARY} in {Path.cwd()}; run the study first: rankwise run"
+        )
+
+
+def _mark(difference: Difference | None) -> str:
+    """Return the sign of a difference inside the noise."""
+    return NOISE if difference is not None and difference.noise else ""
+
+
+def _number(value: Any, form: str) -> str:
+    return "-" if value is None else format(value, form)
