@@ -169,7 +169,24 @@ def claims(results: Results) -> str:
         lines.append(
             f"  CPU time of decomposition and allocation: `ours` {times[0]:.0f} s, `bolaco` with 50 trials {times[1]:.0f} s."
         )
+        kept = [f"`{name}` {shares(results.of(name, keep))}" for name in ("mgaa", "ours-low-rank")]
+        lines.append(f"  Share kept of attention and MLP, layer by layer: {'; '.join(kept)}.")
     return "\n".join(lines)
+
+
+def shares(runs: list[Measured]) -> str:
+    """Return what the first seed's run keeps of every sublayer: attention and MLP by layer."""
+    run = runs[0]
+    kept: dict[tuple[int, bool], list[int]] = {}
+    for linear in AllocationRecord.load(
+        run.study / f"data/allocate/{run.name}.json"
+    ).linears.values():
+        part = kept.setdefault((linear.layer, linear.kind in "qkvo"), [0, 0])
+        part[0] += linear.parameters
+        part[1] += linear.shape[0] * linear.shape[1]
+    found = {key: f"{held / whole:.2f}" for key, (held, whole) in kept.items()}
+    layers = sorted({layer for layer, _ in found})
+    return ", ".join(f"{found[layer, True]} {found[layer, False]}" for layer in layers)
 
 
 def policy_gradient(runs: list[Measured]) -> tuple[float, float]:

@@ -15,10 +15,9 @@ from rankwise.files import write_json
 from rankwise.params import Build, Compute, CovarianceParams, CurvatureParams
 from rankwise.records import ModelManifest
 from rankwise.runs import Run
-from rankwise.sources import MODEL_FILES, hashes
 from rankwise.stages import allocate, build
 from rankwise.weights import Weights
-from tests.families import CPU, LAYERS, ids, tiny
+from tests.families import CPU, LAYERS, ids, tiny, written
 from tests.unit.test_compression import save_tokenizer
 
 
@@ -57,18 +56,8 @@ def prepare(study: Path, case: str, method: str, **settings) -> Made:
     """Write everything that the build of a checkpoint at keep 0.6 reads."""
     model, family = tiny(case)
     dense = study / "dense"
-    model.save_pretrained(dense)
     save_tokenizer(dense)
-    manifest = ModelManifest(
-        source=str(dense),
-        revision=None,
-        dtype="float32",
-        architecture=type(model).__name__,
-        family=family,
-        layers=2,
-        parameters=model.num_parameters(),
-        files=hashes(dense, MODEL_FILES),
-    )
+    manifest = written(dense, model, family)
     manifest.save(study / "data/prepare/model.json")
     model, _ = checkpoint.load_dense(manifest)
     weight_of, asked = Weights(dense, family).get, CovarianceParams(pools=4, batch=2)

@@ -1,11 +1,15 @@
 """Tiny random models of every family: one place says what they look like."""
 
+from pathlib import Path
+
 import torch
 import transformers
 
 from rankwise.family import Family
 from rankwise.hub.experts import separate
 from rankwise.models import families, family_of
+from rankwise.records import ModelManifest
+from rankwise.sources import MODEL_FILES, hashes
 
 VOCABULARY = 67
 """Tokens of the tests' texts; some tokenizer classes add their own."""
@@ -76,6 +80,21 @@ def tiny(case: str) -> tuple[torch.nn.Module, Family]:
         if parameter.ndim == 1 or not parameter.any():
             torch.nn.init.normal_(parameter, 1.0 if "norm" in name else 0.0, 0.1)
     return model, family_of(architecture, lambda key: getattr(config, key, None))
+
+
+def written(folder: Path, model: torch.nn.Module, family: Family) -> ModelManifest:
+    """Write a model and return what the stage prepare says of it; the tokenizer is there already."""
+    model.save_pretrained(folder)
+    return ModelManifest(
+        source=str(folder),
+        revision=None,
+        dtype="float32",
+        architecture=type(model).__name__,
+        family=family,
+        layers=2,
+        parameters=model.num_parameters(),
+        files=hashes(folder, MODEL_FILES),
+    )
 
 
 def separated(case: str) -> tuple[torch.nn.Module, Family]:

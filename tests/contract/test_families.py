@@ -35,12 +35,11 @@ from rankwise.records import ModelManifest
 from rankwise.refine.base import Refinement
 from rankwise.refine.blockwise import Blockwise
 from rankwise.search import SearchModel
-from rankwise.sources import MODEL_FILES, hashes
 from rankwise.spending import Budget
 from rankwise.streaming import Progress, Streamed, WeightFiles, empty, stream
 from rankwise.target import Target
 from rankwise.weights import Weights
-from tests.families import CPU, LAYERS, cases, ids, tiny
+from tests.families import CPU, LAYERS, cases, ids, tiny, written
 from tests.unit.test_compression import save_tokenizer
 
 ASKED = CovarianceParams(pools=4, batch=2, moments="inputs")
@@ -73,18 +72,8 @@ def case(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     model, family = tiny(request.param)
     expected = logits(model)
-    model.save_pretrained(folder)
     save_tokenizer(folder)
-    manifest = ModelManifest(
-        source=str(folder),
-        revision=None,
-        dtype="float32",
-        architecture=type(model).__name__,
-        family=family,
-        layers=2,
-        parameters=model.num_parameters(),
-        files=hashes(folder, MODEL_FILES),
-    )
+    manifest = written(folder, model, family)
     model, _ = checkpoint.load_dense(manifest)
     weights = Weights(folder, family)
     [statistics] = gather(model, family, weights.get, ids(), [LAYERS], ASKED)
