@@ -192,6 +192,8 @@ def _lines(process: subprocess.Popen[str], said: list[str]) -> Iterator[str]:
 
 def _finish(process: subprocess.Popen[str], code: int, failed: str, said: list[str]) -> None:
     """Wait for an engine; if it failed, show the end of the job's log and pass the exit code on."""
+    if process.stdout is not None:
+        process.stdout.close()
     if not process.wait():
         return
     log = Path(failed)
