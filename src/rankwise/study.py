@@ -44,7 +44,7 @@ def init(
     from ruamel.yaml import YAML
 
     from rankwise.validation import load_params
-    from rankwise.workflow import PROFILE, SNAKEFILE
+    from rankwise.workflow import PROFILES, SNAKEFILE
 
     given = _shipped(PRESETS, "preset", preset).read_text(encoding="utf-8")
     changes = settings or []
@@ -61,7 +61,9 @@ def init(
         params.unlink()
         raise
     write_text(folder / "Snakefile", SNAKEFILE.read_text(encoding="utf-8"))
-    write_text(folder / "profiles/default/config.yaml", PROFILE.read_text(encoding="utf-8"))
+    for profile in sorted(PROFILES.glob("*/config.yaml")):
+        there = folder / "profiles" / profile.relative_to(PROFILES)
+        write_text(there, profile.read_text(encoding="utf-8"))
     write_text(folder / ".gitignore", IGNORED)
     write_text(folder / ".dvcignore", DVC_IGNORED)
     _init_dvc(folder)

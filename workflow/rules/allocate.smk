@@ -34,7 +34,9 @@ rule allocate:
         "../envs/rankwise.yaml"
     threads: THREADS
     resources:
-        gpu=GPU,
+        mem_mb=memory("allocate"),
+        runtime=minutes("allocate"),
+        gpu=gpus("allocate"),
     params:
         factors=lambda wildcards, input: many("--factors", input.factors),
         search=lambda wildcards, input: many("--search", input.search),

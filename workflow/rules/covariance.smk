@@ -27,7 +27,9 @@ rule covariance:
         "../envs/rankwise.yaml"
     threads: THREADS
     resources:
-        gpu=GPU,
+        mem_mb=memory("covariance"),
+        runtime=minutes("covariance"),
+        gpu=gpus("covariance"),
     params:
         work="data/work/covariance/{origin}",
         out=lambda wildcards, output: many("--out", output.blocks),

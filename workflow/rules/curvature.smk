@@ -26,7 +26,9 @@ rule curvature:
         "../envs/rankwise.yaml"
     threads: THREADS
     resources:
-        gpu=GPU,
+        mem_mb=memory("curvature"),
+        runtime=minutes("curvature"),
+        gpu=gpus("curvature"),
     params:
         out=lambda wildcards, output: many("--out", output.blocks),
     shell:

@@ -25,6 +25,10 @@ rule sample:
     conda:
         "../envs/rankwise.yaml"
     threads: THREADS
+    resources:
+        mem_mb=memory("sample"),
+        runtime=minutes("sample"),
+        gpu=gpus("sample"),
     params:
         exclude=lambda wildcards, input: many("--exclude", input.exclude),
     shell:

@@ -1,0 +1,2 @@
+"""stub"""
+def advice(text): return []
