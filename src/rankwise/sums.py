@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rankwise import linalg
 from rankwise.artifacts import InputStatistics
 from rankwise.errors import RankwiseError
 
@@ -74,11 +75,12 @@ class SiteSums:
         if rows.dtype in (torch.bfloat16, torch.float16):
             rows = rows.float()
         self.tokens[self.place.pool] += len(rows)
-        whole = self.second.ndim == 2
-        self.second += rows.T @ rows if whole else rows.square().sum(0, dtype=ACCUMULATE)
+        if self.second.ndim == 2:
+            linalg.add_gram(self.second, rows)
+        else:
+            self.second += rows.square().sum(0, dtype=ACCUMULATE)
         for name, weight in self.weights.items():
-            y = rows @ weight.to(rows).T
-            self.outputs[name] += y.T @ y
+            linalg.add_gram(self.outputs[name], rows @ weight.to(rows).T)
         first = self.first[self.place.pool]
         first += rows.sum(0, dtype=ACCUMULATE)
         self.absolute += rows.abs().sum(0, dtype=ACCUMULATE)
@@ -91,6 +93,9 @@ class SiteSums:
     def statistics(self) -> InputStatistics:
         """Return the finished statistics of the inputs; refuses sums that overflowed."""
         sums = [self.second, *self.outputs.values()]
+        for each in sums:
+            if each.ndim == 2:
+                linalg.mirrored(each)
         if not all(bool(each.isfinite().all()) for each in sums):
             raise RankwiseError(
                 f"covariance of layer {self.layer}, site {self.site}: second moments are NaN or infinite"

@@ -88,6 +88,10 @@ class InputStatistics:
         steady = self._weighted(self.pool_means.square()).sum()
         return bool(power - steady > VARIES * power)
 
+    def moment(self, *, centred: bool) -> Tensor:
+        """[d, d]: the covariance inside pools where ``centred``, else the second moment."""
+        return self.covariance if centred else self.second_moment
+
     def output_moment(self, weight: Tensor, damping: float, *, centred: bool) -> Tensor:
         """Return the second moment of y = W x [out, out], or its pooled covariance where ``centred``.
 
@@ -95,15 +99,16 @@ class InputStatistics:
         From the inputs' sums, or from those of y itself: the same but for rounding.
         """
         if self.outputs is None:
-            moment = self.covariance if centred else self.second_moment
-            return weight @ linalg.damped(moment, damping) @ weight.T
+            moment = linalg.damped(self.moment(centred=centred), damping)
+            return linalg.symmetric(weight @ moment, weight.T)
         powers = self.mean_square
         moment = self.outputs / self.tokens
         if centred:
             moment = self._centred(self.outputs, self.pool_means @ weight.T)
             within = self.tokens * powers - self._weighted(self.pool_means.square())
             powers = within / self._freedom
-        return (moment + moment.T) / 2 + damping * powers.mean() * weight @ weight.T
+        added = linalg.symmetric(weight, weight.T)
+        return (moment + moment.T) / 2 + damping * powers.mean() * added
 
     def whitening(self, damping: float, *, centred: bool) -> tuple[Tensor, Tensor]:
         """Return `linalg.whitening` of the damped second moment, or covariance, of x [d, d].
@@ -112,8 +117,8 @@ class InputStatistics:
         """
         key = damping, centred
         if key not in self.whitenings:
-            moment = self.covariance if centred else self.second_moment
-            self.whitenings[key] = linalg.whitening(linalg.damped(moment, damping))
+            moment = linalg.damped(self.moment(centred=centred), damping)
+            self.whitenings[key] = linalg.whitening(moment)
         return self.whitenings[key]
 
     def merge(self, other: "InputStatistics") -> "InputStatistics":
