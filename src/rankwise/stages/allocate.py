@@ -44,6 +44,8 @@ def command(
 
     asked = read_section(run, Run)
     allocator = read_method(params, allocators)
+    if asked.seed is not None:
+        allocator = allocator.model_copy(update={"seed": asked.seed})
     device = set_up(read_section(compute, Compute))
     manifest = ModelManifest.load(model)
     dtype = read_section(build, Build).dtype or manifest.dtype
