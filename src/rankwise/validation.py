@@ -64,11 +64,10 @@ def sections(params: Params) -> dict[str, Any]:
         found[f"prepare.{part}"] = params.model_dump()["prepare"][part]
     for role, sample in params.sample.by_role().items():
         found[f"sample.{role}"] = sample.model_dump()
-    for kind, registry in METHODS.items():
-        for name, given in getattr(params, kind).items():
-            method = params.method(kind, name)
-            values = registry[method](**_fields(given)).model_dump(mode="json")
-            found[f"{kind}.{name}"] = {"method": method, **values}
+    for kind in METHODS:
+        for name in getattr(params, kind):
+            values = made(params, kind, name).model_dump(mode="json")
+            found[f"{kind}.{name}"] = {"method": params.method(kind, name), **values}
     for name, run in {**params.built(), **params.refinements()}.items():
         found[f"runs.{name}"] = run.model_dump()
     found["runs"] = [{"name": name, **run.model_dump()} for name, run in params.runs.items()]
@@ -95,6 +94,11 @@ def cut_sections(params: Params, folder: Path) -> None:
     for path in folder.glob("*.json"):
         if path.stem not in cut and path.name != "checked.json":
             path.unlink(missing_ok=True)
+
+
+def made(params: Params, kind: str, name: str) -> Any:
+    """Return the method of a section of decompose, allocate or refine, its defaults filled in."""
+    return METHODS[kind][params.method(kind, name)](**_fields(getattr(params, kind)[name]))
 
 
 def _fields(given: dict[str, Any] | None) -> dict[str, Any]:
