@@ -199,6 +199,12 @@ def _sample_checks(params: Params) -> list[str]:
             problems.append(f"{where}.corpus: '{sample.corpus}' is not in prepare.corpora; {hint}")
         if not tested and sample.sequences is None:
             problems.append(f"{where}.sequences: null is for test text only; give a number")
+    shards = params.covariance.shards
+    if params.covariance.pools % shards:
+        problems.append(
+            f"covariance.shards: {shards} does not divide covariance.pools = {params.covariance.pools}; "
+            "give a divisor of it"
+        )
     pools, sequences = params.covariance.pools, roles.calibration.sequences
     if sequences is not None and sequences % pools:
         below = sequences // pools * pools

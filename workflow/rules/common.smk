@@ -39,6 +39,8 @@ METHODS = sorted({run.decompose for run in BUILT.values()})
 ORIGINS = sorted({run.origin for run in BUILT.values()})  # models that are looked at
 # A block is some consecutive layers, the unit of scatter.
 BLOCKS = range(len(STUDY.compute.blocks(STUDY.prepare.model.layers)))
+# Jobs that gather some of the pools; none where one job gathers all.
+SHARDS = range(STUDY.covariance.shards if STUDY.covariance.shards > 1 else 0)
 # Searches whose trials are jobs: run: the trials of each round.
 SEARCHES = {
     name: rounds(search.trials, search.q)
@@ -57,6 +59,7 @@ wildcard_constraints:
     role="|".join(ROLES),
     method="|".join(METHODS),
     block=r"\d+",
+    shard=r"\d+",
     round=r"\d+",
     trial=r"\d+",
     origin="|".join(ORIGINS),
@@ -71,6 +74,15 @@ def module(kind, name):
 def allocator(run):
     """Return the class of a run's allocator."""
     return allocators[STUDY.method("allocate", BUILT[run].allocate)]
+
+
+def parts(origin, shard):
+    """Return the statistics of every pool of a shard, all blocks of one pool after those of another."""
+    return [
+        f"data/shards/{origin}/shard_{shard}/part_{part}/block_{block}.safetensors"
+        for part in range(STUDY.covariance.pools // STUDY.covariance.shards)
+        for block in BLOCKS
+    ]
 
 
 def factors(run):

@@ -1,15 +1,15 @@
-"""A search in rounds: the graph is known before it runs, and a lost trial is run again alone."""
+"""Searches in rounds and statistics in shards: known before they run, and what is lost runs again alone."""
 
 from pathlib import Path
 
 from tests.workflow.studies import FEWER, make_study
 
 
-def test_rounds_follow_one_another_and_trials_of_a_round_stand_beside_each_other(
-    tmp_path: Path,
-) -> None:
+def test_jobs_of_searches_and_statistics_stand_beside_each_other(tmp_path: Path) -> None:
     search = "allocate.hyperopt={multiple: 1, floor: 0.1, trials: 5, q: 2, seed: 0}"
-    study = make_study(tmp_path / "study", quick=True, settings=[*FEWER, search])
+    study = make_study(
+        tmp_path / "study", quick=True, settings=[*FEWER, search, "covariance.shards=2"]
+    )
     study.print_dvc()
     stages = study.stages()
 
@@ -27,6 +27,10 @@ def test_rounds_follow_one_another_and_trials_of_a_round_stand_beside_each_other
     assert before("suggest-searched-round_2") == {f"{data}/trial_{n}.jsonl" for n in range(4)}
     assert before("allocate-searched") == {f"{data}/trial_{n}.jsonl" for n in range(5)}
     assert "data/sample/search.safetensors" not in stages["allocate-searched"]["deps"]
+
+    shards = [set(stages[f"covariance_shard-dense-shard_{number}"]["outs"]) for number in range(2)]
+    assert not shards[0] & shards[1]
+    assert shards[0] | shards[1] <= set(stages["covariance-dense"]["deps"])
 
     study.do("snakemake", f"{data}/round_1.jsonl")
     (study.folder / f"{data}/trial_1.jsonl").unlink()
