@@ -174,12 +174,14 @@ def test_merging_equals_the_concatenation():
 
 def test_running_sums_equal_the_reference():
     x = sample(64, 5).float()
-    place = Place(2, torch.device("cpu"))
+    place, taken = Place(torch.device("cpu")), []
     sums = SiteSums(0, "mlp_in", 5, place)
     for place.pool, half in enumerate(x.split([24, 40])):
+        sums.start()
         for part in half.split(8):
             sums.add(part)
-    found = sums.statistics()
+        taken.append(sums.take()[0])
+    found = taken[0].merge(taken[1])
     torch.testing.assert_close(found.second, x.double().T @ x.double(), rtol=1e-5, atol=1e-5)
     assert found.pool_tokens.tolist() == [24, 40]
     means = torch.stack([half.double().mean(0) for half in x.split([24, 40])])

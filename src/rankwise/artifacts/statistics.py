@@ -176,6 +176,18 @@ class BlockStatistics:
             tokens[layer] = max(tokens.get(layer, 0), stats.tokens)
         return {key: total / tokens[key[0]] for key, total in self.cosines.items()}
 
+    def add(self, other: "BlockStatistics") -> None:
+        """Take up those of further pools, site by site, so that no more than one is held twice.
+
+        In float64 the order matters for the last bits: pools are taken up in their order.
+        """
+        for key, more in other.sites.items():
+            self.sites[key] = self.sites[key].merge(more)
+        for key, total in other.cosines.items():
+            self.cosines[key] += total
+        for name, second in other.outputs.items():
+            self.outputs[name] += second
+
     def save(self, path: Path) -> None:
         """Write every sum in float64, of a symmetric matrix one triangle."""
         tensors = {}
