@@ -39,7 +39,9 @@ from rankwise.stages import (
     report,
     sample,
     speed,
+    suggest,
     track,
+    trial,
 )
 from rankwise.study import init, run
 from rankwise.verify import verify
@@ -79,6 +81,8 @@ for stage in (
     covariance,
     curvature,
     decompose,
+    suggest,
+    trial,
     allocate,
     build,
     refine,

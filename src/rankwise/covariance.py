@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -22,6 +23,33 @@ from rankwise.sums import CosineSums, Place, SiteSums
 log = logging.getLogger("rankwise.covariance")
 
 
+@dataclass(frozen=True)
+class Pools:
+    """Calibration text in groups of equal size, in order, and which of them are looked at."""
+
+    ids: Tensor
+    """[sequences, length]: all of them."""
+    count: int
+    chosen: range
+
+    @classmethod
+    def of_shard(cls, ids: Tensor, asked: CovarianceParams, shard: int) -> "Pools":
+        """Return the pools of one of ``asked.shards`` equal parts, consecutive ones."""
+        size = asked.pools // asked.shards
+        return cls(ids, asked.pools, range(shard * size, (shard + 1) * size))
+
+    @property
+    def size(self) -> int:
+        """Sequences in a pool; raises RankwiseError where they do not come out even."""
+        size = len(self.ids) // self.count
+        if size * self.count != len(self.ids) or not size:
+            raise RankwiseError(
+                f"{len(self.ids)} calibration sequences do not form {self.count} equal pools; "
+                "change covariance.pools or sample.calibration.sequences"
+            )
+        return size
+
+
 def gather(
     model: Any,
     family: Family,
@@ -32,52 +60,74 @@ def gather(
 ) -> list[BlockStatistics]:
     """Return the statistics of every site and sublayer, one `BlockStatistics` per block of layers.
 
-    ``ids`` [sequences, length]; the sequences form ``asked.pools`` groups of equal size, in order, and
-    a batch never crosses a group. Where ``asked.moments`` is the smaller side, a site whose linears'
+    Those of the pools, see `pool_by_pool`, added up in their order, so that pools gathered elsewhere
+    give the same bytes. Memory: twice the sums.
+    """
+    pools = Pools(ids, asked.pools, range(asked.pools))
+    parts = pool_by_pool(model, family, weight_of, pools, blocks, asked)
+    found = next(parts)
+    for part in parts:
+        for block, more in zip(found, part, strict=True):
+            block.add(more)
+        del part, more  # or they would stand beside those of the next pool
+    say_unknown(family, found)
+    return found
+
+
+def pool_by_pool(
+    model: Any,
+    family: Family,
+    weight_of: Callable[[str], Tensor],
+    pools: Pools,
+    blocks: list[list[int]],
+    asked: CovarianceParams,
+) -> Iterator[list[BlockStatistics]]:
+    """Yield the statistics of one pool after another, one `BlockStatistics` per block of layers.
+
+    A batch never crosses a pool. Where ``asked.moments`` is the smaller side, a site whose linears'
     outputs are smaller than its input (the sum of out² than in²) has those gathered instead: of
     y = W x, W the dense model's weight [out, in] that ``weight_of`` gives by name; the model may be a
-    compressed one. Cost: one forward pass over the tokens and, per site of width d, at most d²
+    compressed one. Cost: one forward pass over the pools' tokens and, per site of width d, at most d²
     multiplications a token and 8·d² bytes.
     """
-    per_pool = len(ids) // asked.pools
-    if per_pool * asked.pools != len(ids) or not per_pool:
-        raise RankwiseError(
-            f"{len(ids)} calibration sequences do not form {asked.pools} equal pools; "
-            "change covariance.pools or sample.calibration.sequences"
-        )
+    size = pools.size
     layers = [layer for block in blocks for layer in block]
-    place = Place(asked.pools, model.device)
+    place = Place(model.device)
     sums_of = partial(_sums, model, weight_of, asked.gathered, place)
     with (
         _recording(model, family, layers, sums_of) as sums,
         _comparing(model, family, layers, place) as cosines,
-        torch.no_grad(),
     ):
-        for pool in tqdm(range(asked.pools), "pools", disable=None):
-            for begin in range(0, per_pool, asked.batch):
-                place.pool, place.sequence = pool, pool * per_pool + begin
-                end = pool * per_pool + min(begin + asked.batch, per_pool)
+        for pool in tqdm(pools.chosen, "pools", disable=None):
+            for site in sums.values():
+                site.start()
+            for layer in cosines.values():
+                layer.start()
+            for begin in range(0, size, asked.batch):
+                place.pool, place.sequence = pool, pool * size + begin
+                end = pool * size + min(begin + asked.batch, size)
                 # The decoder alone: the head's logits are of no use here.
-                model.get_decoder()(ids[place.sequence : end].to(model.device), use_cache=False)
-    found = [
-        BlockStatistics(
-            block,
-            {key: s.statistics() for key, s in sums.items() if key[0] in block},
-            {key: total for layer in block for key, total in cosines[layer].sums().items()},
-            {
-                n: y.cpu()
-                for key, s in sums.items()
-                if key[0] in block
-                for n, y in s.outputs.items()
-            },
-        )
-        for block in blocks
-    ]
-    _say_unknown(family, found)
-    return found
+                with torch.no_grad():
+                    model.get_decoder()(
+                        pools.ids[place.sequence : end].to(model.device), use_cache=False
+                    )
+            yield [_taken(block, sums, cosines) for block in blocks]
 
 
-def _say_unknown(family: Family, blocks: list[BlockStatistics]) -> None:
+def _taken(
+    block: list[int], sums: dict[tuple[int, str], SiteSums], cosines: dict[int, CosineSums]
+) -> BlockStatistics:
+    """Return what one pool gave for a block of layers."""
+    taken = {key: each.take() for key, each in sums.items() if key[0] in block}
+    return BlockStatistics(
+        block,
+        {key: statistics for key, (statistics, _) in taken.items()},
+        {key: total for layer in block for key, total in cosines[layer].sums().items()},
+        {name: y for _, outputs in taken.values() for name, y in outputs.items()},
+    )
+
+
+def say_unknown(family: Family, blocks: list[BlockStatistics]) -> None:
     """Name the experts whose inputs the text says too little of."""
     for block in blocks:
         unknown = {
@@ -167,7 +217,7 @@ def _comparing(
 
 def _starter(sums: CosineSums) -> Any:
     def hook(_module: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Any]) -> None:
-        sums.start(arguments[0] if arguments else named["hidden_states"])
+        sums.enter(arguments[0] if arguments else named["hidden_states"])
 
     return hook
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from rankwise import linalg
 from rankwise.artifacts import BlockCurvature, OutputGradient
 from rankwise.errors import RankwiseError
 from rankwise.family import Family, Linear
@@ -48,15 +49,16 @@ class GradientSums:
         self.squares = self.squares.to(squares.device) + squares
         if self.weight is not None:
             rows = rows @ self.weight.to(rows)
-        product = (rows.T @ rows).to(ACCUMULATE)
-        self.second = product if self.second is None else self.second.add_(product)
+        if self.second is None:
+            self.second = rows.new_zeros(self.size, self.size, dtype=ACCUMULATE)
+        linalg.add_gram(self.second, rows)
 
     def gradient(self, tokens: int) -> OutputGradient:
         """Return the finished sums."""
         if self.second is None:  # no gradient reaches this linear: the loss does not depend on it
             self.second = torch.zeros(self.size, self.size, dtype=ACCUMULATE)
         side = "out" if self.weight is None else "in"
-        return OutputGradient(self.second.cpu(), side, self.squares.cpu(), tokens)
+        return OutputGradient(linalg.mirrored(self.second).cpu(), side, self.squares.cpu(), tokens)
 
 
 def gather(

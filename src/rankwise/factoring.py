@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from rankwise import linalg
 from rankwise.artifacts import BlockCurvature, BlockStatistics, Factors, InputStatistics, SparsePart
 from rankwise.budget import Matrix
 from rankwise.decompose import Decomposer
@@ -135,7 +136,7 @@ def weight_errors(weight: Tensor, factors: Factors) -> Tensor:
     if factors.sparse is not None:
         return _residuals(weight, factors, factors.sparse)
     left, right = factors.left, factors.right
-    pairs = (left.T @ left) * (right @ right.T)
+    pairs = linalg.symmetric(left.T, left) * linalg.symmetric(right, right.T)
     grown = 2 * pairs.tril(-1).sum(1) + pairs.diagonal()
     shared = ((left.T @ weight) * right).sum(1)
     steps = (grown - 2 * shared).cumsum(0)

@@ -1,7 +1,14 @@
 """Tensors in, tensors out: the factorisations that decomposers share, in float64."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
+
+PANEL = 512
+"""Rows of a symmetric product that are multiplied at once; fewer are no faster."""
+CONDITION = 1e5
+"""Up to this ratio of a Cholesky factor's diagonal, its square is no loss: 1e-16 · 1e10 is below a float32's precision."""
 
 
 def damped(matrix: Tensor, damping: float) -> Tensor:
@@ -72,16 +79,53 @@ def principal(moment: Tensor) -> tuple[Tensor, Tensor]:
     return directions * _signs(directions), values.flip(0).clamp_min(0).sqrt()
 
 
-def left_vectors(scaled: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Return the first ``rank`` left singular vectors [m, rank] of a tall matrix, and all singular values [n].
+def left_vectors(matrix: Tensor, moment: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Return the first ``rank`` eigenvectors U [m, rank] of ``A C Aᵀ``, and the roots of all its eigenvalues [n].
 
-    ``scaled`` [m, n], m ≥ n. By the eigenvectors of ``scaledᵀ scaled``, a problem of the smaller size n.
+    ``matrix`` A [m, n], m ≥ n; ``moment`` C [n, n] positive semi-definite. With A = Q R, Q orthonormal:
+    ``U = Q P``, P the eigenvectors of ``R C Rᵀ``, a problem of the smaller size n that needs no root of C.
+    R is a Cholesky factor of AᵀA where A's condition allows (`CONDITION`), else Householder's.
     """
-    values, vectors = torch.linalg.eigh(scaled.T @ scaled)
-    # QR rather than a division by the spectrum: orthonormal however small the last values are.
-    directions, triangle = torch.linalg.qr(scaled @ vectors.flip(1)[:, :rank])
-    directions = directions * triangle.diagonal().sign()
-    return directions * _signs(directions), values.flip(0).clamp_min(0).sqrt()
+    lower, failed = torch.linalg.cholesky_ex(symmetric(matrix.T, matrix))
+    scales = lower.diagonal()
+    if bool(failed) or not bool(scales.min() * CONDITION > scales.max()):
+        basis, upper = torch.linalg.qr(matrix)
+        directions, spectrum = principal(symmetric(upper @ moment, upper.T))
+        return basis @ directions[:, :rank], spectrum
+    directions, spectrum = principal(symmetric(lower.T @ moment, lower))
+    solved = torch.linalg.solve_triangular(lower.T, directions[:, :rank], upper=True)
+    return matrix @ solved, spectrum
+
+
+def symmetric(left: Tensor, right: Tensor) -> Tensor:
+    """Return ``left @ right`` [d, d], a product that is symmetric: about half of it is multiplied."""
+    size = len(left)
+    found = left.new_empty(size, size)
+    for rows, upto in panels(size):
+        found[rows, upto] = left[rows] @ right[:, upto]
+    return mirrored(found)
+
+
+def add_gram(total: Tensor, rows: Tensor) -> None:
+    """Add ``rowsᵀ rows`` to ``total`` [d, d], up to the diagonal and a little beyond; see `mirrored`."""
+    for some, upto in panels(len(total)):
+        total[some, upto] += rows[:, some].T @ rows[:, upto]
+
+
+def mirrored(lower: Tensor) -> Tensor:
+    """Make a matrix [d, d] symmetric, in place, by what stands below its diagonal."""
+    for rows, _ in panels(len(lower)):
+        block = lower[rows, rows]
+        lower[rows, rows] = block.tril() + block.tril(-1).T
+        lower[: rows.start, rows] = lower[rows, : rows.start].T
+    return lower
+
+
+def panels(size: int) -> Iterator[tuple[slice, slice]]:
+    """Yield rows of a symmetric matrix, `PANEL` at a time, and the columns up to the end of their diagonal block."""
+    for begin in range(0, size, PANEL):
+        end = min(begin + PANEL, size)
+        yield slice(begin, end), slice(end)
 
 
 def _signs(vectors: Tensor) -> Tensor:

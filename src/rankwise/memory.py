@@ -7,6 +7,8 @@ SETTINGS = {
     "curvature": "curvature.batch",
     "decompose": "compute.layers_per_job",
     "allocate": "the batch of the allocator's section",
+    "suggest": "the batch of the allocator's section",
+    "trial": "the batch of the allocator's section",
     "build": "build.check_sequences",
     "refine": "the batch of the refiner's section",
     "evaluate": "evaluate.batch",

@@ -109,6 +109,8 @@ class CovarianceParams(Section):
     """Sequences in one forward pass."""
     moments: Literal["channels", "smaller", "inputs"] | None = None
     """Which second moments are gathered (`rankwise.moments`); null = those that the methods of section decompose need."""
+    shards: Count = 1
+    """Jobs that the pools are spread over, any number gives the same bytes; divides ``pools``."""
     streaming: bool = False
     """Whether the dense model is read a block of layers (`compute.layers_per_job`) at a time, never whole."""
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from rankwise.sections import Count, Section
+from rankwise.sections import Count, Section, Seed
 from rankwise.target import Target, the_one
 
 DENSE = "dense"
@@ -22,6 +22,8 @@ class Budgeted(Section):
     """Parameters of the whole model, tied ones once, places of sparse entries in numbers of the values' size [-]."""
     checkpoint_bytes: Count | None = None
     """Bytes of the weight files, their headers included [bytes]."""
+    seed: Seed | None = None
+    """Of the allocator's search, its steps' too unless ``steps_allocate`` names another; null = that of its section."""
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
@@ -82,7 +84,8 @@ def built(runs: dict[str, CompressedRun]) -> dict[str, Run]:
     owners: dict[Any, str] = {}
     for name, run in runs.items():
         between = run.steps_allocate or run.allocate
-        owner = owners.setdefault((run.decompose, between, run.target, run.steps), name)
+        seed = None if run.steps_allocate else run.seed
+        owner = owners.setdefault((run.decompose, between, run.target, run.steps, seed), name)
         origin = DENSE
         for step in range(1, run.steps + 1):
             last = step == run.steps
@@ -93,6 +96,7 @@ def built(runs: dict[str, CompressedRun]) -> dict[str, Run]:
                 keep=run.keep,
                 total_params=run.total_params,
                 checkpoint_bytes=run.checkpoint_bytes,
+                seed=run.seed if last else seed,
                 origin=origin,
                 way=step / run.steps,
             )

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from rankwise.compute import DTYPES
-from rankwise.covariance import gather
+from rankwise.covariance import Pools, gather, pool_by_pool
 from rankwise.errors import RankwiseError
 from rankwise.family import Family
 from rankwise.files import read_json, sha256, to_json, write_json
@@ -161,9 +161,10 @@ class Progress:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
 
-    def statistics(self, block: int) -> Path:
-        """Return the file of a block's statistics."""
-        return self.folder / f"block_{block}.safetensors"
+    def statistics(self, block: int, part: int | None = None) -> Path:
+        """Return the file of a block's statistics, or of one of its pools' alone."""
+        name = f"block_{block}" if part is None else f"part_{part}_block_{block}"
+        return self.folder / f"{name}.safetensors"
 
     def states(self, block: int) -> Path:
         """Return the file of the hidden states in front of a block."""
@@ -191,8 +192,11 @@ def stream(
     blocks: list[list[int]],
     asked: CovarianceParams,
     progress: Progress,
+    shard: int | None = None,
 ) -> list[Path]:
     """Return the files of every block's statistics, those that a stopped pass had finished included.
+
+    Of a ``shard`` those of every pool of it apart, block after block within a pool.
 
     Memory: embeddings, the weights of one block, its statistics and its activations on one batch. Disk,
     until the pass ends: twice the hidden states, sequences · length · width numbers of the model's
@@ -213,8 +217,18 @@ def stream(
             streamed.loaded(streamed.around() + streamed.inside(block)),
             streamed.only(block, progress.states(at), progress.states(at + 1)),
         ):
-            [found] = gather(streamed.model, streamed.family, weight_of, ids, [block], asked)
-        found.save(progress.statistics(at))
-        del found  # or the next block would be gathered beside it
+            model, family = streamed.model, streamed.family
+            if shard is None:
+                [whole] = gather(model, family, weight_of, ids, [block], asked)
+            else:
+                pools = Pools.of_shard(ids, asked, shard)
+                parts = pool_by_pool(model, family, weight_of, pools, [block], asked)
+                for number, [part] in enumerate(parts):  # as they come: memory holds one
+                    part.save(progress.statistics(at, number))
+                del part
+        if shard is None:
+            whole.save(progress.statistics(at))
+            del whole  # or the next block would be gathered beside it
         progress.finish()
-    return [progress.statistics(at) for at in range(len(blocks))]
+    kept = [None] if shard is None else range(asked.pools // asked.shards)
+    return [progress.statistics(at, part) for part in kept for at in range(len(blocks))]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rankwise import linalg
 from rankwise.artifacts import InputStatistics
 from rankwise.errors import RankwiseError
 
@@ -24,9 +25,8 @@ WHAT_TO_DO = "check the model's weights, or load it in float32 (prepare.model.dt
 
 @dataclass
 class Place:
-    """Where the pass is: the pool, of how many, and the first sequence of the batch; and on which device."""
+    """Where the pass is: the pool and the first sequence of the batch; and on which device."""
 
-    pools: int
     device: torch.device
     pool: int = 0
     sequence: int = 0
@@ -43,7 +43,7 @@ class Place:
 
 
 class SiteSums:
-    """Running sums of one site: Σ x xᵀ and Σ |x| over everything, Σ x over each pool.
+    """Running sums of one site over one pool: Σ x xᵀ, Σ |x| and Σ x; pools are added up in their order.
 
     With ``whole`` false, of x xᵀ the diagonal alone. ``weights`` are W [out, in] of linears by name for
     which Σ y yᵀ, y = W x, is kept too. ``place`` is where the pass is.
@@ -60,12 +60,15 @@ class SiteSums:
         weights: dict[str, Tensor] | None = None,
     ) -> None:
         self.layer, self.site, self.place = layer, site, place
-        zeros = partial(torch.zeros, dtype=ACCUMULATE, device=place.device)
-        self.second = zeros(width, width) if whole else zeros(width)
-        self.first = zeros(place.pools, width)
-        self.absolute = zeros(width)
-        self.tokens = torch.zeros(place.pools, dtype=torch.int64)
+        self.width, self.whole = width, whole
         self.weights = weights or {}
+
+    def start(self) -> None:
+        """Begin a pool, at zero."""
+        zeros = partial(torch.zeros, dtype=ACCUMULATE, device=self.place.device)
+        self.second = zeros(self.width, self.width) if self.whole else zeros(self.width)
+        self.first, self.absolute = zeros(self.width), zeros(self.width)
+        self.tokens = 0
         self.outputs = {name: zeros(len(w), len(w)) for name, w in self.weights.items()}
 
     def add(self, x: Tensor) -> None:
@@ -73,34 +76,42 @@ class SiteSums:
         rows = x.detach().reshape(-1, x.shape[-1])
         if rows.dtype in (torch.bfloat16, torch.float16):
             rows = rows.float()
-        self.tokens[self.place.pool] += len(rows)
-        whole = self.second.ndim == 2
-        self.second += rows.T @ rows if whole else rows.square().sum(0, dtype=ACCUMULATE)
+        self.tokens += len(rows)
+        if self.whole:
+            linalg.add_gram(self.second, rows)
+        else:
+            self.second += rows.square().sum(0, dtype=ACCUMULATE)
         for name, weight in self.weights.items():
-            y = rows @ weight.to(rows).T
-            self.outputs[name] += y.T @ y
-        first = self.first[self.place.pool]
-        first += rows.sum(0, dtype=ACCUMULATE)
+            linalg.add_gram(self.outputs[name], rows @ weight.to(rows).T)
+        self.first += rows.sum(0, dtype=ACCUMULATE)
         self.absolute += rows.abs().sum(0, dtype=ACCUMULATE)
-        if not bool(first.isfinite().all()):
+        if not bool(self.first.isfinite().all()):
             raise RankwiseError(
                 f"covariance of layer {self.layer}, site {self.site}: inputs are NaN or infinite "
                 f"{self.place.of(x)}; {WHAT_TO_DO}"
             )
 
-    def statistics(self) -> InputStatistics:
-        """Return the finished statistics of the inputs; refuses sums that overflowed."""
+    def take(self) -> tuple[InputStatistics, dict[str, Tensor]]:
+        """Hand out the pool's statistics of the inputs and of outputs; refuses sums that overflowed."""
         sums = [self.second, *self.outputs.values()]
+        for each in sums:
+            if each.ndim == 2:
+                linalg.mirrored(each)
         if not all(bool(each.isfinite().all()) for each in sums):
             raise RankwiseError(
                 f"covariance of layer {self.layer}, site {self.site}: second moments are NaN or infinite"
             )
-        means = self.first.cpu() / self.tokens.clamp_min(1)[:, None]
-        return InputStatistics(self.second.cpu(), means, self.tokens, self.absolute.cpu())
+        means = self.first.cpu()[None] / max(self.tokens, 1)
+        outputs = {name: moment.cpu() for name, moment in self.outputs.items()}
+        found = InputStatistics(
+            self.second.cpu(), means, torch.tensor([self.tokens]), self.absolute.cpu()
+        )
+        del self.second, self.outputs  # or they would stand beside those of the next pool
+        return found, outputs
 
 
 class CosineSums:
-    """Running sums of one layer: over tokens, the cosine between the states around each sublayer.
+    """Running sums of one layer over one pool: over tokens, the cosine between the states around each sublayer.
 
     A sublayer's output is added to the hidden state, so the state behind it is the state before plus
     that output; the layer's own input starts the chain. Where sublayers work in ``parallel``, each is
@@ -111,12 +122,15 @@ class CosineSums:
         self, layer: int, sublayers: Iterable[str], place: Place, *, parallel: bool
     ) -> None:
         self.layer, self.place, self.parallel = layer, place, parallel
-        self.totals = {
-            name: torch.zeros((), dtype=ACCUMULATE, device=place.device) for name in sublayers
-        }
+        self.sublayers = list(sublayers)
         self._state = torch.empty(0)
 
-    def start(self, state: Tensor) -> None:
+    def start(self) -> None:
+        """Begin a pool, at zero."""
+        zero = partial(torch.zeros, (), dtype=ACCUMULATE, device=self.place.device)
+        self.totals = {name: zero() for name in self.sublayers}
+
+    def enter(self, state: Tensor) -> None:
         """Take the layer's input [..., width]."""
         self._state = state.detach()
 

@@ -12,8 +12,10 @@ from rankwise.files import to_json, write_if_changed
 from rankwise.params import FURTHER, NAME, Params
 from rankwise.refine import refiners
 from rankwise.registry import Registry
-from rankwise.runs import DENSE, CompressedRun, RefinedRun
+from rankwise.run_checks import Methods, run_checks
+from rankwise.runs import DENSE, RefinedRun
 from rankwise.sections import validate
+from rankwise.sweeps import expanded
 from rankwise.yamls import read_yaml
 
 METHODS: dict[str, Registry[Any]] = {
@@ -22,8 +24,6 @@ METHODS: dict[str, Registry[Any]] = {
     "refine": refiners,
 }
 """Sections that hold a section a method."""
-Methods = dict[str, dict[str, Any]]
-"""Kind (decompose, allocate, refine) → name of a section → its method."""
 NAMED_BY = {
     "decompose": "decompose",
     "allocate": "allocate",
@@ -45,6 +45,8 @@ def load_params(path: Path) -> Params:
         raise RankwiseError(
             f"{path} must hold sections (prepare, sample, runs, …), found {type(given).__name__}"
         )
+    if "runs" in given:
+        given["runs"] = expanded(given["runs"], path.name)
     params = validate(Params, given, path.name, ())
     problems = list(_cross_checks(params))
     if problems:
@@ -62,11 +64,10 @@ def sections(params: Params) -> dict[str, Any]:
         found[f"prepare.{part}"] = params.model_dump()["prepare"][part]
     for role, sample in params.sample.by_role().items():
         found[f"sample.{role}"] = sample.model_dump()
-    for kind, registry in METHODS.items():
-        for name, given in getattr(params, kind).items():
-            method = params.method(kind, name)
-            values = registry[method](**_fields(given)).model_dump(mode="json")
-            found[f"{kind}.{name}"] = {"method": method, **values}
+    for kind in METHODS:
+        for name in getattr(params, kind):
+            values = made(params, kind, name).model_dump(mode="json")
+            found[f"{kind}.{name}"] = {"method": params.method(kind, name), **values}
     for name, run in {**params.built(), **params.refinements()}.items():
         found[f"runs.{name}"] = run.model_dump()
     found["runs"] = [{"name": name, **run.model_dump()} for name, run in params.runs.items()]
@@ -95,6 +96,11 @@ def cut_sections(params: Params, folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def made(params: Params, kind: str, name: str) -> Any:
+    """Return the method of a section of decompose, allocate or refine, its defaults filled in."""
+    return METHODS[kind][params.method(kind, name)](**_fields(getattr(params, kind)[name]))
+
+
 def _fields(given: dict[str, Any] | None) -> dict[str, Any]:
     """Return the fields of a method's section."""
     return {key: value for key, value in (given or {}).items() if key != "method"}
@@ -116,8 +122,7 @@ def _cross_checks(params: Params) -> list[str]:
         if isinstance(run, RefinedRun):
             problems += _refinement_checks(params, name, run, methods["refine"])
         else:
-            problems += _measure_checks(name, run, methods)
-            problems += _multiple_checks(name, run, methods)
+            problems += run_checks(name, run, methods)
     problems += _sample_checks(params)
     problems += gathering.checks(params, methods["decompose"])
     problems += _search_checks(params, methods)
@@ -148,42 +153,6 @@ def _methods(params: Params) -> tuple[Methods, list[str]]:
     return found, problems
 
 
-def _measure_checks(name: str, run: CompressedRun, methods: Methods) -> list[str]:
-    """Refuse allocators that need more of the spectrum than the run's decomposer gives."""
-    decomposer = methods["decompose"].get(run.decompose)
-    if decomposer is None:
-        return []
-    problems = []
-    for key in ("allocate", "steps_allocate"):
-        asked = getattr(run, key)
-        allocator = methods["allocate"].get(asked)
-        if allocator is None or decomposer.measure >= allocator.needs:
-            continue
-        able = [
-            n for n, method in decomposers.classes().items() if method.measure >= allocator.needs
-        ]
-        problems.append(
-            f"runs.{name}.{key}: '{asked}' needs a decomposer whose spectrum says {allocator.needs}, "
-            f"that of '{run.decompose}' says {decomposer.measure}; "
-            f"name another allocator, or a decomposer of method {' or '.join(able)}{_ablation(allocator)}"
-        )
-    return problems
-
-
-def _multiple_checks(name: str, run: CompressedRun, methods: Methods) -> list[str]:
-    """Refuse rank multiples that a decomposer of few ranks does not have."""
-    ranks = getattr(methods["decompose"].get(run.decompose), "ranks", None)
-    problems = []
-    for key in ("allocate", "steps_allocate"):
-        allocator = methods["allocate"].get(getattr(run, key))
-        if ranks is not None and allocator is not None and ranks % allocator.multiple:
-            problems.append(
-                f"runs.{name}.{key}: ranks in multiples of {allocator.multiple} asked, those of '{run.decompose}' are "
-                f"multiples of {ranks}; make allocate.{getattr(run, key)}.multiple a divisor of decompose.{run.decompose}.multiple"
-            )
-    return problems
-
-
 def _search_checks(params: Params, methods: Methods) -> list[str]:
     """Refuse searches that choose more sequences than the search text has."""
     there = params.sample.search.sequences
@@ -193,13 +162,6 @@ def _search_checks(params: Params, methods: Methods) -> list[str]:
         for name, method in methods["allocate"].items()
         if there is not None and (getattr(method, "validation", None) or 0) > there
     ]
-
-
-def _ablation(allocator: Any) -> str:
-    """Return the way out for an allocator that can be told to go on all the same."""
-    return (
-        ", or set its any_measure to true" if "any_measure" in type(allocator).model_fields else ""
-    )
 
 
 def _refinement_checks(
@@ -237,6 +199,12 @@ def _sample_checks(params: Params) -> list[str]:
             problems.append(f"{where}.corpus: '{sample.corpus}' is not in prepare.corpora; {hint}")
         if not tested and sample.sequences is None:
             problems.append(f"{where}.sequences: null is for test text only; give a number")
+    shards = params.covariance.shards
+    if params.covariance.pools % shards:
+        problems.append(
+            f"covariance.shards: {shards} does not divide covariance.pools = {params.covariance.pools}; "
+            "give a divisor of it"
+        )
     pools, sequences = params.covariance.pools, roles.calibration.sequences
     if sequences is not None and sequences % pools:
         below = sequences // pools * pools

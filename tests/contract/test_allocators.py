@@ -329,3 +329,61 @@ def test_depth_groups_have_variables_of_their_own(name):
     case = problem(4)
     make(name, depth_groups=4, trials=2)(case)
     assert len(case.trials.rows[0]["shares"]) == 6 * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [(name, {}) for name in SEQUENTIAL]
+    + [("hyperopt", {"algorithm": "rand"}), ("hyperopt", {"algorithm": "anneal"})],
+)
+def test_trials_of_a_round_may_run_anywhere_in_any_order(name, fields, tmp_path):
+    """The same trials in one process, in one that was stopped in mid-round, and each by itself."""
+    settings = {"trials": 8, "q": 3, "startup": 2, "validation": 4, "seed": 5} | fields
+    search, case = make(name, **settings), problem()
+    choices = search(case)
+    rows = []
+    for number in range(3):
+        suggested = search.suggestions(problem(), number, rows)
+        assert suggested == search.suggestions(problem(), number, rows)
+        found = [search.trial(problem(), one) for one in reversed(suggested)]
+        rows += reversed(found)
+    scattered = Trials()
+    scattered.rows = rows
+    assert scattered.text() == case.trials.text()
+    assert search(replace(problem(), score=None, trials=scattered)) == choices
+    stopped = problem(trials=Trials(tmp_path / "rows", "f", 8))
+    for row in rows[:4]:
+        stopped.trials.add(row)
+    assert search(stopped) == choices
+    assert stopped.trials.text() == case.trials.text()
+    points = [tuple(row["shares"].values()) for row in rows]
+    assert len(set(points)) == len(points)  # a round does not suggest one point twice
+
+
+@pytest.mark.parametrize("name", SEQUENTIAL)
+def test_a_trial_that_cannot_be_scored_is_recorded_with_its_error(name):
+    good = problem()
+    count = iter(range(100))
+
+    def sometimes(choices, sequences=None):
+        if next(count) % 3 == 1:
+            raise RuntimeError("the matrix is singular\nand more")
+        return good.score(choices)
+
+    case = problem(scorer=sometimes)
+    make(name, trials=7, q=2)(case)
+    failed = [row for row in case.trials.rows if row["status"] == "failed"]
+    assert [row["trial"] for row in failed] == [1, 4]
+    assert {row["error"] for row in failed} == {"the matrix is singular"}
+
+    def never(choices, sequences=None):
+        raise RankwiseError("no such text")
+
+    with pytest.raises(RankwiseError, match="all 4 trials failed, one of them with: no such text"):
+        make(name)(problem(scorer=never))
+
+    def full(choices, sequences=None):
+        raise RuntimeError("CUDA out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        make(name)(problem(scorer=full))

@@ -202,8 +202,11 @@ def test_gradients_are_gathered_at_every_linear(case):
 
 
 def test_statistics_gathered_while_streaming_are_the_same(case, tmp_path):
-    """Windows, positions and masks are the architecture's own, in a pass that never holds the model."""
-    asked = CovarianceParams(pools=4, batch=2, moments="smaller")
+    """Windows, positions and masks are the architecture's own, in a pass that never holds the model.
+
+    Nor does it matter how many jobs share the pools.
+    """
+    asked = CovarianceParams(pools=4, batch=2, moments="smaller", shards=2)
     model, weights, blocks = case.model(), Weights(case.folder, case.family), [[0], [1]]
     whole = gather(model, case.family, weights.get, ids(), blocks, asked)
     files = [file for file in case.manifest.files if file.path.endswith(".safetensors")]
@@ -211,9 +214,20 @@ def test_statistics_gathered_while_streaming_are_the_same(case, tmp_path):
         empty(case.manifest, case.folder), case.family, WeightFiles(case.folder, files), CPU
     )
     progress = Progress(tmp_path / "work", "")
-    for expected, path in zip(whole, stream(source, ids(), blocks, asked, progress), strict=True):
+    paths = stream(source, ids(), blocks, asked, progress)
+    parts = [
+        part
+        for shard in range(2)
+        for part in stream(source, ids(), blocks, asked, Progress(tmp_path / f"{shard}", ""), shard)
+    ]
+    for block, expected in enumerate(whole):
         expected.save(tmp_path / "whole")
-        assert path.read_bytes() == (tmp_path / "whole").read_bytes()
+        assert paths[block].read_bytes() == (tmp_path / "whole").read_bytes()
+        first, *others = [BlockStatistics.load(path) for path in parts[block::2]]
+        for other in others:
+            first.add(other)
+        first.save(tmp_path / "merged")
+        assert (tmp_path / "merged").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
 @pytest.mark.parametrize("original", [True, False])

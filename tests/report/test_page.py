@@ -24,7 +24,7 @@ from rankwise.report.curves import NAMED, outcome, refinement_curves
 from rankwise.report.page import render
 from rankwise.report.searches import search_convergence
 from rankwise.report.spectra import predicted_loss, read_decompositions, spectra_figure
-from rankwise.report.study import best, compared, gather, read_trials
+from rankwise.report.study import RunResult, best, compared, gather, read_trials
 from rankwise.report.table import points, relative
 from rankwise.target import Target
 from tests.report.conftest import FAILED_TRIAL, REFINED, RETURNED, RUNS, make_refinement
@@ -407,3 +407,32 @@ def test_closed_form_is_a_level(study: Path) -> None:
     *_, level = search_convergence([replace(result, trials=rows)])["data"]
     assert level["name"] == "bolaco-80, closed form"
     assert level["y"] == [rows[0]["objective"]] * 2
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_point(study: Path) -> None:
+    dense, base, *_ = [r for r in results_of(study) if r.name in ("dense", "bolaco-80")]
+    assert base.allocation is not None
+
+    def seeded(name: str, perplexity: float, keep: float = 0.75, **settings: int) -> RunResult:
+        assert base.allocation is not None
+        parameters = base.allocation.parameters | settings
+        change = {"run": name, "perplexity": perplexity, "keep_asked": keep, "keep_reached": keep}
+        return replace(
+            base,
+            scores=base.scores.model_copy(update=change),
+            allocation=base.allocation.model_copy(update={"parameters": parameters}),
+        )
+
+    runs = [
+        seeded("a-75-seed0", 4.0, seed=0),
+        seeded("a-75-seed1", 7.0, seed=1),
+        seeded("a-75-seed2", 4.0, seed=2),
+        seeded("more-75", 6.0, seed=0, trials=99),
+        seeded("a-50-seed0", 9.0, 0.5, seed=0),
+        seeded("a-50-seed1", 11.0, 0.5, seed=1),
+    ]
+    [line, _] = figures.perplexity_by_keep([dense, *runs])["data"]
+    assert line["y"] == [10.0, 5.0, 6.0]  # by rising keep
+    assert line["error_y"]["arrayminus"][:2] == [1.0, 1.0]
+    assert line["error_y"]["array"][:2] == [1.0, 2.0]
+    assert line["customdata"][1:] == ["a-75-seed0 and 2 more seeds", "more-75"]

@@ -174,12 +174,14 @@ def test_merging_equals_the_concatenation():
 
 def test_running_sums_equal_the_reference():
     x = sample(64, 5).float()
-    place = Place(2, torch.device("cpu"))
+    place, taken = Place(torch.device("cpu")), []
     sums = SiteSums(0, "mlp_in", 5, place)
     for place.pool, half in enumerate(x.split([24, 40])):
+        sums.start()
         for part in half.split(8):
             sums.add(part)
-    found = sums.statistics()
+        taken.append(sums.take()[0])
+    found = taken[0].merge(taken[1])
     torch.testing.assert_close(found.second, x.double().T @ x.double(), rtol=1e-5, atol=1e-5)
     assert found.pool_tokens.tolist() == [24, 40]
     means = torch.stack([half.double().mean(0) for half in x.split([24, 40])])
@@ -210,3 +212,32 @@ def test_whitening_is_a_root_of_the_moment_and_its_inverse():
     root, values = linalg.whitening(c)
     torch.testing.assert_close(root @ root.T, c)
     torch.testing.assert_close((root / values).T @ root, torch.eye(8, dtype=c.dtype))
+
+
+@pytest.mark.parametrize("size", [3, linalg.PANEL, linalg.PANEL + 1, 2 * linalg.PANEL + 7])
+def test_half_of_a_symmetric_product_is_enough(size):
+    a = torch.randn(size, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(size))
+    product = linalg.symmetric(a, a.T)
+    torch.testing.assert_close(product, a @ a.T)
+    assert torch.equal(product, product.T)
+    total = torch.ones(size, size, dtype=torch.float64)
+    linalg.add_gram(total, a.T)
+    torch.testing.assert_close(linalg.mirrored(total), a @ a.T + 1)
+
+
+@pytest.mark.parametrize("least", [1.0, 1e-3, 1e-7, 0.0])
+def test_left_vectors_of_weights_near_and_far_from_singular(least):
+    """On either way to the orthonormal basis of W: its least singular value is ``least``, the largest 1."""
+    g = torch.Generator().manual_seed(7)
+    u, v, w = (
+        torch.linalg.qr(torch.randn(n, 6, dtype=torch.float64, generator=g))[0] for n in (15, 6, 6)
+    )
+    matrix = u * torch.logspace(0, -1, 6, dtype=torch.float64) @ v.T
+    matrix -= (1 - least) * torch.outer(matrix @ w[:, 0], w[:, 0])
+    moment = w * torch.tensor([1.0, 5.0, 4.0, 3.0, 2.0, 1.0], dtype=torch.float64) @ w.T
+    directions, spectrum = linalg.left_vectors(matrix, moment, 4)
+    values, vectors = torch.linalg.eigh(matrix @ moment @ matrix.T)
+    torch.testing.assert_close(spectrum, values.flip(0)[:6].clamp_min(0).sqrt(), atol=1e-7, rtol=0)
+    torch.testing.assert_close(directions.T @ directions, torch.eye(4, dtype=torch.float64))
+    top = vectors.flip(1)[:, :4]
+    torch.testing.assert_close(directions @ directions.T, top @ top.T)

@@ -15,6 +15,8 @@ STAGES = (
     "covariance",
     "curvature",
     "decompose",
+    "suggest",
+    "trial",
     "allocate",
     "build",
     "refine",

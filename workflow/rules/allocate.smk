@@ -1,11 +1,106 @@
 """Allocate: how many components every linear keeps, within the run's budget.
 
+A search with q > 1 goes in rounds: suggest, then q trials beside each other, then suggest again; allocate
+picks the best. With q = 1 it is the one job allocate.
+
 in   data/prepare/model.json, data/decompose/<origin>/<method>/block_<block>.safetensors,
      data/sample/search.safetensors for allocators that score candidates,
      data/covariance/<origin>/block_<block>.safetensors for those that ask for statistics
 out  data/allocate/<run>.json, <run>.trials.jsonl
+     data/search/<run>/round_<round>.jsonl, trial_<trial>.jsonl: suggestions and rows of a search in rounds
      data/work/allocate/<run>.jsonl, undeclared: lets a search that was stopped go on
 """
+
+
+rule suggest:
+    """Suggest the trials of one round, from those of the rounds before."""
+    input:
+        params=lambda wildcards: section(f"allocate.{BUILT[wildcards.run].allocate}"),
+        run=section("runs.{run}"),
+        build=section("build"),
+        compute=section("compute"),
+        model="data/prepare/model.json",
+        factors=lambda wildcards: factors(wildcards.run),
+        search="data/sample/search.safetensors",
+        rows=lambda wildcards: rows(
+            wildcards.run, sum(SEARCHES[wildcards.run][: int(wildcards.round)], [])
+        ),
+        code=lambda wildcards: code(
+            "stages.suggest", module("allocate", BUILT[wildcards.run].allocate)
+        ),
+        rules=smk("allocate"),
+    output:
+        suggestions="data/search/{run}/round_{round}.jsonl",
+    log:
+        "logs/suggest/{run}/round_{round}.log",
+    wildcard_constraints:
+        run="|".join(SEARCHES),
+    conda:
+        "../envs/rankwise.yaml"
+    threads: THREADS
+    resources:
+        gpu=GPU,
+    params:
+        factors=lambda wildcards, input: many("--factors", input.factors),
+        rows=lambda wildcards, input: many("--row", input.rows),
+    shell:
+        """
+        python -m rankwise --log {log:q} suggest \
+            --params {input.params:q} \
+            --run {input.run:q} \
+            --build {input.build:q} \
+            --compute {input.compute:q} \
+            --model {input.model:q} \
+            {params.factors} \
+            --search {input.search:q} \
+            {params.rows} \
+            --round {wildcards.round:q} \
+            --out {output.suggestions:q}
+        """
+
+
+rule trial:
+    """Score one suggestion; one that cannot be scored is recorded as failed."""
+    input:
+        params=lambda wildcards: section(f"allocate.{BUILT[wildcards.run].allocate}"),
+        run=section("runs.{run}"),
+        build=section("build"),
+        compute=section("compute"),
+        model="data/prepare/model.json",
+        factors=lambda wildcards: factors(wildcards.run),
+        search="data/sample/search.safetensors",
+        suggestions=lambda wildcards: suggestions(wildcards.run, int(wildcards.trial)),
+        code=lambda wildcards: code(
+            "stages.trial", module("allocate", BUILT[wildcards.run].allocate)
+        ),
+        rules=smk("allocate"),
+    output:
+        row="data/search/{run}/trial_{trial}.jsonl",
+    log:
+        "logs/trial/{run}/trial_{trial}.log",
+    wildcard_constraints:
+        run="|".join(SEARCHES),
+    conda:
+        "../envs/rankwise.yaml"
+    threads: THREADS
+    resources:
+        gpu=GPU,
+    params:
+        factors=lambda wildcards, input: many("--factors", input.factors),
+    shell:
+        """
+        python -m rankwise --log {log:q} trial \
+            --params {input.params:q} \
+            --run {input.run:q} \
+            --build {input.build:q} \
+            --compute {input.compute:q} \
+            --model {input.model:q} \
+            {params.factors} \
+            --search {input.search:q} \
+            --suggestions {input.suggestions:q} \
+            --trial {wildcards.trial:q} \
+            --out {output.row:q}
+        """
 
 
 rule allocate:
@@ -18,6 +113,9 @@ rule allocate:
         model="data/prepare/model.json",
         factors=lambda wildcards: factors(wildcards.run),
         search=lambda wildcards: search_text(wildcards.run),
+        rows=lambda wildcards: rows(
+            wildcards.run, sum(SEARCHES.get(wildcards.run, []), [])
+        ),
         statistics=lambda wildcards: statistics(wildcards.run),
         code=lambda wildcards: code(
             "stages.allocate", module("allocate", BUILT[wildcards.run].allocate)
@@ -41,6 +139,7 @@ rule allocate:
         factors=lambda wildcards, input: many("--factors", input.factors),
         search=lambda wildcards, input: many("--search", input.search),
         statistics=lambda wildcards, input: many("--statistics", input.statistics),
+        rows=lambda wildcards, input: many("--row", input.rows),
         work="data/work/allocate/{run}.jsonl",
     shell:
         """
@@ -52,6 +151,7 @@ rule allocate:
             --model {input.model:q} \
             {params.factors} \
             {params.search} \
+            {params.rows} \
             {params.statistics} \
             --work {params.work:q} \
             --trials {output.trials:q} \

@@ -14,7 +14,9 @@ from rankwise.cluster import advice
 from rankwise.engines import search_path
 from rankwise.needs import needs
 from rankwise.params import FURTHER
+from rankwise.rounds import rounds
 from rankwise.runs import DENSE
+from rankwise.validation import made
 from rankwise.workflow import (
     FAMILIES,
     code,
@@ -40,6 +42,15 @@ METHODS = sorted({run.decompose for run in BUILT.values()})
 ORIGINS = sorted({run.origin for run in BUILT.values()})  # models that are looked at
 # A block is some consecutive layers, the unit of scatter.
 BLOCKS = range(len(STUDY.compute.blocks(STUDY.prepare.model.layers)))
+# Jobs that gather some of the pools; none where one job gathers all.
+SHARDS = range(STUDY.covariance.shards if STUDY.covariance.shards > 1 else 0)
+# Searches whose trials are jobs: run: the trials of each round.
+SEARCHES = {
+    name: rounds(search.trials, search.q)
+    for name, run in BUILT.items()
+    for search in [made(STUDY, "allocate", run.allocate)]
+    if getattr(search, "q", 1) > 1
+}
 THREADS = STUDY.compute.threads
 
 # Jobs say "python": that of the environment Snakemake itself runs in, activated or not.
@@ -50,6 +61,9 @@ wildcard_constraints:
     role="|".join(ROLES),
     method="|".join(METHODS),
     block=r"\d+",
+    shard=r"\d+",
+    round=r"\d+",
+    trial=r"\d+",
     origin="|".join(ORIGINS),
     run="|".join([DENSE, *BUILT, *REFINED]),
 
@@ -94,6 +108,15 @@ def allocator(run):
     return allocators[STUDY.method("allocate", BUILT[run].allocate)]
 
 
+def parts(origin, shard):
+    """Return the statistics of every pool of a shard, all blocks of one pool after those of another."""
+    return [
+        f"data/shards/{origin}/shard_{shard}/part_{part}/block_{block}.safetensors"
+        for part in range(STUDY.covariance.pools // STUDY.covariance.shards)
+        for block in BLOCKS
+    ]
+
+
 def factors(run):
     """Return the factors that one run is made of, all blocks."""
     return [
@@ -109,9 +132,20 @@ def gradients(method, origin, block):
 
 
 def search_text(run):
-    """Return the search tokens for an allocator that scores candidates, else nothing."""
-    scores = allocator(run).scores
+    """Return the search tokens where allocate itself scores candidates, else nothing."""
+    scores = allocator(run).scores and run not in SEARCHES
     return ["data/sample/search.safetensors"] if scores else []
+
+
+def rows(run, trials):
+    """Return the rows of some trials of a search."""
+    return [f"data/search/{run}/trial_{trial}.jsonl" for trial in trials]
+
+
+def suggestions(run, trial):
+    """Return the file that suggests a trial: that of its round."""
+    number = next(n for n, trials in enumerate(SEARCHES[run]) if trial in trials)
+    return f"data/search/{run}/round_{number}.jsonl"
 
 
 def statistics(run):

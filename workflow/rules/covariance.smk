@@ -3,18 +3,58 @@
 in   data/prepare/model.json, data/sample/calibration.safetensors, the manifest of the model looked at:
      <origin> is 'dense' or a step on the way to a run
 out  data/covariance/<origin>/block_<block>.safetensors
+     data/shards/<origin>/shard_<shard>/part_<pool of the shard>/block_<block>.safetensors where shards > 1
      data/work/covariance/<origin>/, undeclared: lets a streamed pass that was stopped go on
 """
 
 
-rule covariance:
-    """Add up the pooled input statistics of all layers; one file a block of layers."""
+rule covariance_shard:
+    """Gather some of the pools, each apart, so that they can be added up in their order."""
     input:
         params=section("covariance"),
         compute=section("compute"),
         model="data/prepare/model.json",
         checkpoint=lambda wildcards: manifest(wildcards.origin),
         tokens="data/sample/calibration.safetensors",
+        code=code("stages.covariance"),
+        rules=smk("covariance"),
+    output:
+        parts=parts("{origin}", "{shard}"),
+    log:
+        "logs/covariance/{origin}/shard_{shard}.log",
+    conda:
+        "../envs/rankwise.yaml"
+    threads: THREADS
+    resources:
+        gpu=GPU,
+    params:
+        work="data/work/covariance/{origin}/shard_{shard}",
+        out=lambda wildcards, output: many("--out", output.parts),
+    shell:
+        """
+        python -m rankwise --log {log:q} covariance \
+            --params {input.params:q} \
+            --compute {input.compute:q} \
+            --model {input.model:q} \
+            --checkpoint {input.checkpoint:q} \
+            --tokens {input.tokens:q} \
+            --shard {wildcards.shard:q} \
+            --work {params.work:q} \
+            {params.out}
+        """
+
+
+rule covariance:
+    """Add up the pooled input statistics of all layers, or what shards gathered; one file a block."""
+    input:
+        params=section("covariance"),
+        compute=section("compute"),
+        model="data/prepare/model.json",
+        checkpoint=lambda wildcards: manifest(wildcards.origin),
+        tokens="data/sample/calibration.safetensors",
+        parts=lambda wildcards: [
+            path for shard in SHARDS for path in parts(wildcards.origin, shard)
+        ],
         code=code("stages.covariance"),
         rules=smk("covariance"),
     output:
@@ -32,6 +72,7 @@ rule covariance:
         gpu=gpus("covariance"),
     params:
         work="data/work/covariance/{origin}",
+        parts=lambda wildcards, input: many("--part", input.parts),
         out=lambda wildcards, output: many("--out", output.blocks),
     shell:
         """
@@ -42,5 +83,6 @@ rule covariance:
             --checkpoint {input.checkpoint:q} \
             --tokens {input.tokens:q} \
             --work {params.work:q} \
+            {params.parts} \
             {params.out}
         """

@@ -12,11 +12,14 @@ import numpy as np
 from pydantic import Field
 from tqdm import tqdm
 
+from rankwise import memory
+from rankwise.allocate._history import history, lie
 from rankwise.allocate.base import ScoringAllocator
-from rankwise.allocate.problem import Candidate, Choices, Problem, Trials, finite
+from rankwise.allocate.problem import Candidate, Choices, Problem, Trials, TrialScore, finite
 from rankwise.budget import Choice, keep_reached
 from rankwise.errors import RankwiseError
 from rankwise.measure import Measure
+from rankwise.rounds import rounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,8 +52,8 @@ class SequentialSearch(ScoringAllocator):
 
     Objective on search text, which nothing else uses: ``perplexity + kl_weight · KL``, the KL being
     KL(compressed ‖ dense) per token; both terms are recorded apart (Bolaco, arXiv 2405.10616, §3.2).
-    Trial i draws with a seed made of (seed, i) and from the rows before it, so 5 trials and 5 more are
-    10. Every point is mapped onto the budget exactly. Cost: ``trials`` forward passes over the search
+    Trial i draws with a seed made of (seed, i) and from the rows before its round, so 5 trials and 5 more
+    are 10, and the trials of a round may run anywhere. Every point is mapped onto the budget exactly. Cost: ``trials`` forward passes over the search
     text, and 20 more where ``validation`` chooses its sequences.
     """
 
@@ -72,6 +75,10 @@ class SequentialSearch(ScoringAllocator):
     """Sequences of the search text to score on: those whose perplexity varies most over 20 random
     allocations (Bolaco: 100); null = all."""
 
+    q: Annotated[int, Field(ge=1)] = 1
+    """Trials of a round: suggested together, each as if those before it had been as bad as the worst known;
+    more than 1 makes every trial a job of its own [-]."""
+
     @property
     def needs(self) -> Measure:
         """Shares need nothing of the spectrum; the space ``losses`` adds losses up."""
@@ -86,24 +93,75 @@ class SequentialSearch(ScoringAllocator):
     def __call__(self, problem: Problem) -> Choices:
         """Return the choices of the best trial; the trace stays in ``problem.trials``."""
         trials = problem.trials if problem.trials is not None else Trials()
-        at = partial(self._choices, problem)
-        labels = sorted({self._group(problem, name) for name in problem.names})
         done = len(trials.rows)
         if done:
             log.info("%d of %d trials are done already", done, self.trials)
-        sequences = self._sequences(problem, at, labels, trials.rows)
-        for index in tqdm(
-            range(done, self.trials), "trials", initial=done, total=self.trials, disable=None
-        ):
-            point = self._point(index, labels, trials.rows)
-            row = self._row(problem, index, at(point), sequences) | {self.space: point}
-            trials.add(row | ({"sequences": sequences} if sequences and index == 0 else {}))
+        with tqdm(desc="trials", initial=done, total=self.trials, disable=None) as bar:
+            for number in range(done // self.q, len(rounds(self.trials, self.q))):
+                suggested = self.suggestions(problem, number, trials.rows)
+                for suggestion in suggested[len(trials.rows) - number * self.q :]:
+                    trials.add(self.trial(problem, suggestion))
+                    bar.update()
         best = trials.best()
         if best is None:
-            raise RankwiseError(
-                f"all {self.trials} trials gave a perplexity that is not finite; {problem.budget.target} breaks this model, raise it"
-            )
-        return at(best[self.space])
+            raise RankwiseError(self._all_failed(problem, trials.rows))
+        return self._choices(problem, best[self.space])
+
+    def suggestions(
+        self, problem: Problem, number: int, rows: list[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Return what to try in a round: trial, its point, and the sequences to score on if not all.
+
+        From the rows of the rounds before it alone. The first round scores random allocations where
+        ``validation`` chooses the sequences.
+        """
+        labels = sorted({self._group(problem, name) for name in problem.names})
+        sequences = self._sequences(problem, labels, rows)
+        chosen = {"sequences": sequences} if sequences else {}
+        seen, found = rows[: number * self.q], []
+        for index in rounds(self.trials, self.q)[number]:
+            point = self._point(index, labels, seen)
+            found.append({"trial": index, self.space: point} | chosen)
+            seen = [*seen, lie(rows[: number * self.q], index, self.space, point)]
+        return found
+
+    def trial(self, problem: Problem, suggestion: dict[str, Any]) -> dict[str, Any]:
+        """Return the row of one suggestion; one that cannot be scored is a failed trial, and says why."""
+        index, point = suggestion["trial"], suggestion[self.space]
+        sequences = suggestion.get("sequences")
+        choices = self._choices(problem, point)
+        given = {self.space: point} | ({"sequences": sequences} if sequences and not index else {})
+        try:
+            score = problem.scored(choices, sequences)
+        except (RankwiseError, RuntimeError) as error:
+            if memory.ran_out(error):  # says nothing of the allocation
+                raise
+            log.warning("trial %d failed: %s", index, error)
+            said = {"error": str(error).partition("\n")[0]}
+            score = TrialScore(float("nan"), float("nan"))
+        else:
+            said = {}
+            log.info("trial %d: perplexity %.4f, KL %.4f", index, score.perplexity, score.kl)
+        objective = finite(score.perplexity + self.kl_weight * score.kl)
+        return {
+            "trial": index,
+            "status": "ok" if objective is not None else "failed",
+            "objective": objective,
+            "perplexity": finite(score.perplexity),
+            "kl": finite(score.kl),
+            "keep_reached": keep_reached(problem.matrices, choices),
+            **given,
+            **said,
+        }
+
+    def _all_failed(self, problem: Problem, rows: list[dict[str, Any]]) -> str:
+        said = [row["error"] for row in rows if "error" in row]
+        if said:
+            return f"all {self.trials} trials failed, one of them with: {said[0]}"
+        return (
+            f"all {self.trials} trials gave a perplexity that is not finite; "
+            f"{problem.budget.target} breaks this model, raise it"
+        )
 
     def _group(self, problem: Problem, name: str) -> str:
         candidate = problem.candidates[name]
@@ -119,21 +177,6 @@ class SequentialSearch(ScoringAllocator):
             for name, candidate in problem.candidates.items()
         }
         return problem.minimise(losses, self)
-
-    def _row(
-        self, problem: Problem, index: int, choices: Choices, sequences: list[int] | None
-    ) -> dict[str, Any]:
-        score = problem.scored(choices, sequences)
-        objective = finite(score.perplexity + self.kl_weight * score.kl)
-        log.info("trial %d: perplexity %.4f, KL %.4f", index, score.perplexity, score.kl)
-        return {
-            "trial": index,
-            "status": "ok" if objective is not None else "failed",
-            "objective": objective,
-            "perplexity": finite(score.perplexity),
-            "kl": finite(score.kl),
-            "keep_reached": keep_reached(problem.matrices, choices),
-        }
 
     def _point(self, index: int, labels: list[str], rows: list[dict[str, Any]]) -> dict[str, float]:
         """Return the point of trial ``index``, given all rows before it."""
@@ -157,14 +200,13 @@ class SequentialSearch(ScoringAllocator):
                 space[label] = hyperopt.hp.loguniform(label, *np.log(FACTORS).tolist())
         domain = hyperopt.base.Domain(lambda point: 0.0, space)
         seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big")
-        [document] = suggest([len(rows)], domain, _history(rows, self.space), seed % 2**31)
+        [document] = suggest([len(rows)], domain, history(rows, self.space), seed % 2**31)
         values = document["misc"]["vals"]
         return {label: float(values[label][0]) for label in labels}
 
     def _sequences(
         self,
         problem: Problem,
-        at: Callable[[dict[str, float]], Choices],
         labels: list[str],
         rows: list[dict[str, Any]],
     ) -> list[int] | None:
@@ -178,7 +220,7 @@ class SequentialSearch(ScoringAllocator):
         losses = []
         for draw in tqdm(range(DRAWS), "choosing sequences", disable=None):
             point = self._ask(hyperopt.rand.suggest, f"{self.seed},validation,{draw}", labels, [])
-            losses.append(problem.scored(at(point)).losses)
+            losses.append(problem.scored(self._choices(problem, point)).losses)
         return most_varied(np.array(losses), self.validation)
 
 
@@ -204,30 +246,3 @@ def most_varied(losses: NDArray[np.float64], count: int) -> list[int]:
 
 def _weighted(candidate: Candidate, factor: float, choice: Choice) -> float:
     return factor * candidate.loss(choice)
-
-
-def _history(rows: list[dict[str, Any]], space: str) -> hyperopt.Trials:
-    """Return rows as Hyperopt's trials; a failed row counts as failed there too."""
-    import hyperopt
-
-    trials = hyperopt.Trials()
-    documents = []
-    for row in rows:
-        tid = row["trial"]
-        status = hyperopt.STATUS_OK if row["status"] == "ok" else hyperopt.STATUS_FAIL
-        result = {"status": status}
-        if row["objective"] is not None:
-            result["loss"] = row["objective"]
-        misc = {
-            "tid": tid,
-            "cmd": ("domain_attachment", "FMinIter_Domain"),
-            "workdir": None,
-            "idxs": {label: [tid] for label in row[space]},
-            "vals": {label: [np.float64(value)] for label, value in row[space].items()},
-        }
-        [document] = trials.new_trial_docs([tid], [None], [result], [misc])
-        document["state"] = hyperopt.JOB_STATE_DONE
-        documents.append(document)
-    trials.insert_trial_docs(documents)
-    trials.refresh()
-    return trials

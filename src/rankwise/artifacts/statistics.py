@@ -88,6 +88,10 @@ class InputStatistics:
         steady = self._weighted(self.pool_means.square()).sum()
         return bool(power - steady > VARIES * power)
 
+    def moment(self, *, centred: bool) -> Tensor:
+        """[d, d]: the covariance inside pools where ``centred``, else the second moment."""
+        return self.covariance if centred else self.second_moment
+
     def output_moment(self, weight: Tensor, damping: float, *, centred: bool) -> Tensor:
         """Return the second moment of y = W x [out, out], or its pooled covariance where ``centred``.
 
@@ -95,15 +99,16 @@ class InputStatistics:
         From the inputs' sums, or from those of y itself: the same but for rounding.
         """
         if self.outputs is None:
-            moment = self.covariance if centred else self.second_moment
-            return weight @ linalg.damped(moment, damping) @ weight.T
+            moment = linalg.damped(self.moment(centred=centred), damping)
+            return linalg.symmetric(weight @ moment, weight.T)
         powers = self.mean_square
         moment = self.outputs / self.tokens
         if centred:
             moment = self._centred(self.outputs, self.pool_means @ weight.T)
             within = self.tokens * powers - self._weighted(self.pool_means.square())
             powers = within / self._freedom
-        return (moment + moment.T) / 2 + damping * powers.mean() * weight @ weight.T
+        added = linalg.symmetric(weight, weight.T)
+        return (moment + moment.T) / 2 + damping * powers.mean() * added
 
     def whitening(self, damping: float, *, centred: bool) -> tuple[Tensor, Tensor]:
         """Return `linalg.whitening` of the damped second moment, or covariance, of x [d, d].
@@ -112,8 +117,8 @@ class InputStatistics:
         """
         key = damping, centred
         if key not in self.whitenings:
-            moment = self.covariance if centred else self.second_moment
-            self.whitenings[key] = linalg.whitening(linalg.damped(moment, damping))
+            moment = linalg.damped(self.moment(centred=centred), damping)
+            self.whitenings[key] = linalg.whitening(moment)
         return self.whitenings[key]
 
     def merge(self, other: "InputStatistics") -> "InputStatistics":
@@ -170,6 +175,18 @@ class BlockStatistics:
         for (layer, _), stats in self.sites.items():  # experts see fewer than the rest of a layer
             tokens[layer] = max(tokens.get(layer, 0), stats.tokens)
         return {key: total / tokens[key[0]] for key, total in self.cosines.items()}
+
+    def add(self, other: "BlockStatistics") -> None:
+        """Take up those of further pools, site by site, so that no more than one is held twice.
+
+        In float64 the order matters for the last bits: pools are taken up in their order.
+        """
+        for key, more in other.sites.items():
+            self.sites[key] = self.sites[key].merge(more)
+        for key, total in other.cosines.items():
+            self.cosines[key] += total
+        for name, second in other.outputs.items():
+            self.outputs[name] += second
 
     def save(self, path: Path) -> None:
         """Write every sum in float64, of a symmetric matrix one triangle."""

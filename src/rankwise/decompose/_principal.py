@@ -20,12 +20,11 @@ def principal_outputs(
     U are the first eigenvectors of Cov(y) = W C Wᵀ, C the damped covariance of x where ``centred``, else
     its second moment; s the square roots of all its eigenvalues; k ≥ ``rank``. With ``scale`` A
     [out, out], of A y in place of y. ``weight`` [out, in]. An eigenproblem of size min(out, in)
-    (methods.md): for out > in, with C = L Lᵀ, U are the left singular vectors of W L; L is shared by
-    the linears of a site.
+    (methods.md); none but that.
     """
     out, columns = weight.shape
     if out <= columns:
         moment = inputs.output_moment(weight, damping, centred=centred)
         return linalg.principal(moment if scale is None else scale @ moment @ scale)
-    scaled = weight @ inputs.whitening(damping, centred=centred)[0]
-    return linalg.left_vectors(scaled if scale is None else scale @ scaled, rank)
+    moment = linalg.damped(inputs.moment(centred=centred), damping)
+    return linalg.left_vectors(weight if scale is None else scale @ weight, moment, rank)

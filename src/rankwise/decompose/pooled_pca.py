@@ -25,7 +25,7 @@ class PooledPCA(Decomposer):
     is no larger, ``Cov(y) = W Cov(x) Wᵀ``, exactly (pooling is linear in the groups' covariances); the
     eigenproblem is of size min(out, in); every group counts, merged exactly (the authors' code drops a last
     partial group and under-counts the means); a small relative damping, recorded.
-    Cost: an eigenproblem of size min(out, in) in float64, and one of size [in] where out > in.
+    Cost: an eigenproblem of size min(out, in) in float64; where out > in, a Cholesky factor of size [in], too.
     """
 
     bias: ClassVar[bool] = True

@@ -23,7 +23,7 @@ class WhitenedSVD(Decomposer):
     outputs, uncentred. Deviations: eigenvectors in place of a Cholesky factor and its inverse, the same
     optimum (a test) that needs no full rank; a small relative damping, recorded, in place of the authors'
     shift by the least eigenvalue after a failure; the singular values stay with the right factor.
-    Cost: an eigenproblem of size min(out, in) in float64, and one of size [in] where out > in.
+    Cost: an eigenproblem of size min(out, in) in float64; where out > in, a Cholesky factor of size [in], too.
     """
 
     moments: ClassVar[Moments] = Moments.SMALLER

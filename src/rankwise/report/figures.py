@@ -7,6 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from rankwise.records import AllocationRecord
+from rankwise.report.keeps import lines_over_keep
 from rankwise.report.study import RunResult
 from rankwise.report.styles import DENSE_COLOR, Styles
 from rankwise.runs import DENSE
@@ -20,14 +21,11 @@ KINDS = ("q", "k", "v", "qkv", "o", "gate", "up", "gate_up", "down")
 Figure = dict[str, Any]
 
 
-Bars = dict[str, tuple[float, float]]
-"""Run → how far its error bar reaches down and up."""
-
-
 def perplexity_by_keep(results: list[RunResult]) -> Figure:
     """Perplexity against the share kept, one line a method; the dense model as a level.
 
-    Error bars: the paired interval of the difference from the dense model, which has none itself.
+    Error bars: the paired interval of the difference from the dense model, which has none itself; of
+    several seeds their range.
     """
     values = {result.name: result.scores.perplexity for result in results}
     dense = results[0].scores.loss
@@ -39,7 +37,7 @@ def perplexity_by_keep(results: list[RunResult]) -> Figure:
         for r in results
         if r.against_dense and (d := r.against_dense.losses["test"])
     }
-    figure = _by_keep(results, values, bars)
+    figure = lines_over_keep(results, values, bars)
     _level(figure, results, values[DENSE], DENSE)
     figure.update_yaxes(title="perplexity", **scale(list(values.values())))
     return plain(figure)
@@ -53,7 +51,7 @@ def loss_above_dense(results: list[RunResult]) -> Figure:
         name: (found[name].mean - found[name].low, found[name].high - found[name].mean)
         for name in values
     }
-    figure = _by_keep([r for r in results if r.name in values], values, bars)
+    figure = lines_over_keep([r for r in results if r.name in values], values, bars)
     figure.update_yaxes(title="nats/token", **scale(list(values.values())))
     return plain(figure)
 
@@ -67,7 +65,7 @@ def zero_shot_by_keep(results: list[RunResult]) -> Figure:
         for r in results
         if r.against_dense and (d := r.against_dense.average)
     }
-    figure = _by_keep([r for r in results if r.name in known], known, bars)
+    figure = lines_over_keep([r for r in results if r.name in known], known, bars)
     _level(figure, results, known[DENSE], DENSE)
     tasks = next(r for r in results if r.name == DENSE).scores.zero_shot.values()
     guessing = sum(task.chance for task in tasks) / len(tasks)
@@ -156,41 +154,6 @@ def _cell(allocation: AllocationRecord, names: list[str]) -> tuple[float, str]:
         return share, f"{names[0]} and {len(names) - 1} more<br>each {out} by {columns}"
     rank = "dense" if linears[0].rank is None else f"rank {linears[0].rank}"
     return share, f"{names[0]}<br>{rank} of {out} by {columns}"
-
-
-def _by_keep(results: list[RunResult], values: dict[str, float], errors: Bars) -> go.Figure:
-    """One line a method over the share kept; hovering names the run."""
-    styles, figure = Styles(results), go.Figure()
-    for method in styles.methods:
-        runs = sorted(
-            (r for r in results if r.method == method), key=lambda r: r.scores.keep_reached
-        )
-        names = [run.name for run in runs]
-        bars = (
-            {
-                "arrayminus": [errors[name][0] for name in names],
-                "array": [errors[name][1] for name in names],
-                "symmetric": False,
-                "thickness": 1,
-                "width": 3,
-            }
-            if errors
-            else None
-        )
-        symbols = [styles.symbol(run) for run in runs]
-        figure.add_scatter(
-            x=[run.scores.keep_reached for run in runs],
-            y=[values[name] for name in names],
-            error_y=bars,
-            customdata=names,
-            mode="lines+markers",
-            name=method,
-            line={"color": styles.color(runs[0]), "width": 1.5},
-            marker={"size": 9, "symbol": symbols},
-            hovertemplate="%{customdata}: %{y:.4g} at keep %{x:.3f}<extra></extra>",
-        )
-    figure.update_xaxes(title="keep reached")
-    return figure
 
 
 def _level(figure: go.Figure, results: list[RunResult], value: float, label: str) -> None:

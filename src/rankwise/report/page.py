@@ -22,7 +22,7 @@ from rankwise.report.table import cells, columns, points
 from rankwise.report.words import percent
 
 CAPTIONS = {
-    "perplexity": "Perplexity of the test text: lower is better",
+    "perplexity": "Perplexity of the test text: lower is better; of several seeds mean and range",
     "above": "Loss above the dense model's on the test text: lower is better",
     "zero_shot": "Zero-shot average over the tasks: higher is better",
     "predicted": "Change of the loss: measured against predicted; on the dotted line they agree",

@@ -2,73 +2,94 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rankwise.errors import RankwiseError
-from rankwise.options import ComputeFile, FactorFiles, ModelFile, OutFile, ParamsFile
+from rankwise.options import (
+    BuildFile,
+    ComputeFile,
+    FactorFiles,
+    ModelFile,
+    OutFile,
+    ParamsFile,
+    RunFile,
+    SearchFile,
+)
+
+if TYPE_CHECKING:
+    from rankwise.allocate.problem import Trials
+    from rankwise.searching import Setting
 
 log = logging.getLogger("rankwise.allocate")
 
 
 def command(
     params: ParamsFile,
-    run: Annotated[Path, typer.Option(help="Section file of the run.")],
-    build: Annotated[Path, typer.Option(help="Section file 'build'.")],
+    run: RunFile,
+    build: BuildFile,
     compute: ComputeFile,
     model: ModelFile,
     factors: FactorFiles,
     trials: Annotated[Path, typer.Option(help="Rows of the search to write.")],
     out: OutFile,
     work: Annotated[Path, typer.Option(help="Rows of an unfinished search, taken up again.")],
-    search: Annotated[Path | None, typer.Option(help="Search windows.")] = None,
+    search: SearchFile = None,
     statistics: Annotated[
         list[Path] | None, typer.Option(help="Statistics of a block of layers; repeat.")
     ] = None,
+    rows: Annotated[
+        list[Path] | None,
+        typer.Option("--row", help="Row of a trial that another job ran; repeat, for all trials."),
+    ] = None,
 ) -> None:
     """Choose the ranks of one run."""
-    from rankwise.allocate import allocators
     from rankwise.allocate.base import ScoringAllocator
     from rankwise.allocate.problem import Trials
-    from rankwise.allocation import budget_of, matrices_of, problem_of, record_of
-    from rankwise.artifacts import BlockFactors, BlockStatistics, Tokens
-    from rankwise.checkpoint import load_dense
-    from rankwise.compute import set_up
+    from rankwise.allocation import record_of
+    from rankwise.artifacts import BlockStatistics
     from rankwise.files import write_text
-    from rankwise.params import Build, Compute
-    from rankwise.records import ModelManifest
-    from rankwise.runs import Run
-    from rankwise.search import SearchModel, fingerprint
-    from rankwise.sections import read_method, read_section
+    from rankwise.search import fingerprint
+    from rankwise.searching import Setting
 
-    asked = read_section(run, Run)
-    allocator = read_method(params, allocators)
-    device = set_up(read_section(compute, Compute))
-    manifest = ModelManifest.load(model)
-    dtype = read_section(build, Build).dtype or manifest.dtype
-    stored = {name: f for path in factors for name, f in BlockFactors.load(path).linears.items()}
-    budget = budget_of(asked, manifest, dtype, matrices_of(manifest, dtype, stored))
-    rows, searched = Trials(), None
-    if isinstance(allocator, ScoringAllocator):
-        if search is None:
-            raise RankwiseError(f"{asked.allocate} scores candidates: --search names the windows")
-        key = fingerprint(allocator, asked, dtype, [model, search, *factors])
-        rows = Trials(work, key, allocator.trials)
-        dense, _ = load_dense(manifest)
-        ids = Tokens.load(search).ids
-        searched = SearchModel(dense.to(device), stored, ids, allocator.batch)
+    given = Setting.read(params, run, build, compute, model, factors)
+    asked, allocator = given.asked, given.allocator
+    known, searched = Trials(), None
+    if rows:
+        known = _known(given, rows)
+    elif isinstance(allocator, ScoringAllocator):
+        searched = given.search_model(search)
+        assert search is not None  # noqa: S101 (the search model was made of it)
+        key = fingerprint(allocator, asked, given.dtype, [model, search, *factors])
+        known = Trials(work, key, allocator.trials)
     if allocator.statistics and not statistics:
         raise RankwiseError(
             f"{asked.allocate} asks how alike hidden states are: --statistics names the covariance files"
         )
     blocks = [BlockStatistics.load(path) for path in statistics or []]
     similarity = {key: value for block in blocks for key, value in block.similarity.items()}
-    problem = problem_of(budget, manifest, stored, searched, rows, similarity)
+    problem = given.problem(searched, known, similarity)
     choices = allocator(problem)
-    write_text(trials, rows.text())
+    write_text(trials, known.text())
     name = run.stem.removeprefix("runs.")
-    record_of(name, asked, allocator, problem, choices, manifest).save(out)
+    record_of(name, asked, allocator, problem, choices, given.manifest).save(out)
     target = problem.budget.target
     reached = target.shown(problem.budget.reached(choices))
     log.info("%s: %s asked, %s reached", name, target, reached)
+
+
+def _known(given: "Setting", rows: list[Path]) -> "Trials":
+    """Return the rows of all trials, which other jobs ran."""
+    from rankwise.allocate.problem import Trials
+    from rankwise.files import read_lines
+
+    found = [row for path in rows for row in read_lines(path)]
+    if [row["trial"] for row in found] != list(range(given.search.trials)):
+        raise RankwiseError(
+            f"allocate: rows of trials {[row['trial'] for row in found]} given, expected those of trials 0 to "
+            f"{given.search.trials - 1}, in order; give one --row for each"
+        )
+    trials = Trials()
+    trials.rows = found
+    return trials

@@ -26,12 +26,24 @@ def command(
     tokens: Annotated[Path, typer.Option(help="Calibration windows.")],
     work: Annotated[Path, typer.Option(help="Folder of a streamed pass, so that it can go on.")],
     out: Annotated[list[Path], typer.Option(help="File of one block of layers, in order; repeat.")],
+    shard: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Gather this part of the pools alone, each apart: --out of every pool."
+        ),
+    ] = None,
+    parts: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--part", help="What shards gathered, to be added up: pools in order; repeat."
+        ),
+    ] = None,
 ) -> None:
     """Run a model, dense or compressed, over the calibration text and keep the statistics of its inputs."""
     from rankwise import checkpoint as checkpoints
     from rankwise.artifacts import Tokens
     from rankwise.compute import set_up
-    from rankwise.covariance import gather
+    from rankwise.covariance import Pools, gather, pool_by_pool
     from rankwise.params import Compute, CovarianceParams
     from rankwise.records import ModelManifest
     from rankwise.sections import read_section
@@ -42,32 +54,49 @@ def command(
     where = read_section(compute, Compute)
     manifest = ModelManifest.load(model)
     ids = Tokens.load(tokens).ids.long()
-    if asked.streaming:
-        _streamed(ModelManifest.load(checkpoint), ids, asked, where, work, out)
+    blocks = where.blocks(manifest.layers)
+    if parts:
+        _merge(manifest, parts, out)
+    elif asked.streaming:
+        _streamed(ModelManifest.load(checkpoint), ids, (asked, where), work, out, shard)
     else:
         folder = model_folder(manifest.source, manifest.revision)
         check(folder, manifest.files, "prepare.model")
-        weights = Weights(folder, manifest.family)
-        found = gather(
-            checkpoints.load(checkpoint, set_up(where)).model,
-            manifest.family,
-            weights.get,
-            ids,
-            where.blocks(manifest.layers),
-            asked,
-        )
-        for path, block in zip(out, found, strict=True):
-            block.save(path)
+        weight_of = Weights(folder, manifest.family).get
+        loaded = checkpoints.load(checkpoint, set_up(where)).model
+        if shard is None:
+            found = iter([gather(loaded, manifest.family, weight_of, ids, blocks, asked)])
+        else:
+            pools = Pools.of_shard(ids, asked, shard)
+            found = pool_by_pool(loaded, manifest.family, weight_of, pools, blocks, asked)
+        paths = iter(out)
+        for part in found:
+            for block in part:
+                block.save(next(paths))
     log.info("%d layers, %d tokens in %d pools", manifest.layers, ids.numel(), asked.pools)
+
+
+def _merge(manifest: "ModelManifest", parts: list[Path], out: list[Path]) -> None:
+    """Add up what shards gathered, block by block, in the order of the pools, as one pass does."""
+    from rankwise.artifacts import BlockStatistics
+    from rankwise.covariance import say_unknown
+
+    for at, path in enumerate(out):
+        of_block = parts[at :: len(out)]
+        found = BlockStatistics.load(of_block[0])
+        for part in of_block[1:]:
+            found.add(BlockStatistics.load(part))
+        say_unknown(manifest.family, [found])
+        found.save(path)
 
 
 def _streamed(
     manifest: "ModelManifest",
     ids: "Tensor",
-    asked: "CovarianceParams",
-    where: "Compute",
+    sections: tuple["CovarianceParams", "Compute"],
     work: Path,
     out: list[Path],
+    shard: int | None,
 ) -> None:
     """Gather the same with one block of the dense model in memory at a time."""
     from rankwise import __version__
@@ -83,15 +112,16 @@ def _streamed(
         stream,
     )
 
+    asked, where = sections
     folder = model_folder(manifest.source, manifest.revision)
     check(folder, manifest.files, "prepare.model")
     device = set_up(where)
     files = [file for file in manifest.files if file.path.endswith(".safetensors")]
     blocks = where.blocks(manifest.layers)
-    facts = manifest.dtype, blocks, where.model_dump(), __version__
+    facts = manifest.dtype, blocks, where.model_dump(), __version__, shard
     progress = Progress(work, fingerprint(manifest.files, ids, asked, *facts))
     model = empty(manifest, folder)
     streamed = Streamed(model, manifest.family, WeightFiles(folder, files), device)
-    for path, made in zip(out, stream(streamed, ids, blocks, asked, progress), strict=True):
+    for path, made in zip(out, stream(streamed, ids, blocks, asked, progress, shard), strict=True):
         linked(made, path)
     shutil.rmtree(work)

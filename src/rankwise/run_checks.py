@@ -1,0 +1,74 @@
+"""What a run asks of its methods that they cannot give: found when params.yaml is read."""
+
+from typing import Any
+
+from rankwise.allocate import allocators
+from rankwise.decompose import decomposers
+from rankwise.runs import CompressedRun
+
+Methods = dict[str, dict[str, Any]]
+"""Kind (decompose, allocate, refine) → name of a section → its method."""
+
+
+def run_checks(name: str, run: CompressedRun, methods: Methods) -> list[str]:
+    """Return a sentence for everything that the run's decomposer or allocator cannot do."""
+    return [
+        *_measure_checks(name, run, methods),
+        *_multiple_checks(name, run, methods),
+        *_seed_checks(name, run, methods["allocate"]),
+    ]
+
+
+def _measure_checks(name: str, run: CompressedRun, methods: Methods) -> list[str]:
+    """Refuse allocators that need more of the spectrum than the run's decomposer gives."""
+    decomposer = methods["decompose"].get(run.decompose)
+    if decomposer is None:
+        return []
+    problems = []
+    for key in ("allocate", "steps_allocate"):
+        asked = getattr(run, key)
+        allocator = methods["allocate"].get(asked)
+        if allocator is None or decomposer.measure >= allocator.needs:
+            continue
+        able = [
+            n for n, method in decomposers.classes().items() if method.measure >= allocator.needs
+        ]
+        problems.append(
+            f"runs.{name}.{key}: '{asked}' needs a decomposer whose spectrum says {allocator.needs}, "
+            f"that of '{run.decompose}' says {decomposer.measure}; "
+            f"name another allocator, or a decomposer of method {' or '.join(able)}{_ablation(allocator)}"
+        )
+    return problems
+
+
+def _multiple_checks(name: str, run: CompressedRun, methods: Methods) -> list[str]:
+    """Refuse rank multiples that a decomposer of few ranks does not have."""
+    ranks = getattr(methods["decompose"].get(run.decompose), "ranks", None)
+    problems = []
+    for key in ("allocate", "steps_allocate"):
+        allocator = methods["allocate"].get(getattr(run, key))
+        if ranks is not None and allocator is not None and ranks % allocator.multiple:
+            problems.append(
+                f"runs.{name}.{key}: ranks in multiples of {allocator.multiple} asked, those of '{run.decompose}' are "
+                f"multiples of {ranks}; make allocate.{getattr(run, key)}.multiple a divisor of decompose.{run.decompose}.multiple"
+            )
+    return problems
+
+
+def _seed_checks(name: str, run: CompressedRun, methods: dict[str, Any]) -> list[str]:
+    """Refuse a seed for an allocator that draws nothing."""
+    allocator = methods.get(run.allocate)
+    if run.seed is None or allocator is None or hasattr(allocator, "seed"):
+        return []
+    able = [n for n, method in allocators.classes().items() if "seed" in method.model_fields]
+    return [
+        f"runs.{name}.seed: {run.seed} given, but '{run.allocate}' draws nothing; "
+        f"take it out, or name an allocator of method {' or '.join(able)}"
+    ]
+
+
+def _ablation(allocator: Any) -> str:
+    """Return the way out for an allocator that can be told to go on all the same."""
+    return (
+        ", or set its any_measure to true" if "any_measure" in type(allocator).model_fields else ""
+    )

@@ -1,0 +1,92 @@
+"""What allocation works on, read from its files: alike for a whole search, its rounds and its trials."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from rankwise.allocate import allocators
+from rankwise.allocate.base import Allocator, ScoringAllocator
+from rankwise.allocate.problem import Problem, Trials
+from rankwise.allocate.sequential import SequentialSearch
+from rankwise.allocation import budget_of, matrices_of, problem_of
+from rankwise.artifacts import BlockFactors, Factors, Tokens
+from rankwise.checkpoint import load_dense
+from rankwise.compute import set_up
+from rankwise.errors import RankwiseError
+from rankwise.params import Build, Compute
+from rankwise.records import ModelManifest
+from rankwise.runs import Run
+from rankwise.search import SearchModel
+from rankwise.sections import read_method, read_section
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One run's allocation: what is asked, by which method, of which model and factors."""
+
+    asked: Run
+    allocator: Allocator
+    manifest: ModelManifest
+    dtype: str
+    """Precision the checkpoint will be stored in."""
+    factors: dict[str, Factors]
+    device: torch.device
+
+    @classmethod
+    def read(
+        cls, params: Path, run: Path, build: Path, compute: Path, model: Path, factors: list[Path]
+    ) -> "Setting":
+        """Read the section files, the manifest and all blocks of factors."""
+        asked = read_section(run, Run)
+        allocator = read_method(params, allocators)
+        if asked.seed is not None:
+            allocator = allocator.model_copy(update={"seed": asked.seed})
+        manifest = ModelManifest.load(model)
+        return cls(
+            asked,
+            allocator,
+            manifest,
+            read_section(build, Build).dtype or manifest.dtype,
+            {n: f for path in factors for n, f in BlockFactors.load(path).linears.items()},
+            set_up(read_section(compute, Compute)),
+        )
+
+    @property
+    def scoring(self) -> ScoringAllocator:
+        """The allocator, where it is one that scores candidates."""
+        if not isinstance(self.allocator, ScoringAllocator):
+            raise RankwiseError(f"{self.asked.allocate} scores no candidates; name a search")
+        return self.allocator
+
+    @property
+    def search(self) -> SequentialSearch:
+        """The allocator, where it is a search of rounds."""
+        if not isinstance(self.allocator, SequentialSearch):
+            raise RankwiseError(
+                f"{self.asked.allocate} is no search of rounds; name one that has 'q'"
+            )
+        return self.allocator
+
+    def search_model(self, search: Path | None) -> SearchModel:
+        """Load the dense model and the search windows, to score on."""
+        if search is None:
+            raise RankwiseError(
+                f"{self.asked.allocate} scores candidates: --search names the windows"
+            )
+        dense, _ = load_dense(self.manifest)
+        ids = Tokens.load(search).ids
+        return SearchModel(dense.to(self.device), self.factors, ids, self.scoring.batch)
+
+    def problem(
+        self,
+        searched: SearchModel | None = None,
+        rows: Trials | None = None,
+        similarity: dict[tuple[int, str], float] | None = None,
+    ) -> Problem:
+        """Return the problem; without a search model nothing can be scored."""
+        matrices = matrices_of(self.manifest, self.dtype, self.factors)
+        budget = budget_of(self.asked, self.manifest, self.dtype, matrices)
+        return problem_of(
+            budget, self.manifest, self.factors, searched, rows or Trials(), similarity
+        )

@@ -1,0 +1,45 @@
+"""Stage trial: one suggestion of a search, scored on search text."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rankwise.options import (
+    BuildFile,
+    ComputeFile,
+    FactorFiles,
+    ModelFile,
+    OutFile,
+    ParamsFile,
+    RunFile,
+    SearchFile,
+)
+
+
+def command(
+    params: ParamsFile,
+    run: RunFile,
+    build: BuildFile,
+    compute: ComputeFile,
+    model: ModelFile,
+    factors: FactorFiles,
+    suggestions: Annotated[Path, typer.Option(help="Suggestions of the trial's round.")],
+    trial: Annotated[int, typer.Option(min=0, help="Which trial of the search, from 0.")],
+    out: OutFile,
+    search: SearchFile = None,
+) -> None:
+    """Run one trial of a search; one that cannot be scored is recorded as failed."""
+    from rankwise.errors import RankwiseError
+    from rankwise.files import read_lines, sealed_lines, write_text
+    from rankwise.searching import Setting
+
+    suggested = {row["trial"]: row for row in read_lines(suggestions)}
+    if trial not in suggested:
+        raise RankwiseError(
+            f"{suggestions} has no suggestion for trial {trial}, but for {sorted(suggested)}; "
+            "name the file of its round"
+        )
+    given = Setting.read(params, run, build, compute, model, factors)
+    problem = given.problem(given.search_model(search))
+    write_text(out, sealed_lines([given.search.trial(problem, suggested[trial])]))

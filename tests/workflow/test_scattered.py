@@ -1,0 +1,42 @@
+"""Searches in rounds and statistics in shards: known before they run, and what is lost runs again alone."""
+
+from pathlib import Path
+
+from tests.workflow.studies import FEWER, make_study
+
+
+def test_jobs_of_searches_and_statistics_stand_beside_each_other(tmp_path: Path) -> None:
+    search = "allocate.hyperopt={multiple: 1, floor: 0.1, trials: 5, q: 2, seed: 0}"
+    study = make_study(
+        tmp_path / "study", quick=True, settings=[*FEWER, search, "covariance.shards=2"]
+    )
+    study.print_dvc()
+    stages = study.stages()
+
+    def before(name: str) -> set[str]:
+        return {path for path in stages[name]["deps"] if path.startswith("data/search/")}
+
+    data = "data/search/searched"
+    assert {name for name in stages if name.split("-")[0] in ("suggest", "trial")} == {
+        *(f"suggest-searched-round_{number}" for number in range(3)),
+        *(f"trial-searched-trial_{number}" for number in range(5)),
+    }
+    assert before("suggest-searched-round_0") == set()
+    assert before("trial-searched-trial_1") == {f"{data}/round_0.jsonl"}
+    assert before("trial-searched-trial_2") == {f"{data}/round_1.jsonl"}
+    assert before("suggest-searched-round_2") == {f"{data}/trial_{n}.jsonl" for n in range(4)}
+    assert before("allocate-searched") == {f"{data}/trial_{n}.jsonl" for n in range(5)}
+    assert "data/sample/search.safetensors" not in stages["allocate-searched"]["deps"]
+
+    shards = [set(stages[f"covariance_shard-dense-shard_{number}"]["outs"]) for number in range(2)]
+    assert not shards[0] & shards[1]
+    assert shards[0] | shards[1] <= set(stages["covariance-dense"]["deps"])
+
+    study.do("snakemake", f"{data}/round_1.jsonl")
+    (study.folder / f"{data}/trial_1.jsonl").unlink()
+    (study.folder / f"{data}/round_1.jsonl").unlink()
+    said = study.do("snakemake", f"{data}/round_1.jsonl", "--dry-run", "--quiet", "host")
+    assert [line.split()[-1] for line in said.splitlines() if line.startswith("    output:")] == [
+        f"{data}/trial_1.jsonl",
+        f"{data}/round_1.jsonl",
+    ]
