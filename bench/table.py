@@ -17,6 +17,7 @@ from pathlib import Path
 from document import ROOT, fill, plt
 from methods import RUNS, VARIANTS, percent
 
+from rankwise.files import read_lines
 from rankwise.records import AllocationRecord, Scores
 from rankwise.runs import DENSE
 
@@ -193,8 +194,8 @@ def policy_gradient(runs: list[Measured]) -> tuple[float, float]:
     """Return what CAP's selection scores on search text: by sizes alone (trial 1), the best learned one."""
     pairs = []
     for run in runs:
-        text = (run.study / f"data/allocate/{run.name}.trials.jsonl").read_text("utf-8")
-        checks = [row for row in map(json.loads, text.splitlines()) if row["kind"] == "check"]
+        rows = read_lines(run.study / f"data/allocate/{run.name}.trials.jsonl")
+        checks = [row for row in rows if row["kind"] == "check"]
         _uniform, sizes, *later = [row["perplexity"] for row in checks]
         pairs.append((sizes, min(later)))
     first, second = zip(*pairs, strict=True)

@@ -1,6 +1,6 @@
 """The command line: ``rankwise <command>``, the same as ``python -m rankwise <command>``.
 
-Exit codes: 0 done, 2 bad input (one sentence, no traceback), 130 interrupted.
+Exit codes: 0 done, 2 bad input (one sentence, no traceback), 3 does not fit, 130 interrupted.
 """
 
 import logging
@@ -25,6 +25,7 @@ from rankwise.errors import RankwiseError
 from rankwise.export import export
 from rankwise.files import REFUSALS, write_json
 from rankwise.locks import refuse_other_engine
+from rankwise.planning.command import plan
 from rankwise.results import compare, show, ui
 from rankwise.stages import (
     allocate,
@@ -73,7 +74,7 @@ def options(
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-for user_command in (init, run, show, compare, bench, verify, export, ui):
+for user_command in (init, plan, run, show, compare, bench, verify, export, ui):
     app.command(rich_help_panel="A study")(user_command)
 app.add_typer(prepare.app, name="prepare", rich_help_panel="Stages, as the rules call them")
 for stage in (

@@ -60,10 +60,13 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": search_path(), "DVC_NO_ANALYTICS": "1"}
 
 
-def call(*command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end and keep what it says."""
+def call(
+    *command: str, folder: Path | None = None, engine: Engine | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end and keep what it says; as a job of ``engine`` where one is given."""
+    variables = environment() | (engine.variables if engine else {})
     return subprocess.run(
-        command, cwd=folder, env=environment(), text=True, capture_output=True, check=False
+        command, cwd=folder, env=variables, text=True, capture_output=True, check=False
     )
 
 

@@ -68,7 +68,7 @@ def factor_block(
             inputs = replace(shared, outputs=None if outputs is None else outputs.to(device))
             if curvature is not None:
                 inputs = replace(inputs, gradient=curvature.linears[linear.name].to(device))
-            factors = _factor(linear, weight, inputs, decomposer)
+            factors = factored_linear(linear, weight, inputs, decomposer)
             bias = weights.bias(linear.name)
             if bias is not None:
                 before = 0 if factors.offset is None else factors.offset
@@ -83,7 +83,7 @@ def _known(linear: Linear, block: BlockStatistics, curvature: BlockCurvature | N
     return felt and block.sites[linear.layer, linear.site].varies
 
 
-def _factor(
+def factored_linear(
     linear: Linear, weight: Tensor, inputs: InputStatistics, decomposer: Decomposer
 ) -> Factors:
     """Return the factors of one linear, checked, with the errors of the weight they leave."""

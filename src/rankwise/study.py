@@ -15,6 +15,7 @@ from rankwise.errors import RankwiseError, nearest
 from rankwise.files import write_text
 from rankwise.forkserver.launch import fork_server
 from rankwise.locks import holding
+from rankwise.planning.command import DOES_NOT_FIT
 
 PRESETS = Path(__file__).parent / "presets"
 CUT = ("params", "--params", "params.yaml", "--out", "data/params", "--dvc", "dvc.yaml")
@@ -93,6 +94,9 @@ def run(
     cold: Annotated[
         bool, typer.Option("--cold", help="Let every job import the libraries by itself: slower.")
     ] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Also what by `rankwise plan` does not fit here.")
+    ] = False,
 ) -> None:
     """Run what the study lacks, record it with DVC, print the table.
 
@@ -112,6 +116,8 @@ def run(
             engines.settle_times()
         elif due or force:
             with _started(cold, lock) as started:
+                if not anyway:
+                    _refuse_what_does_not_fit(started)
                 try:
                     _run_all(engine, cores, force, started)
                 except typer.Exit as ended:
@@ -181,6 +187,16 @@ def _started(cold: bool, lock: int) -> Iterator[engines.Engine]:
     server = nullcontext(dict[str, str]()) if alone else fork_server(engines.environment())
     with server as variables:
         yield engines.Engine(variables, (lock,))
+
+
+def _refuse_what_does_not_fit(started: engines.Engine) -> None:
+    """End with the plan's sentence and exit code; what it cannot read is left to the stage that says so."""
+    command = (sys.executable, "-m", "rankwise", "plan", "--no-time")
+    asked = engines.call(*command, engine=started)
+    if asked.returncode == DOES_NOT_FIT:
+        said = [line for line in asked.stderr.splitlines() if " missing" in line]
+        typer.echo("\n".join([*said, "Run it all the same with: rankwise run --anyway"]), err=True)
+        raise typer.Exit(DOES_NOT_FIT)
 
 
 def _run_all(engine: str, cores: int | None, force: bool, started: engines.Engine) -> None:

@@ -1,0 +1,130 @@
+"""What `rankwise plan` says before a run beside what the run then took, on three sizes of model.
+
+    python bench/plan.py FOLDER [--sizes embedded small medium]     writes a block of docs/performance.md
+
+Models: the embedded one; and two LLaMA-shaped ones with random weights, 13 and 169 million
+parameters, with the embedded tokenizer and texts. The plan is asked first, in a fresh process; then the
+study runs, one job at a time. Memory: of the largest job of a stage, by the system's count; disk: the bytes
+of the files that remain; time: the jobs of a stage, added up.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from contextlib import chdir
+from pathlib import Path
+
+import torch
+from document import ROOT, fill
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from rankwise import embedded, engines
+from rankwise.report.costs import read_costs
+
+SIZES = {"small": (384, 1024, 6, 4000), "medium": (1024, 2816, 8, 32000)}
+"""Width, inner width, layers, vocabulary."""
+RUNS = {
+    "svd-80": {"decompose": "svd", "allocate": "uniform", "keep": 0.8},
+    "bolaco-80": {"decompose": "pooled_pca", "allocate": "hyperopt", "keep": 0.8},
+    "ours-80": {"decompose": "curvature", "allocate": "curvature", "keep": 0.8},
+}
+ENOUGH = 1.0
+"""Stages that take less are start-up and not compared in time [s]."""
+
+
+def save_model(folder: Path, width: int, inner: int, layers: int, vocabulary: int) -> None:
+    """Write a random LLaMA with the embedded tokenizer."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=vocabulary, hidden_size=width, intermediate_size=inner, num_hidden_layers=layers,
+        num_attention_heads=width // 64, max_position_embeddings=512,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(embedded.MODEL / name, folder)
+
+
+def study(folder: Path, size: str) -> Path:
+    """Make the study of one model, anew."""
+    there = folder / size
+    shutil.rmtree(there, ignore_errors=True)
+    keys = [f"runs={json.dumps(RUNS)}", "speed.repeats=3", "build.worse_than_unigram=record"]
+    if size != "embedded":
+        save_model(folder / f"{size}-model", *SIZES[size])
+        keys += [
+            f"prepare.model={{source: {folder / f'{size}-model'}, layers: {SIZES[size][2]}}}",
+            "sample.calibration.sequences=64",
+            "sample.search.sequences=16",
+            "sample.test.sequences=64",
+            "evaluate.limit=20",
+            "allocate.hyperopt.trials=8",
+            "compute.layers_per_job=2",
+        ]
+    options = [word for key in keys for word in ("--set", key)]
+    command = [sys.executable, "-m", "rankwise", "init", str(there), *options]
+    subprocess.run(command, check=True)
+    return there
+
+
+def disk(there: Path) -> int:
+    """Return the bytes of a study's results and of DVC's copy of them."""
+    folders = (there / "data", there / ".dvc/cache")
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return sum(path.stat().st_size for path in files)
+
+
+def compare(there: Path, size: str) -> list[str]:
+    """Plan, run, and return a row a stage."""
+    with chdir(there):
+        asked = engines.call(sys.executable, "-m", "rankwise", "plan", "--json")
+        if asked.returncode not in (0, 3):
+            raise SystemExit(asked.stderr)
+        plan = json.loads(asked.stdout)
+        if not Path("data/report/index.html").exists():
+            words = ["run", "--cores", "1", "--anyway"]
+            subprocess.run([sys.executable, "-m", "rankwise", *words], check=True)
+        measured = {cost.stage: cost for cost in read_costs(Path("logs"))}
+    rows = []
+    for stage in plan["stages"]:
+        found = measured[stage["stage"]]
+        memory = stage["memory_mib"] / found.peak_mb
+        time = stage["seconds"] / found.seconds
+        timed = f"{stage['seconds']:.1f} | {found.seconds:.1f} | " + (
+            f"{time:.2f}" if found.seconds / found.jobs > ENOUGH else "–"
+        )
+        rows.append(
+            f"| {size} | {stage['stage']} | {stage['memory_mib']:,} | {found.peak_mb:,} | {memory:.2f} | {timed} |"
+        )
+    planned, real = plan["disk_mib"], disk(there) / 2**20
+    rows.append(
+        f"| {size} | *disk, MiB* | {planned:,} | {real:,.0f} | {planned / real:.2f} | | | |"
+    )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    sizes = ["embedded", *SIZES]
+    parser.add_argument("--sizes", nargs="+", choices=sizes, default=sizes)
+    parser.add_argument("--again", action="store_true", help="only plan, for runs that are there")
+    given = parser.parse_args()
+    folder = given.folder.resolve()
+    lines = [
+        "| model | stage | MiB planned | MiB taken | ratio | s planned | s taken | ratio |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for size in given.sizes:
+        there = folder / size if given.again else study(folder, size)
+        lines += compare(there, size)
+    print(*lines, sep="\n")
+    if given.sizes == sizes:
+        fill(ROOT / "docs/performance.md", "plan", "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

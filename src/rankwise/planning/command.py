@@ -1,0 +1,87 @@
+"""``rankwise plan``: what a study takes and whether it fits, before anything runs."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rankwise.planning.plan import Plan
+
+DOES_NOT_FIT = 3
+"""Exit code."""
+
+
+def plan(
+    params: Annotated[Path, typer.Option(help="The study's params.yaml.")] = Path("params.yaml"),
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the model's config.json, for a model that is not here yet."),
+    ] = None,
+    time: Annotated[bool, typer.Option(help="Probe this machine for some seconds.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what the study will take, from the model's configuration alone: memory, disk, time.
+
+    Ends with exit code 3 where it does not fit this machine. Example: rankwise plan --json
+    """
+    from rankwise.planning.machine import Room, libraries, probe
+    from rankwise.planning.plan import plan as planned
+    from rankwise.planning.sizes import Sizes
+    from rankwise.sources import model_folder
+    from rankwise.validation import load_params
+
+    study = load_params(params)
+    model = study.prepare.model
+    base = libraries()
+    sizes = Sizes.of(study, config or model_folder(model.source, model.revision))
+    room = Room.here(study.compute.device)
+    found = planned(study, sizes, room, base)
+    if time and not found.missing:
+        found = planned(study, sizes, room, base, probe(study, sizes))
+    if as_json:
+        typer.echo(json.dumps(found.model_dump(mode="json"), indent=1))
+    else:
+        _print(found)
+    for sentence in found.missing:
+        typer.echo(f"rankwise: {sentence}", err=True)
+    if found.missing:
+        raise typer.Exit(DOES_NOT_FIT)
+
+
+def _print(found: "Plan") -> None:
+    """Print a row a stage, then the whole."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("stage", box=None, header_style="bold")
+    for title in ("jobs", "memory MiB", "GPU MiB", "disk MiB", "TFLOP", "time"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for stage in found.stages:
+        numbers = [stage.memory_mib, stage.gpu_mib, stage.disk_mib]
+        row = [f"{number:,}" for number in (stage.jobs, *numbers)]
+        table.add_row(stage.stage, *row, f"{stage.flops / 1e12:,.2f}", _time(stage.seconds))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 100
+    console.print(table)
+    room = found.room
+    lines = [
+        f"{found.parameters:,} parameters, {found.factored:,} of them in linears that may be factored.",
+        f"Largest job: {found.memory_mib:,} MiB of {room['memory_mib']:,} MiB memory that are free. "
+        f"Left on disk: {found.disk_mib:,} MiB of {room['disk_mib']:,} MiB.",
+        f"Time: {_time(found.seconds)}, one job after the other, by a probe of this machine."
+        if found.seconds is not None
+        else "Time: not probed.",
+    ]
+    console.print("\n".join(lines), highlight=False, markup=False)
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

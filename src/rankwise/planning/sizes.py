@@ -1,0 +1,149 @@
+"""How large a model is, without its weights."""
+
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rankwise.decompose import decomposers
+from rankwise.family import Family, Linear
+from rankwise.moments import Moments
+from rankwise.params import Params
+
+SUM = 8
+"""Size of a number in statistics [bytes]: float64."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One linear to be factored."""
+
+    linear: Linear
+    out: int
+    columns: int
+
+    @property
+    def numbers(self) -> int:
+        """Entries of the weight [-]."""
+        return self.out * self.columns
+
+    @property
+    def smaller(self) -> int:
+        """The smaller of its sides [-]."""
+        return min(self.out, self.columns)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the configuration of a model comes to."""
+
+    config: Any
+    family: Family
+    matrices: list[Matrix]
+    parameters: int
+    """Of the whole model, tied ones once [-]."""
+    itemsize: int
+    """Size of a parameter [bytes]."""
+    vocabulary: int
+    width: int
+
+    @classmethod
+    def of(cls, params: Params, folder: Path) -> "Sizes":
+        """Read ``config.json`` of a folder; nothing else need be in it.
+
+        Raises RankwiseError as stage prepare does, also where ``prepare.model.layers`` is another number.
+        """
+        from rankwise.compute import DTYPES
+        from rankwise.errors import RankwiseError
+        from rankwise.hub.experts import separate
+        from rankwise.layers import shape_of
+        from rankwise.models import FAMILIES
+        from rankwise.models.reading import described, empty_model
+
+        config, _, family = described(folder, FAMILIES)
+        dtype = DTYPES[params.prepare.model.dtype]
+        model = empty_model(config, dtype)
+        layers = len(model.get_submodule(family.layers))
+        if layers != params.prepare.model.layers:
+            raise RankwiseError(
+                f"prepare.model.layers: {params.prepare.model.layers} given, {folder}/config.json has {layers}"
+            )
+        separate(model, family.fused(range(layers)))
+        matrices = [
+            Matrix(linear, *shape_of(model.get_submodule(linear.name)))
+            for linear in family.linears(range(layers))
+        ]
+        return cls(
+            config,
+            family,
+            matrices,
+            sum(parameter.numel() for parameter in model.parameters()),
+            dtype.itemsize,
+            config.vocab_size,
+            config.hidden_size,
+        )
+
+    @property
+    def layers(self) -> int:
+        """Decoder blocks [-]."""
+        return 1 + max(matrix.linear.layer for matrix in self.matrices)
+
+    @property
+    def linear_numbers(self) -> int:
+        """Entries of all weights that may be factored [-]."""
+        return sum(matrix.numbers for matrix in self.matrices)
+
+    @property
+    def bytes(self) -> int:
+        """The model in memory [bytes]."""
+        return self.parameters * self.itemsize
+
+    @property
+    def largest(self) -> int:
+        """Entries of the largest weight that may be factored [-]."""
+        return max(matrix.numbers for matrix in self.matrices)
+
+    @property
+    def activations(self) -> int:
+        """Numbers a token that a decoder block makes and holds at once: inputs and outputs of one MLP [-]."""
+        return 2 * self.width + 3 * max(m.out for m in self.matrices)
+
+    def block(self, layers: list[int]) -> list[Matrix]:
+        """Return the matrices of some layers."""
+        return [matrix for matrix in self.matrices if matrix.linear.layer in layers]
+
+    def shapes(self) -> dict[tuple[int, int], int]:
+        """Return how many matrices have each shape [out, in]."""
+        found: dict[tuple[int, int], int] = {}
+        for matrix in self.matrices:
+            found[matrix.out, matrix.columns] = found.get((matrix.out, matrix.columns), 0) + 1
+        return found
+
+
+def moments_of(matrices: list[Matrix], moments: Moments) -> list[int]:
+    """Return the sides of the second moments that the forward pass gathers, as `covariance` chooses them."""
+    sides: list[int] = []
+    for _, members in groupby(matrices, key=lambda m: (m.linear.layer, m.linear.site)):
+        site = list(members)
+        outs = [matrix.out for matrix in site]
+        if moments == Moments.CHANNELS:
+            continue
+        smaller = moments == Moments.SMALLER and sum(n * n for n in outs) < site[0].columns ** 2
+        sides += outs if smaller else [site[0].columns]
+    return sides
+
+
+def whole(sides: list[int]) -> int:
+    """Return the bytes of symmetric matrices of these sides in memory."""
+    return sum(SUM * side * side for side in sides)
+
+
+def triangles(sides: list[int]) -> int:
+    """Return their bytes in a file, one triangle each."""
+    return sum(SUM * side * (side + 1) // 2 for side in sides)
+
+
+def gradients(params: Params) -> bool:
+    """Tell whether the study has a backward pass."""
+    used = {params.method("decompose", run.decompose) for run in params.compressions().values()}
+    return any(decomposers[method].gradient for method in used)

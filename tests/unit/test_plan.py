@@ -1,0 +1,175 @@
+"""`rankwise plan`: sizes against real models and files, what does not fit, and what is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from transformers import LlamaConfig
+from typer.testing import CliRunner
+
+from rankwise import embedded
+from rankwise.cli import app
+from rankwise.covariance import gather
+from rankwise.curvature import gather as gather_gradients
+from rankwise.errors import RankwiseError
+from rankwise.layers import shape_of
+from rankwise.models import family_of
+from rankwise.moments import Moments
+from rankwise.params import CovarianceParams, CurvatureParams, Params
+from rankwise.planning.machine import Room, _group_limit, probe
+from rankwise.planning.plan import MIB, plan
+from rankwise.planning.sizes import Matrix, Sizes, moments_of, triangles
+from rankwise.study import PRESETS, with_settings
+from rankwise.validation import load_params
+from tests.conftest import random_ids, tiny_llama, weight_of
+
+FAMILY = family_of("LlamaForCausalLM")
+ROOMY = Room(2**50, 2**50, 2**50)
+ON_CPU = "compute.device=cpu"
+BASE = 400 * MIB
+
+
+def params_of(folder: Path, preset: str, *settings: str) -> Params:
+    path = folder / "params.yaml"
+    path.write_text(with_settings((PRESETS / f"{preset}.yaml").read_text(), list(settings)))
+    return load_params(path)
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """LLaMA-2-7B's config.json, and nothing else."""
+    folder = tmp_path_factory.mktemp("llama")
+    config = LlamaConfig(architectures=["LlamaForCausalLM"], max_position_embeddings=4096)
+    config.save_pretrained(folder)
+    return folder
+
+
+def test_llama_2_7b_from_its_configuration_alone(llama: Path, tmp_path: Path) -> None:
+    sizes = Sizes.of(params_of(tmp_path, "bolaco"), llama)
+    assert sizes.parameters == 6_738_415_616
+    assert sizes.linear_numbers == 32 * (4 * 4096**2 + 3 * 4096 * 11008)
+    assert sizes.bytes == 2 * sizes.parameters
+    # Four statistics of 4096² a layer: attention's input, o's, the MLP's, and down's output (methods.md).
+    assert moments_of(sizes.block([7]), Moments.SMALLER) == [4096] * 4
+    assert moments_of(sizes.block([7]), Moments.INPUTS) == [4096, 4096, 4096, 11008]
+    assert moments_of(sizes.block([7]), Moments.CHANNELS) == []
+
+
+def test_sizes_are_those_of_the_model(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(embedded.MODEL)
+    sizes = Sizes.of(params_of(tmp_path, "embedded"), embedded.MODEL)
+    assert sizes.parameters == sum(p.numel() for p in model.parameters())
+    assert sizes.bytes == sum(p.nbytes for p in model.parameters())
+    for matrix in sizes.matrices:
+        assert (matrix.out, matrix.columns) == shape_of(model.get_submodule(matrix.linear.name))
+
+
+@pytest.mark.parametrize("moments", Moments)
+def test_sums_on_disk_are_those_that_are_gathered(moments: Moments, tmp_path: Path) -> None:
+    """Files of what was gathered hold the triangles that are planned; besides: means, sizes, heads."""
+    model = tiny_llama(intermediate_size=88)  # down's output is its smaller side
+    matrices = [
+        Matrix(linear, *shape_of(model.get_submodule(linear.name)))
+        for linear in FAMILY.linears([1])
+    ]
+    asked = CovarianceParams(pools=2, moments=str(moments))
+    ids = random_ids()
+    [found] = gather(model, FAMILY, weight_of(model), ids, [[1]], asked)
+    found.save(tmp_path / "file")
+    around = (tmp_path / "file").stat().st_size - triangles(moments_of(matrices, moments))
+    assert 0 < around < 15_000
+    [bent] = gather_gradients(model, FAMILY, weight_of(model), ids, [[1]], CurvatureParams())
+    bent.save(tmp_path / "file")
+    around = (tmp_path / "file").stat().st_size - triangles([m.smaller for m in matrices])
+    assert 0 < around < 15_000
+
+
+def test_what_does_not_fit_is_said_with_what_is_missing(llama: Path, tmp_path: Path) -> None:
+    params = params_of(tmp_path, "bolaco", ON_CPU)
+    sizes = Sizes.of(params, llama)
+    fits = plan(params, sizes, ROOMY, BASE)
+    assert not fits.missing
+    small = Room(8000 * MIB, 10_000 * MIB, 0)
+    found = plan(params, sizes, small, BASE)
+    memory, disk = found.missing
+    assert f"needs about {found.memory_mib:,} MiB of memory, 8,000 MiB are free" in memory
+    assert f"{found.disk_mib - 10_000:,} MiB are missing" in disk
+
+
+def test_streaming_and_smaller_batches_need_less(llama: Path, tmp_path: Path) -> None:
+    def memory(stage: str, *settings: str) -> int:
+        params = params_of(tmp_path, "bolaco", ON_CPU, *settings)
+        found = plan(params, Sizes.of(params, llama), ROOMY, BASE)
+        return next(s.memory_mib for s in found.stages if s.stage == stage)
+
+    whole = memory("covariance")
+    assert memory("covariance", "covariance.streaming=true") < whole / 4
+    assert memory("evaluate", "evaluate.batch=1") < memory("evaluate", "evaluate.batch=8")
+    assert memory("decompose", "compute.layers_per_job=1") < memory("decompose")
+
+
+def test_a_device_holds_what_main_memory_need_not(llama: Path, tmp_path: Path) -> None:
+    on_cpu, on_gpu = (
+        params_of(tmp_path, "bolaco", f"compute.device={device}") for device in ("cpu", "cuda")
+    )
+    sizes = Sizes.of(on_cpu, llama)
+    room = replace(ROOMY, gpu=0)
+    cpu, gpu = (plan(params, sizes, room, BASE) for params in (on_cpu, on_gpu))
+    assert cpu.gpu_mib == 0 < gpu.gpu_mib
+    assert gpu.memory_mib < cpu.memory_mib
+    assert any("GPU memory" in sentence for sentence in gpu.missing)
+
+
+def test_a_probe_knows_every_shape_and_times_grow_with_the_text(tmp_path: Path) -> None:
+    short, long = (
+        params_of(tmp_path, "embedded", 'runs={a: {decompose: svd, allocate: uniform, keep: 0.8}}',
+                  f"sample.calibration.sequences={number}")
+        for number in (64, 256)
+    )  # fmt: skip
+    sizes = Sizes.of(short, embedded.MODEL)
+    speed = probe(short, sizes)
+    assert set(speed.factoring) == {("svd", shape) for shape in sizes.shapes()}
+    assert all(value > 0 for value in [speed.layer, speed.head, speed.product, speed.disk])
+    found = [plan(params, sizes, ROOMY, BASE, speed) for params in (short, long)]
+    covariance = [one.stages[0].seconds for one in found]
+    assert 3 < covariance[1] / covariance[0] < 5
+    assert found[0].seconds == pytest.approx(sum(stage.seconds for stage in found[0].stages))
+
+
+def test_a_layer_count_that_is_not_the_models_is_refused(tmp_path: Path) -> None:
+    params = params_of(tmp_path, "embedded", "prepare.model.layers=7")
+    with pytest.raises(RankwiseError, match=r"prepare.model.layers: 7 given, .* has 5"):
+        Sizes.of(params, embedded.MODEL)
+
+
+def test_command_prints_json_and_ends_with_three(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params_of(tmp_path, "bolaco", "prepare.model={source: meta, layers: 32}")
+    monkeypatch.chdir(tmp_path)
+    command = ["plan", "--no-time", "--json", "--config", str(llama)]
+    monkeypatch.setattr(Room, "here", lambda _: ROOMY)
+    fits = CliRunner().invoke(app, command)
+    assert fits.exit_code == 0, fits.output
+    found = json.loads(fits.stdout)
+    assert found["parameters"] == 6_738_415_616
+    assert found["missing"] == []
+    monkeypatch.setattr(Room, "here", lambda _: replace(ROOMY, memory=2**30))
+    refused = CliRunner().invoke(app, command)
+    assert refused.exit_code == 3
+    assert "are missing" in refused.stderr
+    assert (
+        CliRunner().invoke(app, ["plan", "--no-time"]).exit_code != 0
+    )  # there is no folder 'meta'
+
+
+def test_a_control_groups_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "memory.max").write_text("3000\n")
+    (tmp_path / "memory.current").write_text("1000\n")
+    assert _group_limit(tmp_path) == 2000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert _group_limit(tmp_path) > 2**60
+    assert _group_limit(tmp_path / "none") > 2**60
