@@ -11,10 +11,12 @@ from typing import Annotated, Literal
 import typer
 
 from rankwise import engines, results
+from rankwise.cluster import HERE, Place, place_of
 from rankwise.errors import RankwiseError, nearest
 from rankwise.files import write_text
 from rankwise.forkserver.launch import fork_server
 from rankwise.locks import holding
+from rankwise.needs import PLAN
 from rankwise.planning.command import DOES_NOT_FIT
 
 PRESETS = Path(__file__).parent / "presets"
@@ -97,27 +99,32 @@ def run(
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Also what by `rankwise plan` does not fit here.")
     ] = False,
+    profile: Annotated[
+        str | None, typer.Option(help="Where jobs run: a folder of profiles/, such as slurm.")
+    ] = None,
 ) -> None:
     """Run what the study lacks, record it with DVC, print the table.
 
-    Example: rankwise run --cores 4
+    Example: rankwise run --profile slurm
     """
     for needed in ("params.yaml", "Snakefile"):
         if not Path(needed).is_file():
             raise RankwiseError(
                 f"there is no {needed} in {Path.cwd()}; make a study with: rankwise init DIR"
             )
+    if profile and engine == "dvc":
+        raise RankwiseError("--profile says how Snakemake runs; leave out --engine dvc")
     with holding("rankwise run") as lock:
         params = Path("params.yaml").read_bytes()
+        place = place_of(profile) if profile else HERE
         due, recorded = engines.ask_both()
         if (
             due and recorded and not force
         ):  # every byte is as after a complete run, only times differ
             engines.settle_times()
         elif due or force:
-            with _started(cold, lock) as started:
-                if not anyway:
-                    _refuse_what_does_not_fit(started)
+            with _started(cold, lock, place) as started:
+                _plan(started, place, anyway)
                 try:
                     _run_all(engine, cores, force, started)
                 except typer.Exit as ended:
@@ -128,7 +135,8 @@ def run(
         if not recorded or force:
             _cut()
             if lost := engines.missing():  # Snakemake misses nothing that no job is due to read
-                recorded = _make_again(lost, cores, cold, lock)
+                with _started(cold, lock, place) as started:
+                    recorded = _make_again(lost, cores, started)
         if not force and (recorded or not due):
             typer.echo(
                 "Nothing to be done: every result is up to date with parameters, inputs and code."
@@ -181,19 +189,25 @@ def _computes_on_cpu() -> bool:
 
 
 @contextmanager
-def _started(cold: bool, lock: int) -> Iterator[engines.Engine]:
+def _started(cold: bool, lock: int, place: Place) -> Iterator[engines.Engine]:
     """Yield how to start an engine: with a fork server beside it where its jobs can use one."""
-    alone = cold or not _computes_on_cpu()
+    alone = cold or place.elsewhere or not _computes_on_cpu()
     server = nullcontext(dict[str, str]()) if alone else fork_server(engines.environment())
     with server as variables:
-        yield engines.Engine(variables, (lock,))
+        yield engines.Engine(variables, (lock,), place.options)
 
 
-def _refuse_what_does_not_fit(started: engines.Engine) -> None:
-    """End with the plan's sentence and exit code; what it cannot read is left to the stage that says so."""
-    command = (sys.executable, "-m", "rankwise", "plan", "--no-time")
-    asked = engines.call(*command, engine=started)
-    if asked.returncode == DOES_NOT_FIT:
+def _plan(started: engines.Engine, place: Place, anyway: bool) -> None:
+    """Leave a plan for jobs that run elsewhere; for those that run here, end where they do not fit.
+
+    What the plan cannot read is left to the stage that says so.
+    """
+    command = (sys.executable, "-m", "rankwise", "plan")
+    if place.elsewhere:
+        engines.call(*command, "--out", str(PLAN), engine=started)
+        return
+    asked = None if anyway else engines.call(*command, "--no-time", engine=started)
+    if asked and asked.returncode == DOES_NOT_FIT:
         said = [line for line in asked.stderr.splitlines() if " missing" in line]
         typer.echo("\n".join([*said, "Run it all the same with: rankwise run --anyway"]), err=True)
         raise typer.Exit(DOES_NOT_FIT)
@@ -207,15 +221,14 @@ def _run_all(engine: str, cores: int | None, force: bool, started: engines.Engin
     return engines.settle_times()
 
 
-def _make_again(lost: list[str], cores: int | None, cold: bool, lock: int) -> bool:
+def _make_again(lost: list[str], cores: int | None, started: engines.Engine) -> bool:
     """Run the jobs of these outputs, and those behind them if the bytes are others; return whether they are not."""
-    with _started(cold, lock) as started:
-        engines.run_snakemake(started, cores, force=False, targets=lost)
-        due, recorded = engines.ask_both()
-        if due and recorded:
-            engines.settle_times()
-        elif due:
-            engines.run_snakemake(started, cores, force=False)
+    engines.run_snakemake(started, cores, force=False, targets=lost)
+    due, recorded = engines.ask_both()
+    if due and recorded:
+        engines.settle_times()
+    elif due:
+        engines.run_snakemake(started, cores, force=False)
     typer.echo(f"Made again: {', '.join(lost)}")
     return recorded
 

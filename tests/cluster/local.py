@@ -16,6 +16,7 @@ from types import TracebackType
 PACKAGES = ("slurm-wlm", "munge")
 SETTINGS = Path("/etc/slurm/slurm.conf")
 """Where SLURM's commands look: inside a job the executor plugin drops SLURM_CONF."""
+PING = ("scontrol", "ping")
 PATIENCE = 60
 """Until a daemon counts as hanging [s]."""
 CONFIGURATION = """\
@@ -37,6 +38,7 @@ JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
 # Jobs share nodes by what they ask for; nodes have what is said here, not what the machine has.
+EnforcePartLimits=ALL
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 SlurmdParameters=config_overrides
@@ -49,6 +51,7 @@ SlurmdTimeout=10
 MpiDefault=none
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=closed Nodes=ALL AllowAccounts=paying State=UP
 """
 """MinJobAge: how long a finished job is known [s]."""
 
@@ -59,7 +62,7 @@ class Cluster:
     def __init__(self, nodes: int = 2, cores: int = 2, memory_mb: int = 256_000) -> None:
         self.names = [f"node{number}" for number in range(1, nodes + 1)]
         self.cores, self.memory_mb = cores, memory_mb
-        self.folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # noqa: S108 (short: a socket's path)
+        self.folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> "Cluster":
@@ -94,7 +97,7 @@ class Cluster:
         """Start the controller, which goes on with the jobs that it knew."""
         self._daemons["slurmctld"] = self._start("slurmctld", "slurmctld", "-D")
         end = time.monotonic() + PATIENCE
-        while subprocess.run(["scontrol", "ping"], capture_output=True, check=False).returncode:
+        while subprocess.run(PING, capture_output=True, check=False).returncode:
             assert time.monotonic() < end, self.said("slurmctld")
             time.sleep(0.2)
 
@@ -157,7 +160,7 @@ class Cluster:
 
     def _wait_for_nodes(self) -> None:
         end = time.monotonic() + PATIENCE
-        command = ["sinfo", "--noheader", "--Node", "--format=%T"]
+        command = ["sinfo", "--noheader", "--Node", "--partition=main", "--format=%T"]
         while True:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.stdout.split() == ["idle"] * len(self.names):
@@ -173,8 +176,12 @@ def why_not() -> str:
         return "a SLURM cluster on loopback needs root"
     if SETTINGS.exists() and not SETTINGS.is_symlink():
         return f"{SETTINGS} is there: this machine belongs to a cluster"
-    SETTINGS.unlink(missing_ok=True)  # of a cluster that was killed
-    return install("slurmctld", *PACKAGES)
+    if missing := install("slurmctld", *PACKAGES):
+        return missing
+    if SETTINGS.exists() and not subprocess.run(PING, capture_output=True, check=False).returncode:
+        return "another cluster of these tests runs"
+    SETTINGS.unlink(missing_ok=True)  # of one that was killed
+    return ""
 
 
 def install(command: str, *packages: str) -> str:

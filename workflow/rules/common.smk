@@ -8,9 +8,11 @@ import os
 import sys
 from pathlib import Path
 
+from snakemake.logging import logger
+
 from rankwise.allocate import allocators
+from rankwise.cluster import SAID, Failures
 from rankwise.decompose import decomposers
-from rankwise.cluster import advice
 from rankwise.engines import search_path
 from rankwise.needs import needs
 from rankwise.params import FURTHER
@@ -78,9 +80,14 @@ localrules:
     track,
 
 
+FAILURES = Failures()
+logger.addHandler(FAILURES)
+
+
+# Jobs that failed on a cluster: where, why, and which setting to change.
 onerror:
-    for sentence in advice(Path(log).read_text(errors="replace")):
-        print(f"rankwise: {sentence}", file=sys.stderr)
+    for sentence in [] if workflow.local_exec else FAILURES.sentences():
+        print(f"{SAID}{sentence}", file=sys.stderr)
 
 
 def memory(rule):

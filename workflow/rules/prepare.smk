@@ -20,10 +20,6 @@ rule prepare_model:
     conda:
         "../envs/rankwise.yaml"
     threads: THREADS
-    resources:
-        mem_mb=memory("prepare_model"),
-        runtime=minutes("prepare_model"),
-        gpu=gpus("prepare_model"),
     params:
         families=str(FAMILIES),
     shell:
@@ -49,10 +45,6 @@ rule prepare_corpora:
     conda:
         "../envs/rankwise.yaml"
     threads: THREADS
-    resources:
-        mem_mb=memory("prepare_corpora"),
-        runtime=minutes("prepare_corpora"),
-        gpu=gpus("prepare_corpora"),
     shell:
         """
         python -m rankwise --log {log:q} prepare corpora \
@@ -75,10 +67,6 @@ rule prepare_tasks:
     conda:
         "../envs/rankwise.yaml"
     threads: THREADS
-    resources:
-        mem_mb=memory("prepare_tasks"),
-        runtime=minutes("prepare_tasks"),
-        gpu=gpus("prepare_tasks"),
     shell:
         """
         python -m rankwise --log {log:q} prepare tasks \

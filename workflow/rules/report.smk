@@ -38,10 +38,6 @@ rule report:
     conda:
         "../envs/rankwise.yaml"
     threads: THREADS
-    resources:
-        mem_mb=memory("report"),
-        runtime=minutes("report"),
-        gpu=gpus("report"),
     params:
         scores=lambda wildcards, input: many("--scores", input.scores),
         by_item=lambda wildcards, input: many("--items", input.by_item),

@@ -25,10 +25,6 @@ rule sample:
     conda:
         "../envs/rankwise.yaml"
     threads: THREADS
-    resources:
-        mem_mb=memory("sample"),
-        runtime=minutes("sample"),
-        gpu=gpus("sample"),
     params:
         exclude=lambda wildcards, input: many("--exclude", input.exclude),
     shell:

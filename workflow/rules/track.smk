@@ -28,10 +28,6 @@ rule track:
     conda:
         "../envs/rankwise.yaml"
     threads: THREADS
-    resources:
-        mem_mb=memory("track"),
-        runtime=minutes("track"),
-        gpu=gpus("track"),
     params:
         scores=lambda wildcards, input: many("--scores", input.scores),
         by_item=lambda wildcards, input: many("--items", input.by_item),

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rankwise.files import sha256, write_json
+from rankwise.needs import PLAN
+
 if TYPE_CHECKING:
     from rankwise.planning.plan import Plan
 
@@ -21,6 +24,10 @@ def plan(
     ] = None,
     time: Annotated[bool, typer.Option(help="Probe this machine for some seconds.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help=f"Write it here as well; jobs on a cluster ask for what {PLAN} says."),
+    ] = None,
 ) -> None:
     """Say what the study will take, from the model's configuration alone: memory, disk, time.
 
@@ -40,6 +47,8 @@ def plan(
     found = planned(study, sizes, room, base)
     if time and not found.missing:
         found = planned(study, sizes, room, base, probe(study, sizes))
+    if out is not None:
+        write_json(out, {"params": sha256(params), **found.model_dump(mode="json")})
     if as_json:
         typer.echo(json.dumps(found.model_dump(mode="json"), indent=1))
     else:
