@@ -64,9 +64,9 @@ def init(
         params.unlink()
         raise
     write_text(folder / "Snakefile", SNAKEFILE.read_text(encoding="utf-8"))
-    for profile in sorted(PROFILES.glob("*/config.yaml")):
-        there = folder / "profiles" / profile.relative_to(PROFILES)
-        write_text(there, profile.read_text(encoding="utf-8"))
+    for file in sorted(PROFILES.glob("*/*")):
+        there = folder / "profiles" / file.relative_to(PROFILES)
+        write_text(there, file.read_text(encoding="utf-8"))
     write_text(folder / ".gitignore", IGNORED)
     write_text(folder / ".dvcignore", DVC_IGNORED)
     _init_dvc(folder)

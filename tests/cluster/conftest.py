@@ -44,5 +44,5 @@ def often(study: Study) -> None:
     text = profile.read_text()
     for key in ("slurm-init-seconds-before-status-checks", "seconds-between-status-checks"):
         assert f"\n{key}: 5\n" in text
-        text = text.replace(f"\n{key}: 5\n", f"\n{key}: 3\n")
+        text = text.replace(f"\n{key}: 5\n", f"\n{key}: 6\n")
     profile.write_text(text)

@@ -5,11 +5,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import IO, Any
 
 from tests.cluster.local import Cluster
 from tests.faults.disturbed import below
@@ -37,9 +37,10 @@ class Run:
         for reader in self._readers:
             reader.start()
 
-    def _read(self, stream: Iterator[str]) -> None:
-        for line in stream:
-            self.lines.append(line.rstrip())
+    def _read(self, stream: IO[str]) -> None:
+        with stream:
+            for line in stream:
+                self.lines.append(line.rstrip())
 
     def finished(self) -> list[str]:
         """Return the jobs that it said are done, as their logs are named."""
@@ -82,13 +83,18 @@ class Job:
         return found  # fmt: skip
 
 
-def disturb(cluster: Cluster, study: Study, kinds: list[str], random: Random) -> list[str]:
+def disturb(
+    cluster: Cluster, study: Study, kinds: list[str], random: Random, after: int = 0
+) -> list[str]:
     """Run a study to its end, and do these things to it on the way, each when a job runs after the last.
+
+    The first happens when ``after`` jobs are finished.
 
     Returns what went wrong: jobs that ran again though they had ended, and runs that did not end well.
     """
     run = Run(study)
     logs: dict[str, int] = {}
+    until(lambda: len(run.finished()) >= after or run.process.poll() is not None, run)
     for kind in kinds:
         job = until(lambda run=run: Job.of(study) or run.process.poll() is not None, run)
         if job is True:

@@ -24,7 +24,8 @@ ClusterName=loopback
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
-AuthInfo=socket={folder}/munge/socket
+# A job whose node went away starts again when its old credential is too old to be used: at once.
+AuthInfo=socket={folder}/munge/socket,cred_expire=5
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 SlurmctldPort={port}
 StateSaveLocation={folder}/controller
