@@ -39,7 +39,7 @@ CAUSES = (
         "took longer than its job asked for{time}; ask for more under set-resources: {rule}:runtime=… [minutes]",
     ),
     (
-        r"invalid partition|Invalid partition",
+        r"invalid partition",
         "asked for a partition that does not exist; `sinfo --summarize` shows them: "
         "set slurm_partition under default-resources, or {rule}:slurm_partition=… under set-resources",
     ),
@@ -86,7 +86,7 @@ class Failure:
         where = f"its log is {' and '.join(there)}" if there else "it left no log"
         said = "\n".join([self.message.partition("sbatch call:")[0], *others])
         for words, what in CAUSES:
-            if re.search(words, said):
+            if re.search(words, said, re.IGNORECASE):
                 asked = {
                     "memory": _asked("mem_mb", "MB", said),
                     "time": _asked("runtime", "min", said),

@@ -16,8 +16,7 @@ from rankwise.errors import RankwiseError, nearest
 from rankwise.files import write_text
 from rankwise.forkserver.launch import fork_server
 from rankwise.locks import holding
-from rankwise.needs import PLAN
-from rankwise.planning.command import DOES_NOT_FIT
+from rankwise.planning.command import plan_ahead
 
 PRESETS = Path(__file__).parent / "presets"
 CUT = ("params", "--params", "params.yaml", "--out", "data/params", "--dvc", "dvc.yaml")
@@ -124,7 +123,7 @@ def run(
             engines.settle_times()
         elif due or force:
             with _started(cold, lock, place) as started:
-                _plan(started, place, anyway)
+                plan_ahead(started, place, anyway=anyway)
                 try:
                     _run_all(engine, cores, force, started)
                 except typer.Exit as ended:
@@ -195,22 +194,6 @@ def _started(cold: bool, lock: int, place: Place) -> Iterator[engines.Engine]:
     server = nullcontext(dict[str, str]()) if alone else fork_server(engines.environment())
     with server as variables:
         yield engines.Engine(variables, (lock,), place.options)
-
-
-def _plan(started: engines.Engine, place: Place, anyway: bool) -> None:
-    """Leave a plan for jobs that run elsewhere; for those that run here, end where they do not fit.
-
-    What the plan cannot read is left to the stage that says so.
-    """
-    command = (sys.executable, "-m", "rankwise", "plan")
-    if place.elsewhere:
-        engines.call(*command, "--out", str(PLAN), engine=started)
-        return
-    asked = None if anyway else engines.call(*command, "--no-time", engine=started)
-    if asked and asked.returncode == DOES_NOT_FIT:
-        said = [line for line in asked.stderr.splitlines() if " missing" in line]
-        typer.echo("\n".join([*said, "Run it all the same with: rankwise run --anyway"]), err=True)
-        raise typer.Exit(DOES_NOT_FIT)
 
 
 def _run_all(engine: str, cores: int | None, force: bool, started: engines.Engine) -> None:

@@ -1,11 +1,14 @@
 """``rankwise plan``: what a study takes and whether it fits, before anything runs."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rankwise import engines
+from rankwise.cluster import Place
 from rankwise.files import sha256, write_json
 from rankwise.needs import PLAN
 
@@ -56,6 +59,22 @@ def plan(
     for sentence in found.missing:
         typer.echo(f"rankwise: {sentence}", err=True)
     if found.missing:
+        raise typer.Exit(DOES_NOT_FIT)
+
+
+def plan_ahead(engine: engines.Engine, place: Place, *, anyway: bool) -> None:
+    """Leave a plan for jobs that run elsewhere; for those that run here, end where they do not fit.
+
+    What the plan cannot read is left to the stage that says so.
+    """
+    command = (sys.executable, "-m", "rankwise", "plan")
+    if place.elsewhere:
+        engines.call(*command, "--out", str(PLAN), engine=engine)
+        return
+    asked = None if anyway else engines.call(*command, "--no-time", engine=engine)
+    if asked and asked.returncode == DOES_NOT_FIT:
+        said = [line for line in asked.stderr.splitlines() if " missing" in line]
+        typer.echo("\n".join([*said, "Run it all the same with: rankwise run --anyway"]), err=True)
         raise typer.Exit(DOES_NOT_FIT)
 
 
