@@ -62,29 +62,24 @@ def _answers(address: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("remote", ["folder", "s3"])
 def test_a_laptop_that_pulls_has_nothing_to_do(
-    remote: str,
+    bucket: tuple[str, dict[str, str]],
     small: Study,
     tmp_path: Path,
-    request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    where = str(tmp_path / "remote")
-    if remote == "s3":
-        address, who = request.getfixturevalue("bucket")
-        for name, value in who.items():
-            monkeypatch.setenv(name, value)
-        where = "s3://studies/small"
-    small.do("dvc", "remote", "add", "--default", "there", where)
-    if remote == "s3":
-        small.do("dvc", "remote", "modify", "there", "endpointurl", address)
-    small.do("dvc", "push", "--quiet")
-
-    shutil.copytree(small.folder, tmp_path / "laptop", symlinks=True, ignore=RESULTS)
-    laptop = Study(tmp_path / "laptop")
-    laptop.do("dvc", "pull", "--quiet")
-    assert laptop.hashes() == small.hashes()
+    address, who = bucket
+    for name, value in who.items():
+        monkeypatch.setenv(name, value)
+    for name, where in (("disk", str(tmp_path / "store")), ("s3", "s3://studies/small")):
+        small.do("dvc", "remote", "add", name, where)
+    small.do("dvc", "remote", "modify", "s3", "endpointurl", address)
+    for name in ("disk", "s3"):
+        small.do("dvc", "push", "--quiet", "--remote", name)
+        shutil.copytree(small.folder, tmp_path / name, symlinks=True, ignore=RESULTS)
+        laptop = Study(tmp_path / name)
+        laptop.do("dvc", "pull", "--quiet", "--remote", name)
+        assert laptop.hashes() == small.hashes()
     assert "Nothing to be done" in laptop.do("python", "-m", "rankwise", "run")
     assert laptop.snakemake_would_run() == laptop.dvc_would_run() == set()
 
