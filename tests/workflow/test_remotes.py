@@ -85,12 +85,10 @@ def test_a_laptop_that_pulls_has_nothing_to_do(
 
 
 def test_an_experiment_runs_the_changed_tail_alone(small: Study) -> None:
-    (small.folder / ".dvc/config").unlink()
     small.do("git", "init", "--quiet")
+    small.do("dvc", "config", "--unset", "core.no_scm")
     (small.folder / ".gitignore").write_text("/data\n/logs\n/.snakemake\n/package\n/inputs\n")
-    small.do("dvc", "init", "--quiet", "--force")
-    small.do("dvc", "config", "cache.type", "copy")
-    small.do("dvc", "commit", "--force", "--quiet")
+    (small.folder / ".dvc/.gitignore").write_text("/cache\n/tmp\n")
     small.do("git", "add", "--all")
     me = ("-c", "user.name=one", "-c", "user.email=one@localhost")
     small.do("git", *me, "commit", "--quiet", "--message", "finished")
