@@ -101,7 +101,7 @@ def plan(params: Params, sizes: Sizes, room: Room, base: int, speed: Speed | Non
 def _stage(need: Need, study: Study, speed: Speed | None, base: int, *, on_gpu: bool) -> StagePlan:
     extra, _ = LIBRARIES.get(need.stage, (0, 0))
     loaded = min(need.tensors, study.sizes.bytes)  # in main memory before it is on the device
-    host = base + extra * MIB + need.host + (loaded if on_gpu else need.tensors)
+    host = base + extra * MIB + need.beside + (loaded if on_gpu else need.tensors)
     return StagePlan(
         stage=need.stage,
         jobs=need.jobs,

@@ -37,7 +37,7 @@ class Need:
     jobs: int
     tensors: int
     """What the largest job holds on the device it computes on [bytes]."""
-    host: int = 0
+    beside: int = 0
     """What it holds beside that in main memory: mapped files, streams [bytes]."""
     disk: int = 0
     """What all jobs leave on the disk [bytes]."""
@@ -149,7 +149,7 @@ class Study:
             "curvature",
             self.origins,
             self.sizes.bytes + whole(sides) + saved + self.predictions(asked.batch, text.length),
-            host=again,
+            beside=again,
             disk=kept,
             passed=2 * tokens,
             heads=2 * tokens,
@@ -186,17 +186,17 @@ class Study:
     def allocate(self) -> Need:
         """The factors, mapped; where candidates are scored also the model and two models' predictions."""
         text = self.params.sample.search
-        tensors = host = 0
+        tensors = beside = 0
         passed = 0.0
         scored = 0
         for run in self.params.built().values():
             method = made(self.params, "allocate", run.allocate)
-            host = max(host, self.factors)
+            beside = max(beside, self.factors)
             if method.scores:
                 batch = min(method.batch, text.sequences or method.batch)
                 held = self.sizes.bytes + self.predictions(batch, text.length)
                 tensors = max(tensors, held + self.active(batch, text.length))
-                host = max(host, self.factors + FLOAT * count(text) * self.sizes.vocabulary)
+                beside = max(beside, self.factors + FLOAT * count(text) * self.sizes.vocabulary)
                 passed += (1 + method.trials) * count(text)
                 scored += 1
         runs = len(self.params.built())
@@ -204,7 +204,7 @@ class Study:
             "allocate",
             runs,
             tensors,
-            host=host,
+            beside=beside,
             passed=passed,
             heads=2 * passed,
             moved=self.factors * runs + self.sizes.bytes * scored,
