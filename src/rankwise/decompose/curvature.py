@@ -67,11 +67,10 @@ class Curvature(Decomposer):
         from rankwise.decompose._principal import principal_outputs
 
         root, inverse = linalg.roots(linalg.damped(gradient.second_moment, self.gradient_damping))
-        directions, spectrum = principal_outputs(
+        directions, parts, spectrum = principal_outputs(
             weight, inputs, self.damping, rank, centred=True, scale=root
         )
-        directions = directions[:, :rank]
-        return inverse @ directions, directions.T @ root @ weight, spectrum
+        return inverse @ directions, parts, spectrum
 
     def _by_inputs(
         self, weight: Tensor, inputs: InputStatistics, gradient: OutputGradient, rank: int

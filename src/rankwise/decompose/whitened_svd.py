@@ -33,9 +33,11 @@ class WhitenedSVD(Decomposer):
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in] by the uncentred second moment of its inputs."""
+        from rankwise import linalg
         from rankwise.artifacts import Factors
         from rankwise.decompose._principal import principal_outputs
 
-        directions, spectrum = principal_outputs(weight, inputs, self.damping, rank, centred=False)
-        left = directions[:, :rank]
-        return Factors(left, left.T @ weight, spectrum, notes={"damping": self.damping})
+        left, right, spectrum = principal_outputs(weight, inputs, self.damping, rank, centred=False)
+        errors = linalg.projection_errors(weight, right)
+        notes = {"damping": self.damping}
+        return Factors(left, right, spectrum, weight_errors=errors, notes=notes)
