@@ -131,3 +131,17 @@ def test_the_site_builds_and_fetches_nothing(tmp_path):
     loads = r"<(?:script|img|source)[^>]*\bsrc=\W?(https?:[^\s>]+)|<link[^>]*stylesheet[^>]*(https?:[^\s>]+)"
     for page in pages:
         assert not re.findall(loads, page.read_text()), page
+
+
+def test_every_method_has_a_page_that_says_when_to_use_it_and_what_its_keys_are():
+    spec = importlib.util.spec_from_file_location("method_pages", PAGE.with_name("method_pages.py"))
+    pages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pages)
+    assert len(pages.listed()) == sum(len(list(names)) for names in pages.REGISTRIES.values()) > 0
+    for kind, registry in pages.REGISTRIES.items():
+        for name in registry:
+            text = pages.page(kind, name, registry[name])
+            assert "\nUse it " in text, f"{kind}.{name}: say when to use it"
+            rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.*) \|$", text, re.MULTILINE)
+            assert [key for key, _, _ in rows] == list(registry[name].model_fields)
+            assert all(said for _, _, said in rows), f"{kind}.{name}: a key without a word"

@@ -30,6 +30,8 @@ class Curvature(Decomposer):
     all matrices of the model, which the allocator `curvature` spends. G and C are damped relative to
     their mean diagonal, recorded. Cost: eigenproblems of size [in] and min(out, in) in float64, beside
     the backward pass of stage curvature.
+
+    Use it with the allocator `curvature` for plain low rank, which is fast at run time, where a backward pass can be had.
     """
 
     bias: ClassVar[bool] = True

@@ -24,6 +24,8 @@ class WhitenedSVD(Decomposer):
     optimum (a test) that needs no full rank; a small relative damping, recorded, in place of the authors'
     shift by the least eigenvalue after a failure; the singular values stay with the right factor.
     Cost: an eigenproblem of size min(out, in) in float64; where out > in, a Cholesky factor of size [in], too.
+
+    Use it for plain low rank without biases where no backward pass can be had.
     """
 
     moments: ClassVar[Moments] = Moments.SMALLER
