@@ -20,7 +20,7 @@ import matplotlib as mpl
 import numpy as np
 import torch
 from document import ROOT, fill
-from scale import CPU, FAMILY, Clock, manifest_of, peak_memory, save_model, streamed
+from scale import CPU, FAMILY, VOCABULARY, Clock, manifest_of, peak_memory, save_model, streamed
 
 from rankwise.artifacts import BlockStatistics
 from rankwise.decompose.pooled_pca import PooledPCA
@@ -54,7 +54,7 @@ def measure(folder: Path, tokens: int) -> dict[str, float]:
     layers = json.loads((folder / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"]
     empty(manifest_of(folder), folder)
     generator = torch.Generator().manual_seed(1)
-    ids = torch.randint(0, 1000, (tokens // LENGTH, LENGTH), generator=generator)
+    ids = torch.randint(0, VOCABULARY, (tokens // LENGTH, LENGTH), generator=generator)
     before, clock = peak_memory(), Clock()
     paths = streamed(folder, layers, ids, threads=1)
     _, gathered = clock.lap()

@@ -4,13 +4,11 @@
 
 One decoder layer with random weights [width, inner], every part in a fresh process whose peak memory
 is the system's own count. LLaMA-2-7B itself is --width 4096 --inner 11008: the two eigenproblems of
-11008 alone then take many minutes. Also: peak memory of the streamed pass over 4 and over 12 layers, and
-what slicing costs a search trial beside plain factors.
+11008 alone then take many minutes. Also: peak memory of the streamed pass over 4 and over 12 layers.
 """
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,13 +21,10 @@ import torch
 from document import ROOT, fill
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from rankwise import checkpoint
 from rankwise.artifacts import BlockFactors, BlockStatistics
-from rankwise.budget import Kept
 from rankwise.covariance import gather
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.factoring import factor_block
-from rankwise.layers import SlicedLinear
 from rankwise.models import family_of
 from rankwise.params import Compute, CovarianceParams
 from rankwise.progress import Progress
@@ -41,9 +36,11 @@ from rankwise.weights import Weights
 ARCHITECTURE = "LlamaForCausalLM"
 FAMILY = family_of(ARCHITECTURE)
 THREADS, SEQUENCES, LENGTH, POOLS, BATCH = 2, 32, 256, 8, 4
+VOCABULARY = 8192
+"""More than any width: inputs of the first layer are as many different vectors as there are tokens."""
 ASKED = CovarianceParams(pools=POOLS, batch=BATCH, moments="smaller", streaming=True)
 SMALL = 512, 1376
-"""Width and inner width of the models of 4 and of 12 layers, and of the trial."""
+"""Width and inner width of the models of 4 and of 12 layers."""
 CPU = torch.device("cpu")
 
 
@@ -76,7 +73,7 @@ def save_model(folder: Path, width: int, inner: int, layers: int) -> None:
     """Write a random LLaMA."""
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=1000, hidden_size=width, intermediate_size=inner, num_hidden_layers=layers,
+        vocab_size=VOCABULARY, hidden_size=width, intermediate_size=inner, num_hidden_layers=layers,
         num_attention_heads=width // 128, tie_word_embeddings=True,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
@@ -84,7 +81,9 @@ def save_model(folder: Path, width: int, inner: int, layers: int) -> None:
 
 def text() -> torch.Tensor:
     """Return random ids [sequences, length]."""
-    return torch.randint(0, 1000, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(1))
+    return torch.randint(
+        0, VOCABULARY, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(1)
+    )
 
 
 def manifest_of(folder: Path) -> ModelManifest:
@@ -97,18 +96,18 @@ def manifest_of(folder: Path) -> ModelManifest:
     )  # fmt: skip
 
 
-def streamed(folder: Path, layers: int) -> list[Path]:
+def streamed(folder: Path, layers: int, ids: torch.Tensor, threads: int = THREADS) -> list[Path]:
     """Gather our statistics, a layer a block."""
-    source = Streamed.of(manifest_of(folder), Compute(threads=THREADS))
+    source = Streamed.of(manifest_of(folder), Compute(threads=threads))
     blocks = [[layer] for layer in range(layers)]
-    return stream(source, text(), blocks, ASKED, Progress(folder / "work", ""))
+    return stream(source, ids, blocks, ASKED, Progress(folder / "work", ""))
 
 
 def ours(folder: Path) -> dict[str, Any]:
     """Gather and decompose one layer."""
     empty(manifest_of(folder), folder)  # what it imports is no part of the pass
     clock = Clock()
-    [path] = streamed(folder, 1)
+    [path] = streamed(folder, 1, text())
     gathered = clock.lap()
     block = BlockStatistics.load(path)
     found = factor_block(folder, FAMILY, block, PooledPCA(), CPU)
@@ -143,32 +142,8 @@ def published(folder: Path) -> dict[str, Any]:
 def layers(folder: Path) -> dict[str, Any]:
     """Stream a model of some layers."""
     count = json.loads((folder / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"]
-    streamed(folder, count)
+    streamed(folder, count, text())
     return {}
-
-
-def sliced(folder: Path) -> dict[str, Any]:
-    """Time a forward pass of sliced linears beside plain factored ones, in turn."""
-    factors = BlockFactors.load(folder / "factors").linears
-    models = [LlamaForCausalLM.from_pretrained(folder).eval() for _ in range(2)]
-    for name, linear in factors.items():
-        dense = models[0].get_submodule(name)
-        kept = Kept(_rank(dense.weight.shape))
-        slices = SlicedLinear(dense, linear)
-        slices.choose(kept)
-        models[0].set_submodule(name, slices)
-        checkpoint.replace(models[1], name, linear, kept)
-    ratios = {}
-    with torch.no_grad():
-        for count in (1, 8):
-            ids, taken = text()[:count], ([], [])
-            for _ in range(31):
-                for model, seconds in zip(models, taken, strict=True):
-                    began = time.perf_counter()
-                    model(ids, use_cache=False)
-                    seconds.append(time.perf_counter() - began)
-            ratios[str(count)] = statistics.median(taken[0]) / statistics.median(taken[1])
-    return ratios
 
 
 def _rank(shape: torch.Size) -> int:
@@ -221,10 +196,6 @@ def compare(width: int, inner: int) -> str:
         with tempfile.TemporaryDirectory(prefix="rankwise-") as name:
             save_model(Path(name), *SMALL, count)
             small[count] = job("layers", Path(name))["peak"]
-    with tempfile.TemporaryDirectory(prefix="rankwise-") as name:
-        save_model(Path(name), *SMALL, 1)
-        job("ours", Path(name))
-        trial = job("sliced", Path(name))
     rows = {
         **_times("s", 0, mine, theirs),
         **_times("CPU s", 1, mine, theirs),
@@ -242,9 +213,7 @@ def compare(width: int, inner: int) -> str:
             "",
             f"Largest relative difference of ‖WX − ŴX‖ over the matrices, at half the break-even rank: {difference:.1e}. "
             f"Peak memory of the streamed pass (width {SMALL[0]}): {small[4] / 1024:.0f} MB over 4 layers, "
-            f"{small[12] / 1024:.0f} MB over 12, ratio {small[12] / small[4]:.3f}. "
-            "Forward pass of sliced linears beside plain factored ones (one layer of that width, "
-            f"{LENGTH} tokens a sequence): {trial['1']:.3f} with 1 sequence, {trial['8']:.3f} with 8.",
+            f"{small[12] / 1024:.0f} MB over 12, ratio {small[12] / small[4]:.3f}.",
         ]
     )
 
@@ -261,7 +230,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--inner", type=int, default=2752)
-    parser.add_argument("--job", choices=["ours", "published", "layers", "sliced"])
+    parser.add_argument("--job", choices=["ours", "published", "layers"])
     parser.add_argument("--folder", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(THREADS)
