@@ -4,7 +4,7 @@
 
 One decoder layer with random weights [width, inner], every part in a fresh process whose peak memory
 is the system's own count. LLaMA-2-7B itself is --width 4096 --inner 11008: the two eigenproblems of
-11008 alone then take many minutes. Also: peak memory of the streamed pass over 4 and over 12 layers.
+11008 alone then take many minutes. Also: peak memory of the streamed passes over 4 and over 12 layers.
 """
 
 import argparse
@@ -22,11 +22,12 @@ from document import ROOT, fill
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from rankwise.artifacts import BlockFactors, BlockStatistics
+from rankwise.backward import stream_gradients
 from rankwise.covariance import gather
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.factoring import factor_block
 from rankwise.models import family_of
-from rankwise.params import Compute, CovarianceParams
+from rankwise.params import Compute, CovarianceParams, CurvatureParams
 from rankwise.progress import Progress
 from rankwise.records import ModelManifest
 from rankwise.sources import hashes
@@ -39,8 +40,8 @@ THREADS, SEQUENCES, LENGTH, POOLS, BATCH = 2, 32, 256, 8, 4
 VOCABULARY = 8192
 """More than any width: inputs of the first layer are as many different vectors as there are tokens."""
 ASKED = CovarianceParams(pools=POOLS, batch=BATCH, moments="smaller", streaming=True)
-SMALL = 512, 1376
-"""Width and inner width of the models of 4 and of 12 layers."""
+FEW = 8
+"""Sequences for the models of 4 and of 12 layers."""
 CPU = torch.device("cpu")
 
 
@@ -69,14 +70,18 @@ def peak_memory() -> int:
     return int(line.split()[1])
 
 
-def save_model(folder: Path, width: int, inner: int, layers: int) -> None:
+def save_model(
+    folder: Path, width: int, inner: int, layers: int, dtype: torch.dtype = torch.float32
+) -> None:
     """Write a random LLaMA."""
     torch.manual_seed(0)
+    torch.set_default_dtype(dtype)
     config = LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=width, intermediate_size=inner, num_hidden_layers=layers,
         num_attention_heads=width // 128, tie_word_embeddings=True,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
+    torch.set_default_dtype(torch.float32)
 
 
 def text() -> torch.Tensor:
@@ -90,7 +95,7 @@ def manifest_of(folder: Path) -> ModelManifest:
     """Return what prepare would say of the model."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return ModelManifest(
-        source=str(folder), revision=None, dtype="float32", architecture=ARCHITECTURE,
+        source=str(folder), revision=None, dtype=config["dtype"], architecture=ARCHITECTURE,
         family=FAMILY, layers=config["num_hidden_layers"], parameters=0,
         files=hashes(folder, ("*.safetensors",)),
     )  # fmt: skip
@@ -140,10 +145,23 @@ def published(folder: Path) -> dict[str, Any]:
 
 
 def layers(folder: Path) -> dict[str, Any]:
-    """Stream a model of some layers."""
-    count = json.loads((folder / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"]
-    streamed(folder, count, text())
+    """Stream statistics of a model of some layers."""
+    streamed(folder, _layers(folder), text()[:FEW])
     return {}
+
+
+def gradients(folder: Path) -> dict[str, Any]:
+    """Stream gradients of a model of some layers."""
+    source = Streamed.of(manifest_of(folder), Compute(threads=THREADS))
+    blocks = [[layer] for layer in range(_layers(folder))]
+    asked = CurvatureParams(batch=1, streaming=True)
+    stream_gradients(source, text()[:FEW], blocks, asked, Progress(folder / "gradients", ""))
+    return {}
+
+
+def _layers(folder: Path) -> int:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return int(config["num_hidden_layers"])
 
 
 def _rank(shape: torch.Size) -> int:
@@ -191,11 +209,12 @@ def compare(width: int, inner: int) -> str:
         save_model(folder, width, inner, 1)
         mine, theirs = job("ours", folder), job("published", folder)
         difference = largest_difference(folder)
-    small = {}
+    peaks: dict[str, list[float]] = {"layers": [], "gradients": []}
     for count in (4, 12):
         with tempfile.TemporaryDirectory(prefix="rankwise-") as name:
-            save_model(Path(name), *SMALL, count)
-            small[count] = job("layers", Path(name))["peak"]
+            save_model(Path(name), width, inner, count, torch.bfloat16)
+            for part, found in peaks.items():
+                found.append(job(part, Path(name))["peak"] / 1024)
     rows = {
         **_times("s", 0, mine, theirs),
         **_times("CPU s", 1, mine, theirs),
@@ -211,11 +230,16 @@ def compare(width: int, inner: int) -> str:
             "",
             *lines,
             "",
-            f"Largest relative difference of ‖WX − ŴX‖ over the matrices, at half the break-even rank: {difference:.1e}. "
-            f"Peak memory of the streamed pass (width {SMALL[0]}): {small[4] / 1024:.0f} MB over 4 layers, "
-            f"{small[12] / 1024:.0f} MB over 12, ratio {small[12] / small[4]:.3f}.",
+            f"Largest relative difference of ‖WX − ŴX‖ over the matrices, at half the break-even rank: {difference:.1e}.",
+            "",
+            f"Peak memory of the streamed passes over models of that width in bfloat16, {FEW * LENGTH:,} tokens, 4 and "
+            f"12 layers: {_grown('covariance', *peaks['layers'])}; {_grown('curvature', *peaks['gradients'])}.",
         ]
     )
+
+
+def _grown(what: str, few: float, many: float) -> str:
+    return f"{what} {few:,.0f} and {many:,.0f} MB, ratio {many / few:.3f}"
 
 
 def _times(unit: str, clock: int, mine: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
@@ -230,7 +254,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--inner", type=int, default=2752)
-    parser.add_argument("--job", choices=["ours", "published", "layers"])
+    parser.add_argument("--job", choices=["ours", "published", "layers", "gradients"])
     parser.add_argument("--folder", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(THREADS)
