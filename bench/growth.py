@@ -85,7 +85,7 @@ def exponent(sizes: tuple[int, ...], costs: list[float]) -> float:
 
 def draw(found: dict[str, list[dict[str, float]]], slopes: dict[str, dict[str, float]]) -> None:
     """Draw costs over sizes, both logarithmic."""
-    figure, axes = plt.subplots(1, 3, figsize=(10, 3.2), sharey=True)
+    figure, axes = plt.subplots(1, 3, figsize=(10, 4), sharey=True)
     for axis, (name, sizes) in zip(axes, VARIED.items(), strict=True):
         for cost, title in COSTS.items():
             label = f"{title}: {slopes[name][cost]:.1f}"
@@ -93,10 +93,13 @@ def draw(found: dict[str, list[dict[str, float]]], slopes: dict[str, dict[str, f
         axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
         axis.minorticks_off()
         axis.set_xlabel(name)
-        axis.legend(fontsize=7, title="exponents", title_fontsize=7)
+        axis.legend(
+                fontsize=7, title="exponents", title_fontsize=7, loc="upper left",
+                bbox_to_anchor=(0, -0.22),
+            )  # fmt: skip
         axis.grid(alpha=0.3)
     figure.tight_layout()
-    figure.savefig(ROOT / "docs/figures/growth.svg", metadata={"Date": None})
+    figure.savefig(ROOT / "docs/figures/growth.svg", bbox_inches="tight", metadata={"Date": None})
 
 
 def estimates(at: dict[str, float], slopes: dict[str, dict[str, float]]) -> list[str]:
