@@ -65,14 +65,16 @@ def plan(
 def plan_ahead(engine: engines.Engine, place: Place, *, anyway: bool) -> None:
     """Leave a plan for jobs that run elsewhere; for those that run here, end where they do not fit.
 
-    What the plan cannot read is left to the stage that says so.
+    Where there is no telling, it says so and leaves it to the stages, or to the table for jobs elsewhere.
     """
-    command = (sys.executable, "-m", "rankwise", "plan")
-    if place.elsewhere:
-        engines.call(*command, "--out", str(PLAN), engine=engine)
+    if anyway and not place.elsewhere:
         return
-    asked = None if anyway else engines.call(*command, "--no-time", engine=engine)
-    if asked and asked.returncode == DOES_NOT_FIT:
+    options = ("--out", str(PLAN)) if place.elsewhere else ("--no-time",)
+    asked = engines.call(sys.executable, "-m", "rankwise", "plan", *options, engine=engine)
+    if asked.returncode not in (0, DOES_NOT_FIT):
+        reason = asked.stderr.strip().rpartition("\n")[2]
+        typer.echo(f"There is no telling beforehand whether this fits. {reason}", err=True)
+    elif asked.returncode and not place.elsewhere:
         said = [line for line in asked.stderr.splitlines() if " missing" in line]
         typer.echo("\n".join([*said, "Run it all the same with: rankwise run --anyway"]), err=True)
         raise typer.Exit(DOES_NOT_FIT)

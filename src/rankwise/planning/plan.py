@@ -17,7 +17,7 @@ PER_TOKEN = 4
 """Characters of a text that make a token, about."""
 REQUESTS = 3
 """Answers that a model is asked to weigh an item, about."""
-PER_REQUEST = 1e-3
+PER_REQUEST = 3e-4
 """What lm-eval does around a request, about [s]."""
 COPIES = 2
 """Of every result but MLflow's store: the file, and the copy in DVC's cache that records it."""
@@ -38,6 +38,8 @@ class StagePlan(BaseModel):
     """Memory of the device, 0 on the CPU [MiB]."""
     disk_mib: int
     """What its jobs leave [MiB]."""
+    scratch_mib: int
+    """What the largest of them has on disk beside that while it runs [MiB]."""
     flops: float
     """Of forward and backward passes, sums and checks; those of decomposers are measured as time [-]."""
     seconds: float | None
@@ -81,7 +83,7 @@ def plan(params: Params, sizes: Sizes, room: Room, base: int, speed: Speed | Non
     asked = [
         ("memory", worst.memory_mib, f"stage {worst.stage}"),
         ("GPU memory", tightest.gpu_mib, f"stage {tightest.stage}"),
-        ("disk", disk, "the study"),
+        ("disk", disk + max(stage.scratch_mib for stage in stages), "the study"),
     ]
     missing = [
         f"{who} needs about {need:,} MiB of {what}, {there[what]:,} MiB are free: {need - there[what]:,} MiB are missing"
@@ -105,13 +107,14 @@ def _stage(need: Need, study: Study, speed: Speed | None, base: int, *, on_gpu: 
     extra, _ = LIBRARIES.get(need.stage, (0, 0))
     on_gpu = on_gpu and need.stage in ON_DEVICE
     loaded = min(need.tensors, study.sizes.bytes)  # in main memory before it is on the device
-    host = base + extra * MIB + need.host + (loaded if on_gpu else need.tensors)
+    host = base + extra * MIB + need.beside + (loaded if on_gpu else need.tensors)
     return StagePlan(
         stage=need.stage,
         jobs=need.jobs,
         memory_mib=round(host / MIB),
         gpu_mib=round(need.tensors / MIB) if on_gpu else 0,
         disk_mib=round(need.disk / MIB),
+        scratch_mib=round(need.scratch / MIB),
         flops=need.flops(study.sizes),
         seconds=None if speed is None else round(_seconds(need, study, speed), 3),
         longest_seconds=None if speed is None else round(_longest(need, study, speed), 3),
