@@ -18,8 +18,8 @@ PROFILES = Path("profiles")
 """Folder of a study's ways to run, a folder with a ``config.yaml`` each."""
 ENDING = 60.0
 """How long SLURM may take to end what a killed run left [s]."""
-SAID = "rankwise: "
-"""How lines begin that are meant for the user, among what Snakemake says."""
+SAID = "on the cluster: "
+"""How lines begin that are meant for the user, among what Snakemake and its jobs say."""
 BY_ITSELF = "failed by itself: "
 """What a sentence says of a job that no setting of the profile mends."""
 LAST = 60
@@ -98,7 +98,7 @@ class Failure:
         told = [
             line for line in lines if line and not re.match(r"rankwise: [\d.]+ s, at most", line)
         ]
-        return f"rule {self.rule} {BY_ITSELF}{(told or [said])[-1].removeprefix(SAID)}; {where}"
+        return f"rule {self.rule} {BY_ITSELF}{(told or [said])[-1].removeprefix('rankwise: ')}; {where}"
 
 
 class Failures(logging.Handler):

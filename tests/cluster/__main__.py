@@ -6,6 +6,7 @@ Writes rows of docs/cluster.md.
 """
 
 import argparse
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -27,7 +28,9 @@ def embedded(cluster: Cluster, folder: Path, asked: argparse.Namespace) -> Tally
     tally = Tally("the embedded study beside a local run", 0, tried=1)
     here, there = Study(folder / "here"), Study(folder / "there")
     for study in (here, there):
-        Study(folder).do("python", "-m", "rankwise", "init", study.folder.name)
+        run = [sys.executable, "-m", "rankwise", "init", str(study.folder)]
+        subprocess.run(run, check=True, capture_output=True)
+        (study.folder / "package").symlink_to(ROOT / "src")
     here.do("python", "-m", "rankwise", "run")
     ended = there.call(*RUN)
     if ended.returncode:

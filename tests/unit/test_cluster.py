@@ -5,9 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 
+from rankwise import engines
 from rankwise import needs as asked
-from rankwise.cluster import BY_ITSELF, Failure, Failures, place_of
+from rankwise.cluster import BY_ITSELF, SAID, Failure, Failures, place_of
 from rankwise.errors import RankwiseError
 from rankwise.files import sha256, write_json
 from rankwise.needs import ENGINE, MARGIN, ON_DEVICE, SHORTEST, SLOWER, UNPLANNED, needs
@@ -159,3 +161,20 @@ def test_a_profile_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert place_of("pods").options == ("--workflow-profile", "profiles/pods")
     with pytest.raises(RankwiseError, match="did you mean 'pods'"):
         place_of("pots")
+
+
+def test_what_a_local_job_says_is_no_sentence_of_the_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    says = "echo 'rankwise: 1.0 s, at most 300 MB'; echo '1 of 2 steps (50%) done'"
+    monkeypatch.setattr(engines, "SNAKEMAKE", ("sh", "-c", says))
+    engines.run_snakemake(engines.Engine(), None, force=False)
+    monkeypatch.setattr(
+        engines, "SNAKEMAKE", ("sh", "-c", f"{says}; echo '{SAID}rule x asked'; exit 1")
+    )
+    with pytest.raises(typer.Exit) as ended:
+        engines.run_snakemake(
+            engines.Engine(options=("--workflow-profile", "profiles/slurm")), None, force=False
+        )
+    assert ended.value.exit_code == 2
