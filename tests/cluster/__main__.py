@@ -31,10 +31,11 @@ def embedded(cluster: Cluster, folder: Path, asked: argparse.Namespace) -> Tally
         run = [sys.executable, "-m", "rankwise", "init", str(study.folder)]
         subprocess.run(run, check=True, capture_output=True)
         (study.folder / "package").symlink_to(ROOT / "src")
+    ended = there.start(*RUN)
     here.do("python", "-m", "rankwise", "run")
-    ended = there.call(*RUN)
+    _, said = ended.communicate()
     if ended.returncode:
-        tally.missed(f"exit code {ended.returncode}: {ended.stderr[-700:]}")
+        tally.missed(f"exit code {ended.returncode}: {said[-700:]}")
     elif there.hashes() != here.hashes():
         tally.missed("other bytes", wrong=True)
     print(f"{len(here.hashes())} files compared", flush=True)  # noqa: T201

@@ -76,7 +76,7 @@ REFUSED = (
     "SLURM sbatch failed. The error message was '{}'.\n    sbatch call:\n        sbatch --account x"
 )
 KILLED = "SLURM-job '7' failed, SLURM status is: '{}'. Detailed failure reason unavailable (status command is not 'sacct')."
-SAID = {
+TOLD = {
     "partition": (
         REFUSED.format("sbatch: error: invalid partition specified: nope\nsbatch: error: Batch job submission failed: Invalid partition name specified"),
         None, "rule speed asked for a partition that does not exist", "slurm_partition",
@@ -116,7 +116,7 @@ SAID = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("message", "log", "start", "setting"), SAID.values(), ids=SAID)
+@pytest.mark.parametrize(("message", "log", "start", "setting"), TOLD.values(), ids=TOLD)
 def test_a_sentence_names_rule_cause_setting_and_log(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
