@@ -53,6 +53,13 @@ class Need:
     """Section of decompose and shape [out, in] → matrices factored."""
     moved: int = 0
     """What all jobs read and write [bytes]."""
+    scoring: int = 0
+    """Jobs that do what is passed, where not all do [-]."""
+
+    @property
+    def share(self) -> int:
+        """Jobs among which what is passed is shared out evenly [-]."""
+        return self.scoring or self.jobs
 
     def flops(self, sizes: Sizes) -> float:
         """Return the floating-point operations of forward and backward passes and products [-]."""
@@ -236,6 +243,7 @@ class Study:
             passed=passed,
             heads=2 * passed,
             moved=self.factors * runs + self.sizes.bytes * scored,
+            scoring=scored,
         )
 
     def build(self) -> Need:
