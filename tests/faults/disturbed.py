@@ -17,7 +17,7 @@ from tests.workflow.studies import Study
 ENGINES = ("snakemake", "dvc")
 WAYS = ("SIGKILL", "SIGKILL to all", "SIGTERM", "SIGINT")
 INTERRUPTED = (130, -signal.SIGINT, 0)
-"""Exit codes of a run that got SIGINT: its own, Python's while it loads, that of one that had ended."""
+"""Exit codes of a run that got SIGINT: its own, Python's before our first line, that of one that had ended."""
 IN_FLIGHT = 2
 """Jobs that a study's profile runs at once: those may run again."""
 ODD = "a 'study'\n\"of\" größe $HOME; 研究"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankwise.artifacts.store import moved, read, write
+from rankwise.artifacts.store import moved, read, understood, write
 from rankwise.budget import Kept
 from rankwise.errors import RankwiseError
 
@@ -176,6 +176,7 @@ class BlockFactors:
         )
 
     @classmethod
+    @understood
     def load(cls, path: Path) -> "BlockFactors":
         """Read one block's factors (memory-mapped)."""
         tensors, head = read(path, "factors@3")
@@ -195,6 +196,7 @@ class BlockFactors:
         return cls(head["method"], head["layers"], linears)
 
 
+@understood
 def read_spectra(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, float]]:
     """Return the head of a block's factors, every linear's spectrum, and what all its sparse entries weigh.
 
