@@ -80,23 +80,28 @@ def gather(
     """
     layers = [layer for block in blocks for layer in block]
     generator = torch.Generator().manual_seed(asked.seed)
-    with _recording(model, family, layers, weight_of) as sums:
+    with recording(model, family, layers, weight_of) as sums:
         for some in tqdm(ids.split(asked.batch), "curvature", disable=None):
             part = some.to(model.device)
-            logits = model(part, use_cache=False).logits[:, :-1]
-            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            wanted = part[:, 1:] if asked.labels == "text" else _drawn(logits, generator)
-            functional.cross_entropy(
-                logits.flatten(0, 1), wanted.flatten(), reduction="sum"
-            ).backward()
+            total_loss(model, part, asked, generator).backward()
+    return [block_of(block, sums, ids) for block in blocks]
+
+
+def total_loss(
+    model: Any, ids: Tensor, asked: CurvatureParams, generator: torch.Generator
+) -> Tensor:
+    """Return the sum over tokens of the negative log-likelihood [nats] of labels as they are asked."""
+    logits = model(ids, use_cache=False).logits[:, :-1]
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    wanted = ids[:, 1:] if asked.labels == "text" else _drawn(logits, generator)
+    return functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="sum")
+
+
+def block_of(block: list[int], sums: dict[str, GradientSums], ids: Tensor) -> BlockCurvature:
+    """Return the finished sums over ``ids`` [sequences, length] of the linears of some layers."""
     tokens = ids[:, 1:].numel()
-    return [
-        BlockCurvature(
-            block,
-            {name: s.gradient(tokens) for name, s in sums.items() if s.linear.layer in block},
-        )
-        for block in blocks
-    ]
+    found = {name: s.gradient(tokens) for name, s in sums.items() if s.linear.layer in block}
+    return BlockCurvature(block, found)
 
 
 def _drawn(logits: Tensor, generator: torch.Generator) -> Tensor:
@@ -107,7 +112,7 @@ def _drawn(logits: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @contextmanager
-def _recording(
+def recording(
     model: nn.Module, family: Family, layers: list[int], weight_of: Callable[[str], Tensor]
 ) -> Iterator[dict[str, GradientSums]]:
     """Hook the outputs of all linears; only activations get gradients, from the embeddings on."""

@@ -70,6 +70,8 @@ class Family(Section):
     """How many experts a layer has: a key of the model's configuration, or a number."""
     stored: dict[str, list[Annotated[list[str], Field(min_length=1)]]] = Field(default_factory=dict)
     """Module → other ways in which weight files hold it: names whose weights are stacked along the outputs."""
+    head: list[str] = Field(default_factory=list)
+    """Other names that weight files give the module of the output head."""
     when: dict[str, Any] = Field(default_factory=dict)
     """Key of the model's configuration → value that it must have for this description to be right."""
 

@@ -129,6 +129,8 @@ class CurvatureParams(Section):
     """Whose next tokens the loss is taken of: the text's, or drawn from the model's own prediction."""
     seed: Seed = 0
     """For labels drawn from the model."""
+    streaming: bool = False
+    """Whether the dense model is read a block of layers (`compute.layers_per_job`) at a time, never whole."""
 
 
 class Build(Section):

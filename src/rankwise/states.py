@@ -1,13 +1,20 @@
-"""Hidden states between two layers, in files: batch after batch, in the order of the text."""
+"""Hidden states between two layers, and gradients at them, in files: batch after batch, in the order of the text.
+
+Files are plain numbers without a head, read and written by the batch rather than mapped: of what is
+mapped, the system may hold the whole in this process's memory. What passes is hashed on its way (XXH3,
+some 10 GB/s on one core, so that it costs nothing beside the disk).
+"""
 
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import torch
+import xxhash
 from torch import Tensor
 
 from rankwise.errors import RankwiseError
@@ -16,17 +23,19 @@ Forward = Callable[..., Tensor]
 """A forward pass of a layer: the hidden states [sequences, length, width] come first."""
 
 
-class States:
-    """Stand-ins for layers' forward passes that read or write hidden states of ``dtype``.
+class _Stream:
+    """A file of numbers of ``dtype``, opened when it is first used, closed with the context it is used as."""
 
-    Files are plain numbers without a head, read and written by the batch rather than mapped: of what
-    is mapped, the system may hold the whole in this process's memory. Used as a context, which closes
-    them and flushes what was written to disk.
-    """
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
+    def __init__(self, path: Path, dtype: torch.dtype) -> None:
+        self.path, self.dtype = path, dtype
+        self._hash = xxhash.xxh3_128()
         self._open = ExitStack()
+        self._used = False
+
+    @property
+    def digest(self) -> str | None:
+        """Hash of all that has passed; None where nothing has."""
+        return self._hash.hexdigest() if self._used else None
 
     def __enter__(self) -> Self:
         return self
@@ -39,44 +48,62 @@ class States:
     ) -> None:
         self._open.close()
 
-    def reading(self, path: Path) -> Forward:
-        """Return a forward pass that gives the next states of the file in place of its own."""
-        stream = self._open.enter_context(path.open("rb"))
 
-        def forward(*given: Any, **named: Any) -> Tensor:
-            like = _states(given, named)
-            buffer = bytearray(like.numel() * self.dtype.itemsize)
-            if stream.readinto(buffer) != len(buffer):
-                raise RankwiseError(
-                    f"{path} ends before the text does; delete its folder and run stage covariance again"
-                )
-            return torch.frombuffer(buffer, dtype=self.dtype).view(like.shape).to(like.device)
+class Reader(_Stream):
+    """Hidden states that a file holds."""
 
-        return forward
+    _file: BufferedReader
 
-    def writing(self, path: Path) -> Forward:
-        """Return a forward pass that appends the states it is given to the file."""
-        stream = self._open.enter_context(path.open("wb"))
-        self._open.callback(os.fsync, stream.fileno())
-        self._open.callback(stream.flush)
+    def read(self, *given: Any, **named: Any) -> Tensor:
+        """Return the next states, as many as are given: in place of a layer's forward pass."""
+        return self.next(given_states(given, named))
 
-        def forward(*given: Any, **named: Any) -> Tensor:
-            states = _states(given, named)
-            if states.dtype != self.dtype or states.ndim != 3:
-                raise RankwiseError(
-                    f"hidden states are {states.dtype} {list(states.shape)}, expected {self.dtype} [sequences, length, width]; "
-                    "set covariance.streaming to false for this model"
-                )
-            stream.write(states.contiguous().cpu().view(torch.uint8).numpy().data)
-            return states
-
-        return forward
-
-    def passing(self, *given: Any, **named: Any) -> Tensor:
-        """Return the states as they are."""
-        return _states(given, named)
+    def next(self, like: Tensor) -> Tensor:
+        """Return the next numbers, of the shape and on the device of ``like``."""
+        if not self._used:
+            self._file, self._used = self._open.enter_context(self.path.open("rb")), True
+        buffer = bytearray(like.numel() * self.dtype.itemsize)
+        if self._file.readinto(buffer) != len(buffer):
+            raise RankwiseError(
+                f"{self.path} ends before the text does; delete its folder and run the same stage again"
+            )
+        self._hash.update(buffer)
+        return torch.frombuffer(buffer, dtype=self.dtype).view(like.shape).to(like.device)
 
 
-def _states(given: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
+class Writer(_Stream):
+    """Hidden states that go to a file, flushed to disk when it is closed."""
+
+    _file: BufferedWriter
+
+    def write(self, *given: Any, **named: Any) -> Tensor:
+        """Append the states that are given, and return them: in place of a layer's forward pass."""
+        states = given_states(given, named)
+        self.append(states)
+        return states
+
+    def append(self, states: Tensor) -> None:
+        """Append numbers [sequences, length, width]."""
+        if states.dtype != self.dtype or states.ndim != 3:
+            raise RankwiseError(
+                f"hidden states are {states.dtype} {list(states.shape)}, expected {self.dtype} [sequences, length, width]; "
+                "set 'streaming' of the stage's section to false for this model"
+            )
+        if not self._used:
+            self._file, self._used = self._open.enter_context(self.path.open("wb")), True
+            self._open.callback(os.fsync, self._file.fileno())
+            self._open.callback(self._file.flush)
+        numbers = states.detach().contiguous().cpu().view(torch.uint8).numpy().data
+        self._hash.update(numbers)
+        self._file.write(numbers)
+
+
+def given_states(given: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
+    """Return the hidden states among a layer's arguments."""
     states: Tensor = given[0] if given else named["hidden_states"]
     return states
+
+
+def passing(*given: Any, **named: Any) -> Tensor:
+    """Return the states as they are: a layer that stands aside."""
+    return given_states(given, named)

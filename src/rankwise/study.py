@@ -188,9 +188,12 @@ def _started(cold: bool, lock: int) -> Iterator[engines.Engine]:
 
 
 def _refuse_what_does_not_fit(started: engines.Engine) -> None:
-    """End with the plan's sentence and exit code; what it cannot read is left to the stage that says so."""
+    """End with the plan's sentence and exit code; say where there is no plan, and leave it to the stages."""
     command = (sys.executable, "-m", "rankwise", "plan", "--no-time")
     asked = engines.call(*command, engine=started)
+    if asked.returncode not in (0, DOES_NOT_FIT):
+        reason = asked.stderr.strip().rpartition("\n")[2]
+        typer.echo(f"There is no telling beforehand whether this fits. {reason}", err=True)
     if asked.returncode == DOES_NOT_FIT:
         said = [line for line in asked.stderr.splitlines() if " missing" in line]
         typer.echo("\n".join([*said, "Run it all the same with: rankwise run --anyway"]), err=True)

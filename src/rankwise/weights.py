@@ -38,7 +38,10 @@ class Weights:
         owner, _, kind = name.rpartition(".")
         if kind == "weight" and owner.startswith(f"{self.family.layers}."):
             return self._whole(owner)
-        found = next((n for n in (name, name.partition(".")[2]) if n in self.where), None)
+        names = [name, name.partition(".")[2]]
+        if not name.startswith(self.family.layers.partition(".")[0]):  # behind the decoder
+            names += [f"{head}.{kind}" for head in self.family.head]
+        found = next((n for n in names if n in self.where), None)
         if found is None:
             raise RankwiseError(f"{self.folder}: the weight files hold no tensor '{name}'")
         return self._read((found, None))

@@ -20,6 +20,7 @@ from rankwise.allocate.problem import Trials
 from rankwise.allocate.uniform import Uniform
 from rankwise.allocation import matrices_of, problem_of
 from rankwise.artifacts import BlockCurvature, BlockFactors, BlockStatistics, Factors
+from rankwise.backward import stream_gradients
 from rankwise.budget import Kept, keep_reached
 from rankwise.cli import app
 from rankwise.covariance import gather
@@ -30,13 +31,14 @@ from rankwise.factoring import factor_block
 from rankwise.family import Family
 from rankwise.files import write_json
 from rankwise.layers import shape_of
-from rankwise.params import CovarianceParams, CurvatureParams
+from rankwise.params import Compute, CovarianceParams, CurvatureParams
+from rankwise.progress import Progress
 from rankwise.records import ModelManifest
 from rankwise.refine.base import Refinement
 from rankwise.refine.blockwise import Blockwise
 from rankwise.search import SearchModel
 from rankwise.spending import Budget
-from rankwise.streaming import Progress, Streamed, WeightFiles, empty, stream
+from rankwise.streaming import Streamed, stream
 from rankwise.target import Target
 from rankwise.weights import Weights
 from tests.families import CPU, LAYERS, cases, ids, tiny, written
@@ -209,12 +211,8 @@ def test_statistics_gathered_while_streaming_are_the_same(case, tmp_path):
     asked = CovarianceParams(pools=4, batch=2, moments="smaller", shards=2)
     model, weights, blocks = case.model(), Weights(case.folder, case.family), [[0], [1]]
     whole = gather(model, case.family, weights.get, ids(), blocks, asked)
-    files = [file for file in case.manifest.files if file.path.endswith(".safetensors")]
-    source = Streamed(
-        empty(case.manifest, case.folder), case.family, WeightFiles(case.folder, files), CPU
-    )
-    progress = Progress(tmp_path / "work", "")
-    paths = stream(source, ids(), blocks, asked, progress)
+    source = Streamed.of(case.manifest, Compute())
+    paths = stream(source, ids(), blocks, asked, Progress(tmp_path / "work", ""))
     parts = [
         part
         for shard in range(2)
@@ -228,6 +226,17 @@ def test_statistics_gathered_while_streaming_are_the_same(case, tmp_path):
             first.add(other)
         first.save(tmp_path / "merged")
         assert (tmp_path / "merged").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_gradients_gathered_while_streaming_are_the_same(case, tmp_path):
+    asked = CurvatureParams(batch=3)
+    model, weights, blocks = case.model(), Weights(case.folder, case.family), [[0], [1]]
+    whole = gather_gradients(model, case.family, weights.get, ids(), blocks, asked)
+    source, progress = Streamed.of(case.manifest, Compute()), Progress(tmp_path / "work", "")
+    paths = stream_gradients(source, ids(), blocks, asked, progress)
+    for path, expected in zip(paths, whole, strict=True):
+        expected.save(tmp_path / "whole")
+        assert path.read_bytes() == (tmp_path / "whole").read_bytes()
 
 
 @pytest.mark.parametrize("original", [True, False])

@@ -245,11 +245,15 @@ def test_statistics_are_those_that_the_methods_of_section_decompose_need(tmp_pat
     assert read_json(tmp_path / "cut/covariance.json")["moments"] == "inputs"
 
 
-def test_compressed_models_are_not_streamed(tmp_path):
+@pytest.mark.parametrize("section", ["covariance", "curvature"])
+def test_compressed_models_are_not_streamed(tmp_path, section):
     run = {"decompose": "svd", "allocate": "uniform", "keep": 0.8, "steps": 2}
     path = changed(tmp_path, "runs", value={"one": run})
-    path.write_text(path.read_text().replace("{pools: 8", "{streaming: true, pools: 8"))
-    with pytest.raises(RankwiseError, match=r"runs.one.steps: 2 given, .*covariance.streaming"):
+    yaml = YAML()
+    given = yaml.load(path)
+    given.setdefault(section, {})["streaming"] = True
+    yaml.dump(given, path)
+    with pytest.raises(RankwiseError, match=rf"runs.one.steps: 2 given, .*{section}.streaming"):
         load_params(path)
 
 

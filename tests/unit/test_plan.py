@@ -18,7 +18,7 @@ from rankwise.models import family_of
 from rankwise.moments import Moments
 from rankwise.params import CovarianceParams, CurvatureParams, Params
 from rankwise.planning.machine import Room, _group_limit, probe
-from rankwise.planning.plan import MIB, plan
+from rankwise.planning.plan import MIB, StagePlan, plan
 from rankwise.planning.sizes import Matrix, Sizes, moments_of, triangles
 from rankwise.study import PRESETS, with_settings
 from rankwise.validation import load_params
@@ -100,13 +100,23 @@ def test_what_does_not_fit_is_said_with_what_is_missing(llama: Path, tmp_path: P
 
 
 def test_streaming_and_smaller_batches_need_less(llama: Path, tmp_path: Path) -> None:
-    def memory(stage: str, *settings: str) -> int:
+    def planned(stage: str, *settings: str) -> StagePlan:
         params = params_of(tmp_path, "bolaco", ON_CPU, *settings)
         found = plan(params, Sizes.of(params, llama), ROOMY, BASE)
-        return next(s.memory_mib for s in found.stages if s.stage == stage)
+        return next(s for s in found.stages if s.stage == stage)
+
+    def memory(stage: str, *settings: str) -> int:
+        return planned(stage, *settings).memory_mib
 
     whole = memory("covariance")
     assert memory("covariance", "covariance.streaming=true") < whole / 4
+    dense, streamed = planned("curvature"), planned("curvature", "curvature.streaming=true")
+    assert streamed.memory_mib < dense.memory_mib / 4
+    assert streamed.flops > dense.flops
+    tokens = 1024 * 4096  # of calibration text, 8 blocks of 4 layers
+    states = tokens * 4096 * 2 / MIB  # behind one layer
+    assert dense.scratch_mib == 0
+    assert streamed.scratch_mib == pytest.approx(8 * states + streamed.disk_mib, abs=1)
     assert memory("evaluate", "evaluate.batch=1") < memory("evaluate", "evaluate.batch=8")
     assert memory("decompose", "compute.layers_per_job=1") < memory("decompose")
 

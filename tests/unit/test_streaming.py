@@ -3,10 +3,11 @@
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -23,12 +24,14 @@ from rankwise import streaming
 from rankwise.artifacts import Tokens
 from rankwise.covariance import gather
 from rankwise.errors import RankwiseError
+from rankwise.files import read_json
 from rankwise.models import family_of
 from rankwise.params import Compute, CovarianceParams
+from rankwise.progress import Progress, fingerprint
 from rankwise.records import ModelManifest
 from rankwise.sources import MODEL_FILES, hashes
 from rankwise.stages.covariance import command
-from rankwise.streaming import Progress, Streamed, WeightFiles, empty, fingerprint, stream
+from rankwise.streaming import Streamed, stream
 from rankwise.sums import SiteSums
 from tests.conftest import random_ids, tiny_llama, weight_of
 
@@ -83,12 +86,8 @@ def whole(manifest, family, folder, blocks=BLOCKS):
 
 def streamed(manifest, family, work, asked=ASKED):
     """The files of every block's statistics, gathered block by block."""
-    folder = Path(manifest.source)
-    model = empty(manifest, folder)
-    files = [file for file in manifest.files if file.path.endswith(".safetensors")]
-    source = Streamed(model, family, WeightFiles(folder, files), torch.device("cpu"))
-    progress = Progress(work, fingerprint(manifest.files, random_ids(), asked))
-    return stream(source, random_ids(), BLOCKS, asked, progress)
+    progress = Progress(work, fingerprint(manifest, random_ids(), asked, Compute()))
+    return stream(Streamed.of(manifest, Compute()), random_ids(), BLOCKS, asked, progress)
 
 
 def contents(paths):
@@ -158,15 +157,15 @@ def test_a_pass_that_was_stopped_goes_on_at_its_block(small, tmp_path, monkeypat
 def test_what_is_left_of_another_pass_is_thrown_away(small, tmp_path, monkeypatch, caplog):
     manifest, family, expected = small
 
-    def stopped(*_):
+    def stopped(*_, **named):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(streaming.Progress, "finish", stopped)
+        patch.setattr(Progress, "finish", stopped)
         with pytest.raises(KeyboardInterrupt):
             streamed(manifest, family, tmp_path / "work")
     streamed(manifest, family, tmp_path / "work", ASKED.model_copy(update={"batch": 2}))
-    with caplog.at_level("INFO", "rankwise.streaming"):
+    with caplog.at_level("INFO", "rankwise.progress"):
         again = streamed(manifest, family, tmp_path / "work")
     assert "unfinished pass over another model, text, section or version" in caplog.text
     assert contents(again) == expected
@@ -187,8 +186,36 @@ def test_weights_that_changed_are_noticed(tmp_path, monkeypatch):
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    with pytest.raises(RankwiseError, match=r"model.safetensors is not the file of the model's"):
+    with pytest.raises(RankwiseError, match=r"model.safetensors is not the file of its manifest"):
         streamed(manifest, family, tmp_path / "work")
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut"])
+def test_hidden_states_that_are_not_as_they_were_written_are_refused(
+    small, tmp_path, monkeypatch, damage
+):
+    manifest, family, expected = small
+
+    def damaging(*given):
+        path = tmp_path / "work/states_2.bin"
+        if path.exists() and damage == "flipped":
+            data = bytearray(path.read_bytes())
+            data[-3] ^= 1
+            path.write_bytes(data)
+        elif path.exists():
+            os.truncate(path, 100)
+        return gather(*given)
+
+    with monkeypatch.context() as patch, pytest.raises(RankwiseError) as refused:
+        patch.setattr(streaming, "gather", damaging)
+        streamed(manifest, family, tmp_path / "work")
+    assert re.search(
+        r"states_2.bin (is not as it was written: XXH3|ends before)", str(refused.value)
+    )
+    assert "delete its folder and run the same stage again" in str(refused.value)
+    assert read_json(tmp_path / "work/state.json")["done"] == 2
+    shutil.rmtree(tmp_path / "work")
+    assert contents(streamed(manifest, family, tmp_path / "work")) == expected
 
 
 def test_what_cannot_be_streamed_is_said(tmp_path):

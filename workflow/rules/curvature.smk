@@ -3,6 +3,7 @@
 in   data/prepare/model.json, data/sample/calibration.safetensors, the manifest of the model looked at:
      <origin> is 'dense' or a step on the way to a run
 out  data/curvature/<origin>/block_<block>.safetensors
+     data/work/curvature/<origin>/, undeclared: lets a streamed pass that was stopped go on
 """
 
 
@@ -28,6 +29,7 @@ rule curvature:
     resources:
         gpu=GPU,
     params:
+        work="data/work/curvature/{origin}",
         out=lambda wildcards, output: many("--out", output.blocks),
     shell:
         """
@@ -37,5 +39,6 @@ rule curvature:
             --model {input.model:q} \
             --checkpoint {input.checkpoint:q} \
             --tokens {input.tokens:q} \
+            --work {params.work:q} \
             {params.out}
         """

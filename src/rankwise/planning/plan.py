@@ -37,6 +37,8 @@ class StagePlan(BaseModel):
     """Memory of the device, 0 on the CPU [MiB]."""
     disk_mib: int
     """What its jobs leave [MiB]."""
+    scratch_mib: int
+    """What the largest of them has on disk beside that while it runs [MiB]."""
     flops: float
     """Of forward and backward passes, sums and checks; those of decomposers are measured as time [-]."""
     seconds: float | None
@@ -78,7 +80,7 @@ def plan(params: Params, sizes: Sizes, room: Room, base: int, speed: Speed | Non
     asked = [
         ("memory", worst.memory_mib, f"stage {worst.stage}"),
         ("GPU memory", tightest.gpu_mib, f"stage {tightest.stage}"),
-        ("disk", disk, "the study"),
+        ("disk", disk + max(stage.scratch_mib for stage in stages), "the study"),
     ]
     missing = [
         f"{who} needs about {need:,} MiB of {what}, {there[what]:,} MiB are free: {need - there[what]:,} MiB are missing"
@@ -101,13 +103,14 @@ def plan(params: Params, sizes: Sizes, room: Room, base: int, speed: Speed | Non
 def _stage(need: Need, study: Study, speed: Speed | None, base: int, *, on_gpu: bool) -> StagePlan:
     extra, _ = LIBRARIES.get(need.stage, (0, 0))
     loaded = min(need.tensors, study.sizes.bytes)  # in main memory before it is on the device
-    host = base + extra * MIB + need.host + (loaded if on_gpu else need.tensors)
+    host = base + extra * MIB + need.beside + (loaded if on_gpu else need.tensors)
     return StagePlan(
         stage=need.stage,
         jobs=need.jobs,
         memory_mib=round(host / MIB),
         gpu_mib=round(need.tensors / MIB) if on_gpu else 0,
         disk_mib=round(need.disk / MIB),
+        scratch_mib=round(need.scratch / MIB),
         flops=need.flops(study.sizes),
         seconds=None if speed is None else round(_seconds(need, study, speed), 3),
     )

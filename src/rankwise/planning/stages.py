@@ -37,12 +37,14 @@ class Need:
     jobs: int
     tensors: int
     """What the largest job holds on the device it computes on [bytes]."""
-    host: int = 0
+    beside: int = 0
     """What it holds beside that in main memory: mapped files, streams [bytes]."""
     disk: int = 0
     """What all jobs leave on the disk [bytes]."""
+    scratch: int = 0
+    """What the largest job has on the disk beside that while it runs [bytes]."""
     passed: float = 0.0
-    """Tokens that pass the decoder blocks forward, all jobs; a backward pass counts as two [tokens]."""
+    """Tokens that pass the decoder blocks forward, all jobs; a backward pass to the activations counts as one more [tokens]."""
     heads: float = 0.0
     """Tokens whose predictions are computed, all jobs [tokens]."""
     products: float = 0.0
@@ -106,6 +108,22 @@ class Study:
         """Return the bytes of one decoder block's activations for a batch."""
         return batch * length * self.sizes.activations * self.sizes.itemsize
 
+    @property
+    def around(self) -> int:
+        """Bytes of the weights that no layer's linears hold: embeddings, head, norms."""
+        return self.sizes.bytes - self.sizes.linear_numbers * self.sizes.itemsize
+
+    @property
+    def largest_block(self) -> int:
+        """Bytes of the weights of the largest block of layers."""
+        return max(sum(m.numbers for m in block) for block in self.blocks) * self.sizes.itemsize
+
+    @property
+    def states(self) -> int:
+        """Bytes of the hidden states of all calibration text behind one layer."""
+        text = self.params.sample.calibration
+        return count(text) * self.sizes.width * self.sizes.itemsize
+
     def covariance(self) -> Need:
         """The model, sums of one pool and of all before, activations of one block.
 
@@ -115,11 +133,10 @@ class Study:
         sides = [moments_of(block, self.moments) for block in self.blocks]
         every = [side for block in sides for side in block]
         tokens = count(text)
-        held, sums = self.sizes.bytes, whole(every)
+        held, sums, scratch = self.sizes.bytes, whole(every), 0
         if asked.streaming:
-            around = self.sizes.bytes - self.sizes.linear_numbers * self.sizes.itemsize
-            largest = max(sum(m.numbers for m in block) for block in self.blocks)
-            held, sums = around + largest * self.sizes.itemsize, max(map(whole, sides))
+            held, sums = self.around + self.largest_block, max(map(whole, sides))
+            scratch = triangles(every) + 2 * self.states
         pools = 1 if asked.pools // asked.shards == 1 and asked.shards > 1 else 2
         jobs = self.origins * (1 if asked.shards == 1 else asked.shards + 1)
         tensors = held + pools * sums + self.active(asked.batch, text.length)
@@ -130,31 +147,42 @@ class Study:
             jobs,
             tensors,
             disk=kept + parts,
+            scratch=scratch,
             passed=tokens * self.origins,
             products=tokens * self.origins * sum(side * side // 2 for side in every),
             moved=kept + 2 * parts + self.sizes.bytes * jobs,
         )
 
     def curvature(self) -> Need:
-        """The model, sums of every linear, weights with more outputs than inputs again, what autograd saves."""
+        """The model, sums of every linear, weights with more outputs than inputs again, what autograd saves.
+
+        Streamed: one block of layers and what is around the layers, its sums likewise, what autograd saves of it;
+        hidden states in front of every block lie on disk, and the text passes forward twice.
+        """
         asked, text = self.params.curvature, self.params.sample.calibration
-        matrices = self.sizes.matrices
-        sides = [matrix.smaller for matrix in matrices]
-        again = sum(m.numbers for m in matrices if m.out > m.columns) * self.sizes.itemsize
-        saved = SAVED * self.sizes.layers * self.active(asked.batch, text.length)
+        blocks, layers, passes = [self.sizes.matrices], self.sizes.layers, 2
+        held, scratch = self.sizes.bytes, 0
+        sides = [matrix.smaller for matrix in self.sizes.matrices]
+        if asked.streaming:
+            blocks, layers, passes = self.blocks, self.params.compute.layers_per_job, 3
+            held = self.around + self.largest_block
+            scratch = triangles(sides) + len(blocks) * self.states
+        wide = [sum(m.numbers for m in block if m.out > m.columns) for block in blocks]
+        sums = max(whole([matrix.smaller for matrix in block]) for block in blocks)
+        saved = SAVED * min(layers, self.sizes.layers) * self.active(asked.batch, text.length)
         tokens = count(text) * self.origins
-        onto = sum(m.numbers for m in matrices if m.out > m.columns)
         kept = triangles(sides) * self.origins
         return Need(
             "curvature",
             self.origins,
-            self.sizes.bytes + whole(sides) + saved + self.predictions(asked.batch, text.length),
-            host=again,
+            held + sums + saved + self.predictions(asked.batch, text.length),
+            beside=max(wide) * self.sizes.itemsize,
             disk=kept,
-            passed=2 * tokens,
+            scratch=scratch,
+            passed=passes * tokens,
             heads=2 * tokens,
-            products=tokens * (onto + sum(side * side // 2 for side in sides)),
-            moved=kept + self.sizes.bytes * self.origins,
+            products=tokens * (sum(wide) + sum(side * side // 2 for side in sides)),
+            moved=kept + self.sizes.bytes * self.origins + 2 * scratch,
         )
 
     def decompose(self) -> Need:
@@ -186,17 +214,17 @@ class Study:
     def allocate(self) -> Need:
         """The factors, mapped; where candidates are scored also the model and two models' predictions."""
         text = self.params.sample.search
-        tensors = host = 0
+        tensors = beside = 0
         passed = 0.0
         scored = 0
         for run in self.params.built().values():
             method = made(self.params, "allocate", run.allocate)
-            host = max(host, self.factors)
+            beside = max(beside, self.factors)
             if method.scores:
                 batch = min(method.batch, text.sequences or method.batch)
                 held = self.sizes.bytes + self.predictions(batch, text.length)
                 tensors = max(tensors, held + self.active(batch, text.length))
-                host = max(host, self.factors + FLOAT * count(text) * self.sizes.vocabulary)
+                beside = max(beside, self.factors + FLOAT * count(text) * self.sizes.vocabulary)
                 passed += (1 + method.trials) * count(text)
                 scored += 1
         runs = len(self.params.built())
@@ -204,7 +232,7 @@ class Study:
             "allocate",
             runs,
             tensors,
-            host=host,
+            beside=beside,
             passed=passed,
             heads=2 * passed,
             moved=self.factors * runs + self.sizes.bytes * scored,

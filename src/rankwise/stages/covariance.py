@@ -99,29 +99,14 @@ def _streamed(
     shard: int | None,
 ) -> None:
     """Gather the same with one block of the dense model in memory at a time."""
-    from rankwise import __version__
-    from rankwise.compute import set_up
     from rankwise.files import linked
-    from rankwise.sources import check, model_folder
-    from rankwise.streaming import (
-        Progress,
-        Streamed,
-        WeightFiles,
-        empty,
-        fingerprint,
-        stream,
-    )
+    from rankwise.progress import Progress, fingerprint
+    from rankwise.streaming import Streamed, stream
 
     asked, where = sections
-    folder = model_folder(manifest.source, manifest.revision)
-    check(folder, manifest.files, "prepare.model")
-    device = set_up(where)
-    files = [file for file in manifest.files if file.path.endswith(".safetensors")]
+    streamed = Streamed.of(manifest, where)
     blocks = where.blocks(manifest.layers)
-    facts = manifest.dtype, blocks, where.model_dump(), __version__, shard
-    progress = Progress(work, fingerprint(manifest.files, ids, asked, *facts))
-    model = empty(manifest, folder)
-    streamed = Streamed(model, manifest.family, WeightFiles(folder, files), device)
+    progress = Progress(work, fingerprint(manifest, ids, asked, where, shard))
     for path, made in zip(out, stream(streamed, ids, blocks, asked, progress, shard), strict=True):
         linked(made, path)
     shutil.rmtree(work)

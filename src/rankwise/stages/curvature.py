@@ -1,12 +1,19 @@
 """Stage curvature: gradients of the loss at every linear's output, one backward pass."""
 
 import logging
+import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rankwise.options import CheckpointFile, ComputeFile, ModelFile, ParamsFile
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rankwise.params import Compute, CurvatureParams
+    from rankwise.records import ModelManifest
 
 log = logging.getLogger("rankwise.curvature")
 
@@ -17,6 +24,7 @@ def command(
     model: ModelFile,
     checkpoint: CheckpointFile,
     tokens: Annotated[Path, typer.Option(help="Calibration windows.")],
+    work: Annotated[Path, typer.Option(help="Folder of a streamed pass, so that it can go on.")],
     out: Annotated[list[Path], typer.Option(help="File of one block of layers, in order; repeat.")],
 ) -> None:
     """Run a model forward and backward over the calibration text and keep its gradients' moments."""
@@ -33,18 +41,40 @@ def command(
     asked = read_section(params, CurvatureParams)
     where = read_section(compute, Compute)
     manifest = ModelManifest.load(model)
-    loaded = checkpoints.load(checkpoint, set_up(where))
-    folder = model_folder(manifest.source, manifest.revision)
-    check(folder, manifest.files, "prepare.model")
-    weights = Weights(folder, manifest.family)
-    found = gather(
-        loaded.model,
-        manifest.family,
-        weights.get,
-        Tokens.load(tokens).ids.long(),
-        where.blocks(manifest.layers),
-        asked,
-    )
-    for path, block in zip(out, found, strict=True):
-        block.save(path)
-    log.info("%s: %d layers", loaded.run, manifest.layers)
+    ids = Tokens.load(tokens).ids.long()
+    if asked.streaming:
+        _streamed(ModelManifest.load(checkpoint), ids, (asked, where), work, out)
+    else:
+        loaded = checkpoints.load(checkpoint, set_up(where)).model
+        folder = model_folder(manifest.source, manifest.revision)
+        check(folder, manifest.files, "prepare.model")
+        weight_of = Weights(folder, manifest.family).get
+        blocks = where.blocks(manifest.layers)
+        found = gather(loaded, manifest.family, weight_of, ids, blocks, asked)
+        for path, block in zip(out, found, strict=True):
+            block.save(path)
+    log.info("%d layers, %d tokens", manifest.layers, ids.numel())
+
+
+def _streamed(
+    manifest: "ModelManifest",
+    ids: "Tensor",
+    sections: tuple["CurvatureParams", "Compute"],
+    work: Path,
+    out: list[Path],
+) -> None:
+    """Gather the same with one block of the dense model in memory at a time."""
+    from rankwise.backward import stream_gradients
+    from rankwise.files import linked
+    from rankwise.progress import Progress, fingerprint
+    from rankwise.streaming import Streamed
+
+    asked, where = sections
+    streamed = Streamed.of(manifest, where)
+    blocks = where.blocks(manifest.layers)
+    progress = Progress(work, fingerprint(manifest, ids, asked, where))
+    for path, made in zip(
+        out, stream_gradients(streamed, ids, blocks, asked, progress), strict=True
+    ):
+        linked(made, path)
+    shutil.rmtree(work)

@@ -1,0 +1,123 @@
+"""The backward pass of a model that is never whole in memory, and that goes on where it was stopped.
+
+Forward, every block of layers leaves the hidden states in front of it in a file. Backward, one block after
+the other, the last first, runs once more on them with what autograd saves of that block alone, and hands the
+gradient at its input to the block before it; the loss is taken behind the last. The gradients' moments have
+the bytes of a pass over the whole model.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from rankwise.curvature import block_of, recording, total_loss
+from rankwise.params import CurvatureParams
+from rankwise.progress import Progress
+from rankwise.states import Reader, Writer, given_states
+from rankwise.streaming import Streamed
+
+
+class Graph:
+    """What stands around a block of layers in the model's forward pass, so that a gradient passes through it alone."""
+
+    def __init__(self, before: Reader) -> None:
+        self.before = before
+        self.inputs = self.outputs = torch.empty(0)
+
+    def enter(self, *given: Any, **named: Any) -> Tensor:
+        """Hand out the states of the file, with a gradient from here on: in place of the layer before."""
+        self.inputs = self.before.read(*given, **named).requires_grad_()
+        return self.inputs
+
+    def leave(self, *given: Any, **named: Any) -> Tensor:
+        """Take the block's output, and go on without a gradient: in place of the layer behind."""
+        self.outputs = given_states(given, named)
+        return self.outputs.detach()
+
+
+def stream_gradients(
+    streamed: Streamed,
+    ids: Tensor,
+    blocks: list[list[int]],
+    asked: CurvatureParams,
+    progress: Progress,
+) -> list[Path]:
+    """Return the files of every block's gradients, those that a stopped pass had finished included.
+
+    ``ids`` [sequences, length]; see `rankwise.curvature.gather` for what is gathered. Memory: embeddings
+    and head, the weights of one block, its sums and what autograd saves of it on one batch. Disk, until the pass
+    ends: the hidden states in front of every block but the first, and gradients at two of them, sequences ·
+    length · width numbers of the model's precision each. Cost: a forward pass more than with the model in
+    memory. A pass that is stopped loses the block it was at.
+    """
+    last = len(blocks) - 1
+    for step in range(progress.done, 2 * len(blocks) - 1):
+        at = step if step < last else 2 * last - step
+        names = streamed.outside() if at == last else streamed.around()
+        with (
+            streamed.files.unchanged(),
+            streamed.loaded(names + streamed.inside(blocks[at])),
+        ):
+            if step < last:
+                _forward(streamed, ids, blocks[at], asked, progress, at)
+            else:
+                _backward(streamed, ids, blocks, asked, progress, at)
+    return [progress.statistics(at) for at in range(len(blocks))]
+
+
+@torch.no_grad()
+def _forward(
+    streamed: Streamed,
+    ids: Tensor,
+    block: list[int],
+    asked: CurvatureParams,
+    progress: Progress,
+    at: int,
+) -> None:
+    """Run one block on the states in front of it, and leave those behind it in a file."""
+    model = streamed.model
+    with (
+        Reader(progress.states(at), model.dtype) as before,
+        Writer(progress.states(at + 1), model.dtype) as behind,
+        streamed.only(block, before.read, behind.write),
+    ):
+        for part in tqdm(ids.split(asked.batch), f"forward, block {at}", disable=None):
+            model.get_decoder()(part.to(streamed.device), use_cache=False)
+    progress.finish(before, behind)
+
+
+def _backward(
+    streamed: Streamed,
+    ids: Tensor,
+    blocks: list[list[int]],
+    asked: CurvatureParams,
+    progress: Progress,
+    at: int,
+) -> None:
+    """Run one block forward and backward, keep its sums, and leave the gradient at its input in a file."""
+    model, family, block = streamed.model, streamed.family, blocks[at]
+    generator = torch.Generator().manual_seed(asked.seed)
+    with (
+        Reader(progress.states(at), model.dtype) as before,
+        Reader(progress.gradients(at + 1), model.dtype) as from_behind,
+        Writer(progress.gradients(at), model.dtype) as to_before,
+        recording(model, family, block, streamed.weight_of) as sums,
+    ):
+        graph = Graph(before)
+        with streamed.only(block, graph.enter, graph.leave):
+            for some in tqdm(ids.split(asked.batch), f"backward, block {at}", disable=None):
+                part = some.to(streamed.device)
+                if at == len(blocks) - 1:
+                    total_loss(model, part, asked, generator).backward()
+                else:
+                    model.get_decoder()(part, use_cache=False)
+                    graph.outputs.backward(from_behind.next(graph.outputs))
+                if at > 0:
+                    assert graph.inputs.grad is not None  # noqa: S101 (it was asked for)
+                    to_before.append(graph.inputs.grad)
+    block_of(block, sums, ids).save(progress.statistics(at))
+    gone = [before.path, from_behind.path]
+    progress.finish(before, from_behind, to_before, gone=gone)

@@ -1,0 +1,92 @@
+"""How far a pass over a model has come that is read block by block: what it keeps, so that it can go on."""
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from rankwise import __version__
+from rankwise.errors import RankwiseError
+from rankwise.files import read_json, to_json, write_json
+from rankwise.params import Compute
+from rankwise.records import ModelManifest
+from rankwise.sections import Section
+from rankwise.states import Reader, Writer
+
+log = logging.getLogger("rankwise.progress")
+
+
+class Progress:
+    """How far a pass has come: a folder with the statistics that are finished, and where to go on.
+
+    What was left by a pass over anything else than ``fingerprint`` says is thrown away. Hidden states and
+    gradients have the hashes that they were written with, or the pass does not go on.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self.folder, self.fingerprint = folder, fingerprint
+        self.done = 0
+        """Steps that are finished: blocks, of a backward pass each twice."""
+        self._digests: dict[str, str] = {}
+        path = folder / "state.json"
+        state = read_json(path) if path.exists() else None
+        if state is not None and state["fingerprint"] == fingerprint:
+            self.done, self._digests = state["done"], state["digests"]
+            log.info("going on behind step %d of an unfinished pass in %s", self.done, folder)
+            return
+        if state is not None:
+            log.warning(
+                "%s holds an unfinished pass over another model, text, section or version: it is thrown away, "
+                "the pass begins anew",
+                folder,
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+
+    def statistics(self, block: int, part: int | None = None) -> Path:
+        """Return the file of a block's statistics, or of one of its pools' alone."""
+        name = f"block_{block}" if part is None else f"part_{part}_block_{block}"
+        return self.folder / f"{name}.safetensors"
+
+    def states(self, block: int) -> Path:
+        """Return the file of the hidden states in front of a block."""
+        return self.folder / f"states_{block}.bin"
+
+    def gradients(self, block: int) -> Path:
+        """Return the file of the loss's gradients at the hidden states in front of a block."""
+        return self.folder / f"gradients_{block}.bin"
+
+    def finish(self, *streams: Reader | Writer, gone: Sequence[Path] = ()) -> None:
+        """Record that one more step is finished, with these files, and remove those of no more use.
+
+        Raises RankwiseError where a file that was read is not as it was written.
+        """
+        for stream in streams:
+            name, digest = stream.path.name, stream.digest
+            if isinstance(stream, Writer) and digest is not None:
+                self._digests[name] = digest
+            elif digest is not None and digest != self._digests[name]:
+                raise RankwiseError(
+                    f"{stream.path} is not as it was written: XXH3 {digest} found, {self._digests[name]} expected; "
+                    "delete its folder and run the same stage again"
+                )
+        self.done += 1
+        state = {"fingerprint": self.fingerprint, "done": self.done, "digests": self._digests}
+        write_json(self.folder / "state.json", state)
+        for path in gone:
+            path.unlink(missing_ok=True)
+
+
+def fingerprint(
+    manifest: ModelManifest, ids: Tensor, asked: Section, where: Compute, *facts: Any
+) -> str:
+    """Return the hash of all that a pass depends on."""
+    tokens = hashlib.sha256(ids.contiguous().numpy().data).hexdigest()
+    hashes = {file.path: file.sha256 for file in manifest.files}
+    sections = [section.model_dump(mode="json") for section in (asked, where)]
+    value = [hashes, manifest.dtype, tokens, list(ids.shape), sections, __version__, *facts]
+    return hashlib.sha256(to_json(value).encode()).hexdigest()

@@ -1,0 +1,193 @@
+"""A streamed backward pass gives the bytes of a pass over the whole model, also after it was stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from rankwise import backward
+from rankwise.artifacts import Tokens
+from rankwise.backward import stream_gradients
+from rankwise.curvature import GradientSums, gather
+from rankwise.errors import RankwiseError
+from rankwise.params import Compute, CurvatureParams
+from rankwise.progress import Progress, fingerprint
+from rankwise.stages.curvature import command
+from rankwise.streaming import Streamed
+from tests.conftest import random_ids, tiny_llama, weight_of
+from tests.unit.test_streaming import BLOCKS, MODELS, case, contents, llama
+
+ASKED = CurvatureParams(batch=5, streaming=True)
+ADDS = 4
+"""Batches of a pass: five sequences three times, then one."""
+
+
+def whole(manifest, family, folder, blocks=BLOCKS, asked=ASKED):
+    """The bytes of every block's gradients, gathered with the model in memory."""
+    dtype = getattr(torch, manifest.dtype)
+    model = AutoModelForCausalLM.from_pretrained(manifest.source, dtype=dtype).eval()
+    found = gather(model, family, weight_of(model), random_ids(), blocks, asked)
+    for at, block in enumerate(found):
+        block.save(folder / f"whole_{at}")
+    return contents(folder / f"whole_{at}" for at in range(len(blocks)))
+
+
+def streamed(manifest, work, asked=ASKED):
+    """The files of every block's gradients, gathered block by block."""
+    progress = Progress(work, fingerprint(manifest, random_ids(), asked, Compute()))
+    source = Streamed.of(manifest, Compute())
+    return stream_gradients(source, random_ids(), BLOCKS, asked, progress)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A tiny LLaMA on disk and the bytes of its gradients."""
+    folder = tmp_path_factory.mktemp("small")
+    manifest, family = case(llama(), folder / "model")
+    return manifest, family, whole(manifest, family, folder)
+
+
+@pytest.mark.parametrize("labels", ["text", "model"])
+@pytest.mark.parametrize("name", MODELS)
+def test_bytes_are_those_of_a_pass_over_the_whole_model(name, labels, tmp_path):
+    torch.manual_seed(0)
+    dtype = name.partition(" in ")[2] or "float32"
+    manifest, family = case(MODELS[name](), tmp_path / "model", dtype)
+    asked = ASKED.model_copy(update={"labels": labels, "seed": 3})
+    expected = whole(manifest, family, tmp_path, asked=asked)
+    assert contents(streamed(manifest, tmp_path / "work", asked)) == expected
+
+
+def test_one_block_is_in_memory_and_no_file_stays_for_longer_than_needed(tmp_path, monkeypatch):
+    untied = tiny_llama(num_hidden_layers=4, tie_word_embeddings=False)
+    manifest, _ = case(untied, tmp_path / "model")
+    work, held = tmp_path / "work", []
+
+    def watched(before):
+        def step(source, ids, *rest):
+            layers = enumerate(source.model.model.layers)
+            head = not source.model.lm_head.weight.is_meta
+            in_memory = [at for at, layer in layers if not next(layer.parameters()).is_meta]
+            held.append((in_memory, head, sorted(path.stem for path in work.glob("*.bin"))))
+            return before(source, ids, *rest)
+
+        return step
+
+    for name in ("_forward", "_backward"):
+        monkeypatch.setattr(backward, name, watched(getattr(backward, name)))
+    streamed(manifest, work)
+    assert held == [
+        ([0], False, []),
+        ([1, 2], False, ["states_1"]),
+        ([3], True, ["states_1", "states_2"]),
+        ([1, 2], False, ["gradients_2", "states_1"]),
+        ([0], False, ["gradients_1"]),
+    ]
+    assert not list(work.glob("*.bin"))
+
+
+@pytest.mark.parametrize("stop", range(1, 6))
+def test_a_pass_that_was_stopped_goes_on_at_its_step(small, tmp_path, monkeypatch, stop):
+    """At every one of five steps: two blocks forward, three backward; what was finished is not done again."""
+    manifest, _, expected = small
+    steps = []
+    finish = Progress.finish
+
+    def stopping(self, *streams, gone=()):
+        if len(steps) + 1 == stop:
+            raise KeyboardInterrupt
+        steps.append(self.done)
+        finish(self, *streams, gone=gone)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Progress, "finish", stopping)
+        streamed(manifest, tmp_path / "work")
+    assert steps == list(range(stop - 1))
+    adds = [0]
+    add = GradientSums.add
+    monkeypatch.setattr(
+        GradientSums, "add", lambda self, g: (adds.__setitem__(0, adds[0] + 1), add(self, g))[1]
+    )
+    assert contents(streamed(manifest, tmp_path / "work")) == expected
+    left = [4, 4, 4, 3, 1][stop - 1]  # layers whose gradients are still to be gathered
+    assert adds[0] == 7 * ADDS * left
+
+
+@pytest.mark.parametrize("name", ["states_1", "states_2", "gradients_2", "gradients_1"])
+def test_files_that_are_not_as_they_were_written_are_refused(small, tmp_path, monkeypatch, name):
+    manifest, _, _ = small
+    work = tmp_path / "work"
+    finish = Progress.finish
+
+    def damaging(self, *streams, gone=()):
+        finish(self, *streams, gone=gone)
+        path = work / f"{name}.bin"
+        if path.exists():
+            data = bytearray(path.read_bytes())
+            data[7] ^= 1
+            path.write_bytes(data)
+
+    monkeypatch.setattr(Progress, "finish", damaging)
+    with pytest.raises(
+        RankwiseError, match=rf"{name}.bin is not as it was written: XXH3 \w+ found"
+    ):
+        streamed(manifest, work)
+
+
+def test_weights_that_changed_are_noticed(tmp_path, monkeypatch):
+    manifest, _ = case(llama(), tmp_path / "model")
+
+    def touching(*_):
+        os.utime(tmp_path / "model/model.safetensors", (1, 1))
+
+    monkeypatch.setattr(backward, "_forward", touching)
+    with pytest.raises(RankwiseError, match="was changed while the pass read it"):
+        streamed(manifest, tmp_path / "work")
+
+
+KILLED = """
+import os, signal, sys
+from rankwise.progress import Progress
+finish, left = Progress.finish, [int(sys.argv.pop(1))]
+def killing(self, *streams, gone=()):
+    finish(self, *streams, gone=gone)
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+Progress.finish = killing
+from rankwise.__main__ import main
+main()
+"""
+
+
+def test_a_killed_stage_goes_on(small, tmp_path):
+    """By the stage's own command: a process that is killed on its way back, then this one."""
+    manifest, family, _ = small
+    manifest.save(tmp_path / "model.json")
+    Tokens(random_ids().int(), torch.zeros(16).int(), "calibration", "c", "0" * 64, 0).save(
+        tmp_path / "tokens"
+    )
+    (tmp_path / "compute.json").write_text(json.dumps(Compute(layers_per_job=1).model_dump()))
+    given = {
+        "params": tmp_path / "params.json", "compute": tmp_path / "compute.json",
+        "model": tmp_path / "model.json", "checkpoint": tmp_path / "model.json",
+        "tokens": tmp_path / "tokens", "work": tmp_path / "work",
+    }  # fmt: skip
+    given["params"].write_text(ASKED.model_dump_json())
+    out = [tmp_path / f"out/block_{block}" for block in range(4)]
+    options = [word for name, path in given.items() for word in (f"--{name}", str(path))]
+    options += [word for path in out for word in ("--out", str(path))]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, "5", "curvature", *options], check=False, capture_output=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert not out[0].exists()
+    assert (tmp_path / "work/block_2.safetensors").exists()
+    command(**given, out=out)
+    assert not (tmp_path / "work").exists()
+    assert contents(out) == whole(manifest, family, tmp_path, [[0], [1], [2], [3]])
