@@ -77,6 +77,9 @@ def call(folder: Path) -> None:
     """Call the command line in the folder; what it says is taken in, and looked at where it refuses."""
     words = json.loads((folder / "words.json").read_text())
     said = io.StringIO()
+    handlers = logging.getLogger().handlers
+    others = handlers[:]
+    handlers.clear()  # so that the command line makes its own, on the stream that is taken in
     with (
         contextlib.chdir(folder),
         contextlib.redirect_stderr(said),
@@ -92,4 +95,4 @@ def call(folder: Path) -> None:
                 shown = said.getvalue()[-600:]
                 raise ValueError(f"exit code {end.code} of {words}: {shown}") from end
         finally:
-            logging.getLogger().handlers.clear()  # they hold this call's stream
+            handlers[:] = others
