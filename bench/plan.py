@@ -1,9 +1,11 @@
 """What `rankwise plan` says before a run beside what the run then took, on three sizes of model.
 
-    python bench/plan.py FOLDER [--sizes embedded small medium]     writes a block of docs/performance.md
+    python bench/plan.py FOLDER                   writes a block of docs/performance.md
+    python bench/plan.py FOLDER --sizes large     another one
 
 Models: the embedded one; and two LLaMA-shaped ones with random weights, 13 and 169 million
-parameters, with the embedded tokenizer and texts. The plan is asked first, in a fresh process; then the
+parameters, with the embedded tokenizer and texts. The large one has eight layers of LLaMA-2-7B, 1.9 billion
+parameters in bfloat16, and one run of Bolaco's decomposition at equal shares, streamed. The plan is asked first, in a fresh process; then the
 study runs, one job at a time. Memory: of the largest job of a stage, by the system's count; disk: the bytes
 of the files that remain; time: the jobs of a stage, added up.
 """
@@ -23,8 +25,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from rankwise import embedded, engines
 from rankwise.report.costs import read_costs
 
-SIZES = {"small": (384, 1024, 6, 4000), "medium": (1024, 2816, 8, 32000)}
+SIZES = {
+    "small": (384, 1024, 6, 4000),
+    "medium": (1024, 2816, 8, 32000),
+    "large": (4096, 11008, 8, 32000),
+}
 """Width, inner width, layers, vocabulary."""
+LARGE = "large"
 RUNS = {
     "svd-80": {"decompose": "svd", "allocate": "uniform", "keep": 0.8},
     "bolaco-80": {"decompose": "pooled_pca", "allocate": "hyperopt", "keep": 0.8},
@@ -34,9 +41,29 @@ ENOUGH = 1.0
 """Stages that take less are start-up and not compared in time [s]."""
 
 
+SMALLER = (
+    "sample.calibration.sequences=64",
+    "sample.search.sequences=16",
+    "sample.test.sequences=64",
+    "evaluate.limit=20",
+    "allocate.hyperopt.trials=8",
+    "compute.layers_per_job=2",
+)
+SMALLEST = (
+    f"runs={json.dumps({'bolaco-uniform-80': RUNS['svd-80'] | {'decompose': 'pooled_pca'}})}",
+    "sample.calibration.sequences=64",
+    "sample.test.sequences=8",
+    "covariance={pools: 8, batch: 4, streaming: true}",
+    "evaluate={batch: 4, limit: 2}",
+    "speed={batches: [1], length: 64, new_tokens: 2, repeats: 3}",
+    "compute.layers_per_job=1",
+)
+
+
 def save_model(folder: Path, width: int, inner: int, layers: int, vocabulary: int) -> None:
-    """Write a random LLaMA with the embedded tokenizer."""
+    """Write a random LLaMA with the embedded tokenizer, the large one in bfloat16."""
     torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16 if folder.name.startswith(LARGE) else torch.float32)
     config = LlamaConfig(
         vocab_size=vocabulary, hidden_size=width, intermediate_size=inner, num_hidden_layers=layers,
         num_attention_heads=width // 64, max_position_embeddings=512,
@@ -55,12 +82,7 @@ def study(folder: Path, size: str) -> Path:
         save_model(folder / f"{size}-model", *SIZES[size])
         keys += [
             f"prepare.model={{source: {folder / f'{size}-model'}, layers: {SIZES[size][2]}}}",
-            "sample.calibration.sequences=64",
-            "sample.search.sequences=16",
-            "sample.test.sequences=64",
-            "evaluate.limit=20",
-            "allocate.hyperopt.trials=8",
-            "compute.layers_per_job=2",
+            *(SMALLEST if size == LARGE else SMALLER),
         ]
     options = [word for key in keys for word in ("--set", key)]
     command = [sys.executable, "-m", "rankwise", "init", str(there), *options]
@@ -109,8 +131,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    sizes = ["embedded", *SIZES]
-    parser.add_argument("--sizes", nargs="+", choices=sizes, default=sizes)
+    sizes = ["embedded", "small", "medium"]
+    parser.add_argument("--sizes", nargs="+", choices=[*sizes, LARGE], default=sizes)
     parser.add_argument("--again", action="store_true", help="only plan, for runs that are there")
     given = parser.parse_args()
     folder = given.folder.resolve()
@@ -122,8 +144,9 @@ def main() -> None:
         there = folder / size if given.again else study(folder, size)
         lines += compare(there, size)
     print(*lines, sep="\n")
-    if given.sizes == sizes:
-        fill(ROOT / "docs/performance.md", "plan", "\n".join(lines))
+    for block, of_block in (("plan", sizes), (LARGE, [LARGE])):
+        if given.sizes == of_block:
+            fill(ROOT / "docs/performance.md", block, "\n".join(lines))
 
 
 if __name__ == "__main__":

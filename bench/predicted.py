@@ -110,7 +110,7 @@ class Study:
         work, out = self.folder / "work", [self.folder / "covariance.safetensors"]
         covariance.command(section, *files, work, out)
         section = self.section("curvature", CurvatureParams())
-        curvature.command(section, *files, [self.folder / "curvature.safetensors"])
+        curvature.command(section, *files, work, [self.folder / "curvature.safetensors"])
         write_json(done, described(given))
 
     def tokens(self, role: str) -> Path:

@@ -4,13 +4,11 @@
 
 One decoder layer with random weights [width, inner], every part in a fresh process whose peak memory
 is the system's own count. LLaMA-2-7B itself is --width 4096 --inner 11008: the two eigenproblems of
-11008 alone then take many minutes. Also: peak memory of the streamed pass over 4 and over 12 layers, and
-what slicing costs a search trial beside plain factors.
+11008 alone then take many minutes. Also: peak memory of the streamed passes over 4 and over 12 layers.
 """
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,27 +21,43 @@ import torch
 from document import ROOT, fill
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from rankwise import checkpoint
 from rankwise.artifacts import BlockFactors, BlockStatistics
-from rankwise.budget import Kept
+from rankwise.backward import stream_gradients
 from rankwise.covariance import gather
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.factoring import factor_block
-from rankwise.layers import SlicedLinear
 from rankwise.models import family_of
-from rankwise.params import CovarianceParams
+from rankwise.params import Compute, CovarianceParams, CurvatureParams
+from rankwise.progress import Progress
 from rankwise.records import ModelManifest
 from rankwise.sources import hashes
-from rankwise.streaming import Progress, Streamed, WeightFiles, empty, stream
+from rankwise.streaming import Streamed, empty, stream
 from rankwise.weights import Weights
 
 ARCHITECTURE = "LlamaForCausalLM"
 FAMILY = family_of(ARCHITECTURE)
 THREADS, SEQUENCES, LENGTH, POOLS, BATCH = 2, 32, 256, 8, 4
+VOCABULARY = 8192
+"""More than any width: inputs of the first layer are as many different vectors as there are tokens."""
 ASKED = CovarianceParams(pools=POOLS, batch=BATCH, moments="smaller", streaming=True)
-SMALL = 512, 1376
-"""Width and inner width of the models of 4 and of 12 layers, and of the trial."""
+FEW = 8
+"""Sequences for the models of 4 and of 12 layers."""
 CPU = torch.device("cpu")
+
+
+class Clock:
+    """Laps, by the wall and by this process's CPU time, which other processes disturb less [s]."""
+
+    def __init__(self) -> None:
+        self._last = self._now()
+
+    def lap(self) -> tuple[float, float]:
+        """Return the seconds since the last lap."""
+        before, self._last = self._last, self._now()
+        return self._last[0] - before[0], self._last[1] - before[1]
+
+    def _now(self) -> tuple[float, float]:
+        return time.perf_counter(), time.process_time()
 
 
 def peak_memory() -> int:
@@ -56,104 +70,98 @@ def peak_memory() -> int:
     return int(line.split()[1])
 
 
-def save_model(folder: Path, width: int, inner: int, layers: int) -> None:
+def save_model(
+    folder: Path, width: int, inner: int, layers: int, dtype: torch.dtype = torch.float32
+) -> None:
     """Write a random LLaMA."""
     torch.manual_seed(0)
+    torch.set_default_dtype(dtype)
     config = LlamaConfig(
-        vocab_size=1000, hidden_size=width, intermediate_size=inner, num_hidden_layers=layers,
+        vocab_size=VOCABULARY, hidden_size=width, intermediate_size=inner, num_hidden_layers=layers,
         num_attention_heads=width // 128, tie_word_embeddings=True,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
+    torch.set_default_dtype(torch.float32)
 
 
 def text() -> torch.Tensor:
     """Return random ids [sequences, length]."""
-    return torch.randint(0, 1000, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(1))
+    return torch.randint(
+        0, VOCABULARY, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(1)
+    )
 
 
 def manifest_of(folder: Path) -> ModelManifest:
     """Return what prepare would say of the model."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return ModelManifest(
-        source=str(folder), revision=None, dtype="float32", architecture=ARCHITECTURE,
+        source=str(folder), revision=None, dtype=config["dtype"], architecture=ARCHITECTURE,
         family=FAMILY, layers=config["num_hidden_layers"], parameters=0,
         files=hashes(folder, ("*.safetensors",)),
     )  # fmt: skip
 
 
-def streamed(folder: Path, layers: int) -> list[Path]:
+def streamed(folder: Path, layers: int, ids: torch.Tensor, threads: int = THREADS) -> list[Path]:
     """Gather our statistics, a layer a block."""
-    files = manifest_of(folder).files
-    source = Streamed(empty(manifest_of(folder), folder), FAMILY, WeightFiles(folder, files), CPU)
+    source = Streamed.of(manifest_of(folder), Compute(threads=threads))
     blocks = [[layer] for layer in range(layers)]
-    return stream(source, text(), blocks, ASKED, Progress(folder / "work", ""))
+    return stream(source, ids, blocks, ASKED, Progress(folder / "work", ""))
 
 
 def ours(folder: Path) -> dict[str, Any]:
     """Gather and decompose one layer."""
     empty(manifest_of(folder), folder)  # what it imports is no part of the pass
-    began = time.perf_counter()
-    [path] = streamed(folder, 1)
-    gathered = time.perf_counter()
+    clock = Clock()
+    [path] = streamed(folder, 1, text())
+    gathered = clock.lap()
     block = BlockStatistics.load(path)
     found = factor_block(folder, FAMILY, block, PooledPCA(), CPU)
     linears = {name: factors.stored(torch.float32) for name, factors in found}
-    factored = time.perf_counter()
+    factored = clock.lap()
     BlockFactors("pooled_pca", [0], linears).save(folder / "factors", torch.float32)
     sizes = path.stat().st_size, (folder / "factors").stat().st_size
-    return {"covariance": gathered - began, "decomposition": factored - gathered, "bytes": sizes}
+    return {"covariance": gathered, "decomposition": factored, "bytes": sizes}
 
 
 def published(folder: Path) -> dict[str, Any]:
     """Do the same by the published algorithm; its tensors count in float32, whole."""
     names = [linear.name for linear in FAMILY.linears([0]) if linear.kind != "v"]
-    began = time.perf_counter()
+    clock = Clock()
     model = LlamaForCausalLM.from_pretrained(folder).eval()
     sums = reference.gather(model, names, text(), POOLS, BATCH)
-    gathered = time.perf_counter()
+    gathered = clock.lap()
     size = sum(4 * covariance.numel() for covariance, _ in sums.values())
     found = reference.decompose(sums)
     ranks = {name: _rank(model.get_submodule(name).weight.shape) for name in names}
     reference.trial(model, found, ranks)
-    factored = time.perf_counter()
+    factored = clock.lap()
     kept = {name: vectors[:, : ranks[name]].clone() for name, (vectors, _) in found.items()}
     peak = peak_memory()
     torch.save(kept, folder / "published")
     return {
-        "covariance": gathered - began, "decomposition": factored - gathered,
+        "covariance": gathered, "decomposition": factored,
         "bytes": (size, size), "peak": peak,
     }  # fmt: skip
 
 
 def layers(folder: Path) -> dict[str, Any]:
-    """Stream a model of some layers."""
-    count = json.loads((folder / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"]
-    streamed(folder, count)
+    """Stream statistics of a model of some layers."""
+    streamed(folder, _layers(folder), text()[:FEW])
     return {}
 
 
-def sliced(folder: Path) -> dict[str, Any]:
-    """Time a forward pass of sliced linears beside plain factored ones, in turn."""
-    factors = BlockFactors.load(folder / "factors").linears
-    models = [LlamaForCausalLM.from_pretrained(folder).eval() for _ in range(2)]
-    for name, linear in factors.items():
-        dense = models[0].get_submodule(name)
-        kept = Kept(_rank(dense.weight.shape))
-        slices = SlicedLinear(dense, linear)
-        slices.choose(kept)
-        models[0].set_submodule(name, slices)
-        checkpoint.replace(models[1], name, linear, kept)
-    ratios = {}
-    with torch.no_grad():
-        for count in (1, 8):
-            ids, taken = text()[:count], ([], [])
-            for _ in range(31):
-                for model, seconds in zip(models, taken, strict=True):
-                    began = time.perf_counter()
-                    model(ids, use_cache=False)
-                    seconds.append(time.perf_counter() - began)
-            ratios[str(count)] = statistics.median(taken[0]) / statistics.median(taken[1])
-    return ratios
+def gradients(folder: Path) -> dict[str, Any]:
+    """Stream gradients of a model of some layers."""
+    source = Streamed.of(manifest_of(folder), Compute(threads=THREADS))
+    blocks = [[layer] for layer in range(_layers(folder))]
+    asked = CurvatureParams(batch=1, streaming=True)
+    stream_gradients(source, text()[:FEW], blocks, asked, Progress(folder / "gradients", ""))
+    return {}
+
+
+def _layers(folder: Path) -> int:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return int(config["num_hidden_layers"])
 
 
 def _rank(shape: torch.Size) -> int:
@@ -201,19 +209,15 @@ def compare(width: int, inner: int) -> str:
         save_model(folder, width, inner, 1)
         mine, theirs = job("ours", folder), job("published", folder)
         difference = largest_difference(folder)
-    small = {}
+    peaks: dict[str, list[float]] = {"layers": [], "gradients": []}
     for count in (4, 12):
         with tempfile.TemporaryDirectory(prefix="rankwise-") as name:
-            save_model(Path(name), *SMALL, count)
-            small[count] = job("layers", Path(name))["peak"]
-    with tempfile.TemporaryDirectory(prefix="rankwise-") as name:
-        save_model(Path(name), *SMALL, 1)
-        job("ours", Path(name))
-        trial = job("sliced", Path(name))
+            save_model(Path(name), width, inner, count, torch.bfloat16)
+            for part, found in peaks.items():
+                found.append(job(part, Path(name))["peak"] / 1024)
     rows = {
-        "covariance [s]": (mine["covariance"], theirs["covariance"]),
-        "decomposition [s]": (mine["decomposition"], theirs["decomposition"]),
-        "both [s]": [each["covariance"] + each["decomposition"] for each in (mine, theirs)],
+        **_times("s", 0, mine, theirs),
+        **_times("CPU s", 1, mine, theirs),
         "peak memory [MB]": (mine["peak"] / 1024, theirs["peak"] / 1024),
         "statistics [MB]": (mine["bytes"][0] / 1e6, theirs["bytes"][0] / 1e6),
         "factors [MB]": (mine["bytes"][1] / 1e6, theirs["bytes"][1] / 1e6),
@@ -226,20 +230,31 @@ def compare(width: int, inner: int) -> str:
             "",
             *lines,
             "",
-            f"Largest relative difference of ‖WX − ŴX‖ over the matrices, at half the break-even rank: {difference:.1e}. "
-            f"Peak memory of the streamed pass (width {SMALL[0]}): {small[4] / 1024:.0f} MB over 4 layers, "
-            f"{small[12] / 1024:.0f} MB over 12, ratio {small[12] / small[4]:.3f}. "
-            "Forward pass of sliced linears beside plain factored ones (one layer of that width, "
-            f"{LENGTH} tokens a sequence): {trial['1']:.3f} with 1 sequence, {trial['8']:.3f} with 8.",
+            f"Largest relative difference of ‖WX − ŴX‖ over the matrices, at half the break-even rank: {difference:.1e}.",
+            "",
+            f"Peak memory of the streamed passes over models of that width in bfloat16, {FEW * LENGTH:,} tokens, 4 and "
+            f"12 layers: {_grown('covariance', *peaks['layers'])}; {_grown('curvature', *peaks['gradients'])}.",
         ]
     )
+
+
+def _grown(what: str, few: float, many: float) -> str:
+    return f"{what} {few:,.0f} and {many:,.0f} MB, ratio {many / few:.3f}"
+
+
+def _times(unit: str, clock: int, mine: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    """Return the rows of one clock."""
+    parts = ("covariance", "decomposition")
+    rows = {f"{part} [{unit}]": (mine[part][clock], theirs[part][clock]) for part in parts}
+    both = [sum(each[part][clock] for part in parts) for each in (mine, theirs)]
+    return {**rows, f"both [{unit}]": both}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--inner", type=int, default=2752)
-    parser.add_argument("--job", choices=["ours", "published", "layers", "sliced"])
+    parser.add_argument("--job", choices=["ours", "published", "layers", "gradients"])
     parser.add_argument("--folder", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(THREADS)

@@ -87,7 +87,7 @@ def factored_linear(
     linear: Linear, weight: Tensor, inputs: InputStatistics, decomposer: Decomposer
 ) -> Factors:
     """Return the factors of one linear, checked, with the errors of the weight they leave."""
-    if not bool(weight.isfinite().all()):
+    if not linalg.finite(weight):
         raise RankwiseError(
             f"{linear.name}: the weight holds NaN or infinite values; check the model's files"
         )
@@ -110,6 +110,8 @@ def factored_linear(
         )
     if factors.sparse is not None:
         factors = replace(factors, sparse=payable(factors, factors.sparse))
+    if factors.weight_errors is not None:  # the method knows a shorter way
+        return factors
     return replace(factors, weight_errors=weight_errors(weight, factors))
 
 

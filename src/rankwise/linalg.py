@@ -79,8 +79,8 @@ def principal(moment: Tensor) -> tuple[Tensor, Tensor]:
     return directions * _signs(directions), values.flip(0).clamp_min(0).sqrt()
 
 
-def left_vectors(matrix: Tensor, moment: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Return the first ``rank`` eigenvectors U [m, rank] of ``A C Aᵀ``, and the roots of all its eigenvalues [n].
+def left_vectors(matrix: Tensor, moment: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the first ``rank`` eigenvectors U [m, rank] of ``A C Aᵀ``, ``Uᵀ A`` [rank, n], and the roots of all eigenvalues [n].
 
     ``matrix`` A [m, n], m ≥ n; ``moment`` C [n, n] positive semi-definite. With A = Q R, Q orthonormal:
     ``U = Q P``, P the eigenvectors of ``R C Rᵀ``, a problem of the smaller size n that needs no root of C.
@@ -91,10 +91,26 @@ def left_vectors(matrix: Tensor, moment: Tensor, rank: int) -> tuple[Tensor, Ten
     if bool(failed) or not bool(scales.min() * CONDITION > scales.max()):
         basis, upper = torch.linalg.qr(matrix)
         directions, spectrum = principal(symmetric(upper @ moment, upper.T))
-        return basis @ directions[:, :rank], spectrum
+        directions = directions[:, :rank]
+        return basis @ directions, directions.T @ upper, spectrum
     directions, spectrum = principal(symmetric(lower.T @ moment, lower))
-    solved = torch.linalg.solve_triangular(lower.T, directions[:, :rank], upper=True)
-    return matrix @ solved, spectrum
+    directions = directions[:, :rank]
+    solved = torch.linalg.solve_triangular(lower.T, directions, upper=True)
+    return matrix @ solved, directions.T @ lower.T, spectrum
+
+
+def projection_errors(matrix: Tensor, parts: Tensor) -> Tensor:
+    """Return ‖A‖_F², then what is left of it behind the first r of orthonormal directions U, r = 1 … k.
+
+    ``matrix`` A [m, n], ``parts`` Uᵀ A [k, n]: ``‖A − U_r U_rᵀ A‖² = ‖A‖² − Σᵢ ‖uᵢᵀ A‖²``.
+    """
+    whole = matrix.square().sum()
+    return torch.cat([whole[None], whole - parts.square().sum(1).cumsum(0)]).clamp_min(0)
+
+
+def finite(tensor: Tensor) -> bool:
+    """Tell whether every number is one. Their sum tells in one pass, unless it is too large itself."""
+    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
 def symmetric(left: Tensor, right: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ class SiteSums:
         for each in sums:
             if each.ndim == 2:
                 linalg.mirrored(each)
-        if not all(bool(each.isfinite().all()) for each in sums):
+        if not all(linalg.finite(each) for each in sums):
             raise RankwiseError(
                 f"covariance of layer {self.layer}, site {self.site}: second moments are NaN or infinite"
             )

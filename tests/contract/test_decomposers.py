@@ -7,7 +7,8 @@ import torch
 
 from rankwise.budget import Kept
 from rankwise.decompose import decomposers
-from rankwise.factoring import largest_rank
+from rankwise.factoring import factored_linear, largest_rank
+from rankwise.family import Linear
 from rankwise.measure import Measure
 from rankwise.models import family_of
 from tests.conftest import tiny_llama
@@ -158,3 +159,14 @@ def test_describes_itself(decomposer):
     assert text
     for name in type(decomposer).model_fields:
         assert name in type(decomposer).model_json_schema()["properties"]
+
+
+def test_the_errors_of_the_weight_are_those_that_the_factors_leave(decomposer, case):
+    """Whether the method finds them on a shorter way or they are taken from the factors."""
+    weight, inputs = case
+    linear = Linear("layer", 1, "site", "kind", "layer")
+    factors = factored_linear(linear, weight, inputs, decomposer)
+    kept = [Kept(0), *choices(factors)] if factors.sparse is None else choices(factors)
+    left = [(weight - approximation(factors, each)).square().sum() for each in kept]
+    expected = torch.stack(left if factors.sparse is None else [weight.square().sum(), *left])
+    torch.testing.assert_close(factors.weight_errors, expected, rtol=1e-8, atol=1e-10)

@@ -26,6 +26,7 @@ from rankwise.report.searches import search_convergence
 from rankwise.report.spectra import predicted_loss, read_decompositions, spectra_figure
 from rankwise.report.study import RunResult, best, compared, gather
 from rankwise.report.table import points, relative
+from rankwise.report.verdicts import methods, verdicts
 from rankwise.target import Target
 from rankwise.trials import read_rows
 from tests.report.conftest import FAILED_TRIAL, REFINED, RETURNED, RUNS, make_refinement
@@ -192,6 +193,40 @@ def test_best_is_among_runs_of_the_same_budget(study: Path) -> None:
             if column == "perplexity" and name in {r.name for r in rivals}
         ] == [lowest]
     assert best(results[:2], GIVEN) == set()
+
+
+def test_the_page_begins_with_what_stands_out_at_every_budget(study: Path) -> None:
+    results = results_of(study)
+    marks = best(results, GIVEN)
+    found = {verdict.asked: verdict for verdict in verdicts(results, marks)}
+    assert list(found) == ["keep 0.8", "keep 0.5"]
+    for verdict in found.values():
+        rivals = [r for r in results if str(r.scores.asked) == verdict.asked]
+        assert verdict.runs == len(rivals) >= 2
+        assert verdict.first.scores.perplexity == min(r.scores.perplexity for r in rivals)
+        assert {verdict.first.name, *verdict.alike} == {
+            r.name for r in rivals if (r.name, "perplexity") in marks
+        }
+        assert set(verdict.zero_shot) == {
+            r.name for r in rivals if (r.name, "zero_shot_average") in marks
+        }
+        size = verdict.first.scores.checkpoint_bytes / results[0].scores.checkpoint_bytes
+        assert verdict.share == size
+    text = render(GIVEN, results, {}, None)
+    [said] = re.findall(r"<li><b>keep 0.5</b> (.*?)</li>", text, re.DOTALL)
+    assert f'<a href="#run-{found["keep 0.5"].first.name}">' in said
+    assert verdicts(results[:2], marks) == []
+
+
+def test_every_method_is_explained_by_its_first_sentence(study: Path) -> None:
+    found = methods(results_of(study))
+    assert {kind: set(named) for kind, named in found.items()} == {
+        "Decomposers": {"svd", "pooled_pca"},
+        "Allocators": {"uniform", "hyperopt"},
+    }
+    sentence = "Every compressible matrix keeps the same share of its break-even rank."
+    assert found["Allocators"]["uniform"] == sentence
+    assert "<code>W ≈ U_r S_r V_rᵀ</code>" in found["Decomposers"]["svd"]
 
 
 def test_budgets_of_every_kind_stand_in_the_table_as_they_were_asked(study: Path) -> None:

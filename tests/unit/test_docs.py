@@ -12,10 +12,13 @@ import torch
 import transformers
 from ruamel.yaml import YAML
 
+from rankwise.allocate import allocators
 from rankwise.artifacts import InputStatistics
+from rankwise.decompose import decomposers
 from rankwise.models import families, family_of
 from rankwise.models.check import check
 from rankwise.params import Model
+from rankwise.refine import refiners
 from rankwise.study import PRESETS
 from rankwise.validation import load_params
 from rankwise.weights import Weights
@@ -127,7 +130,22 @@ def test_the_site_builds_and_fetches_nothing(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     pages = list(tmp_path.rglob("index.html"))
-    assert len(pages) == len(list(PAGE.parent.glob("*.md")))
+    written = len(list(PAGE.parent.glob("*.md")))
+    methods = sum(len(list(names)) for names in (decomposers, allocators, refiners))
+    assert len(pages) == written + methods
     loads = r"<(?:script|img|source)[^>]*\bsrc=\W?(https?:[^\s>]+)|<link[^>]*stylesheet[^>]*(https?:[^\s>]+)"
     for page in pages:
         assert not re.findall(loads, page.read_text()), page
+
+
+def test_every_method_has_a_page_that_says_when_to_use_it_and_what_its_keys_are():
+    spec = importlib.util.spec_from_file_location("method_pages", PAGE.with_name("method_pages.py"))
+    pages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pages)
+    for kind, registry in pages.REGISTRIES.items():
+        for name in registry:
+            text = pages.page(kind, name, registry[name])
+            assert "\nUse it " in text, f"{kind}.{name}: say when to use it"
+            rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.*) \|$", text, re.MULTILINE)
+            assert [key for key, _, _ in rows] == list(registry[name].model_fields)
+            assert all(said for _, _, said in rows), f"{kind}.{name}: a key without a word"

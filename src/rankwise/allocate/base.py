@@ -46,5 +46,6 @@ class ScoringAllocator(Allocator):
     trials: Annotated[int, Field(ge=1)] = 50
     """Allocations tried [-]; Bolaco: 50."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Of all that is drawn; a run's own ``seed`` stands in for it."""
     batch: Annotated[int, Field(ge=1)] = 16
     """Search sequences in one forward pass."""

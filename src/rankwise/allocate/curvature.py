@@ -21,6 +21,8 @@ class Curvature(Allocator):
     model's loss differs, and the answer is what that sum makes of it: refused unless ``any_measure``
     says that it is meant. Without a ``floor`` such sums can hurt (Swift-SVD: methods.md §5).
     Cost: one sort of all rank steps.
+
+    Use it with `curvature` and `curvature_sparse`: no trial is needed, and searches around it found nothing better.
     """
 
     any_measure: bool = False

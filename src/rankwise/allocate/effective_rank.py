@@ -29,6 +29,8 @@ class EffectiveRank(Allocator):
     joins neighbouring layers into one matrix), and the result is mapped onto the budget, where the
     authors hand what v cannot take back to q and k. Where v stays dense nothing moves.
     Cost: one sort of all rank steps.
+
+    Use it to set D-Rank beside others: ahead of `uniform` on the embedded model at keep 0.8 alone.
     """
 
     beta: Annotated[float, Field(ge=0, lt=1)] = 0.1

@@ -17,6 +17,9 @@ class Energy(Allocator):
     ``r(e) = min{r : Σ_{i≤r} σ_i² ≥ e · Σ σ_i²}`` with one e for all, the largest that the budget pays
     (methods.md §3.2, taken over the whole model). What σ means is the decomposer's to say. Energy is
     relative to each matrix: how much a matrix matters is not asked. Cost: one sort of all rank steps.
+
+    Use it as a quick baseline: ahead of `uniform` on the small real-English model at keep 0.8 and 0.6, far behind it on
+    the embedded one.
     """
 
     @property

@@ -37,6 +37,8 @@ class GP(SequentialSearch):
     span decades (failed trials count as the worst); scikit-learn in place of OpenBox. Cost: ``trials``
     forward passes over the search text, and up to two seconds of CPU time a trial for the process
     (24 variables, 50 trials).
+
+    Use it in place of `hyperopt` for few variables and some dozens of trials: ahead of it at keep 0.8 in our tables.
     """
 
     startup: Annotated[int, Field(ge=1)] = 3

@@ -20,9 +20,13 @@ class Hyperopt(SequentialSearch):
     Deviations: TPE (or annealing, or random) in place of a Gaussian process (that is ``gp``); every
     suggestion is mapped onto the budget exactly where the paper rejects those that miss it, so only
     ratios between shares matter. Cost: ``trials`` forward passes over the search text.
+
+    Use it with decomposers whose spectra are no measure of the model's loss, such as `pooled_pca`, or in rounds (``q``)
+    on a cluster.
     """
 
     algorithm: Literal["tpe", "anneal", "rand"] = "tpe"
+    """Tree of Parzen estimators, annealing or random search."""
 
     def suggester(self) -> Suggest:
         """Return Hyperopt's suggest function."""

@@ -19,6 +19,8 @@ class Manual(Allocator):
     Shares are of the break-even rank and mapped onto the budget, so only their ratios matter; matrices
     whose mapped share reaches 1 are dense. A type that must stay dense at any budget is one for the
     decomposer's ``dense``. Cost: one sort of all rank steps.
+
+    Use it for shares that were published or found elsewhere, such as LoRD's.
     """
 
     shares: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default={})

@@ -35,6 +35,9 @@ class MGAA(Allocator):
 
     All budgets are filled side by side, each in its own order of energy, until the whole is spent; what the
     first step that cannot be paid leaves goes to those that can. Cost: one sort.
+
+    Use it with `whitened_svd` where no backward pass can be had; on the small real-English model it was behind `uniform`
+    at keep 0.6 and 0.5.
     """
 
     statistics: ClassVar[bool] = True

@@ -18,6 +18,9 @@ class Pareto(Allocator):
     The error is that of the weights themselves whatever the decomposer measures, so with ``svd`` this
     is ``energy``. Deviation: the paper bisects eps; here the steps of all matrices are taken in the
     order of the tolerance at which they come, which is the same. Cost: one sort of all rank steps.
+
+    Use it with `whitened_svd` where no trial can be afforded: far ahead of `uniform` on the small real-English model, about
+    level with it on the embedded one.
     """
 
     def __call__(self, problem: Problem) -> Choices:

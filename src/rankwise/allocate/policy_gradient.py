@@ -39,6 +39,8 @@ class PolicyGradient(ScoringAllocator):
     the s learned so far, and the best of these is the answer: never worse on search text than uniform
     or than thresholds on the sizes alone. Masks and s follow from (seed, rows), so a search resumes.
     Cost: ``trials`` forward passes, and 8 bytes a few times over for every candidate of the model.
+
+    Use it with `robust_pca` for CAP; a search over single components needs many trials.
     """
 
     trials: Annotated[int, Field(ge=1)] = 52

@@ -14,6 +14,8 @@ class Uniform(Allocator):
     """Every compressible matrix keeps the same share of its break-even rank.
 
     Matrices that the decomposer leaves dense still count: the others then keep less.
+
+    Use it as the baseline, or where all layers shall stay alike.
     """
 
     def __call__(self, problem: Problem) -> Choices:

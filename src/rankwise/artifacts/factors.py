@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rankwise import linalg
 from rankwise.artifacts.store import moved, read, understood, write
 from rankwise.budget import Kept
 from rankwise.errors import RankwiseError
@@ -137,7 +138,7 @@ class Factors:
         tensors = [self.left, self.right, self.spectrum, self.offset, self.codes]
         if self.sparse is not None:
             tensors += [self.sparse.values, self.sparse.magnitudes, self.sparse.refits]
-        return all(bool(tensor.isfinite().all()) for tensor in tensors if tensor is not None)
+        return all(linalg.finite(tensor) for tensor in tensors if tensor is not None)
 
     def bias(self, rank: int, gates: Tensor | None = None) -> Tensor | None:
         """[out]: the bias that goes with the first ``rank`` components, or those of them that ``gates`` [rank] lets pass."""

@@ -76,7 +76,7 @@ class InputStatistics:
         sums = [self.second, self.pool_means, self.absolute, self.outputs]
         if self.gradient is not None:
             sums += [self.gradient.second, self.gradient.squares]
-        return all(bool(tensor.isfinite().all()) for tensor in sums if tensor is not None)
+        return all(linalg.finite(tensor) for tensor in sums if tensor is not None)
 
     @property
     def varies(self) -> bool:

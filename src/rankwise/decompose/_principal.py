@@ -14,17 +14,20 @@ def principal_outputs(
     *,
     centred: bool,
     scale: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Return the principal directions of y = W x: U [out, k], and spectrum s [min(out, in)] descending.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the principal directions of y = W x: U [out, rank], Uᵀ W [rank, in], and spectrum s [min(out, in)] descending.
 
     U are the first eigenvectors of Cov(y) = W C Wᵀ, C the damped covariance of x where ``centred``, else
-    its second moment; s the square roots of all its eigenvalues; k ≥ ``rank``. With ``scale`` A
-    [out, out], of A y in place of y. ``weight`` [out, in]. An eigenproblem of size min(out, in)
+    its second moment; s the square roots of all its eigenvalues. With ``scale`` A [out, out], of A y in
+    place of y, and Uᵀ A W. ``weight`` [out, in]. An eigenproblem of size min(out, in)
     (methods.md); none but that.
     """
     out, columns = weight.shape
-    if out <= columns:
-        moment = inputs.output_moment(weight, damping, centred=centred)
-        return linalg.principal(moment if scale is None else scale @ moment @ scale)
-    moment = linalg.damped(inputs.moment(centred=centred), damping)
-    return linalg.left_vectors(weight if scale is None else scale @ weight, moment, rank)
+    scaled = weight if scale is None else scale @ weight
+    if out > columns:
+        moment = linalg.damped(inputs.moment(centred=centred), damping)
+        return linalg.left_vectors(scaled, moment, rank)
+    moment = inputs.output_moment(weight, damping, centred=centred)
+    directions, spectrum = linalg.principal(moment if scale is None else scale @ moment @ scale)
+    directions = directions[:, :rank]
+    return directions, directions.T @ scaled, spectrum

@@ -30,6 +30,8 @@ class Curvature(Decomposer):
     all matrices of the model, which the allocator `curvature` spends. G and C are damped relative to
     their mean diagonal, recorded. Cost: eigenproblems of size [in] and min(out, in) in float64, beside
     the backward pass of stage curvature.
+
+    Use it with the allocator `curvature` for plain low rank, which is fast at run time, where a backward pass can be had.
     """
 
     bias: ClassVar[bool] = True
@@ -67,11 +69,10 @@ class Curvature(Decomposer):
         from rankwise.decompose._principal import principal_outputs
 
         root, inverse = linalg.roots(linalg.damped(gradient.second_moment, self.gradient_damping))
-        directions, spectrum = principal_outputs(
+        directions, parts, spectrum = principal_outputs(
             weight, inputs, self.damping, rank, centred=True, scale=root
         )
-        directions = directions[:, :rank]
-        return inverse @ directions, directions.T @ root @ weight, spectrum
+        return inverse @ directions, parts, spectrum
 
     def _by_inputs(
         self, weight: Tensor, inputs: InputStatistics, gradient: OutputGradient, rank: int

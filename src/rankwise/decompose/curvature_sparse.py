@@ -48,6 +48,9 @@ class CurvatureSparse(Decomposer):
     At 7B and 16 bits the stored levels take about 9 times the block's weights on disk with the default
     ones; raise ``spacing`` for less. Cost: (levels · rounds · iterations) products of [out, out, in] and
     [out, in, in], in float32, the rest in float64; memory some ten times the weight.
+
+    Use it first, with the allocator `curvature`: the least loss at every budget of our tables. A checkpoint with a
+    sparse part is smaller on disk and no faster.
     """
 
     gradient: ClassVar[bool] = True

@@ -29,6 +29,8 @@ class OATS(Decomposer):
     are taken once more from W D − S, which can only lower the error; a small relative damping keeps
     D⁻¹ finite for dead channels (recorded). Cost: an eigenproblem of size min(out, in) an iteration, and
     one SVD of [out, in], in float64.
+
+    Use it where no backward pass can be had and a sparse part is no hindrance: next to ours in all our tables.
     """
 
     moments: ClassVar[Moments] = Moments.CHANNELS

@@ -31,6 +31,8 @@ class RobustPCA(Decomposer):
     Not published, so chosen: the mu schedule, the stopping rule, and this ladder, which stands in for
     CAP's second stage where another allocator than `policy_gradient` is used.
     Cost: one SVD of [out, in] in float64 an iteration.
+
+    Use it where there is no calibration text, or with `policy_gradient` for CAP.
     """
 
     moments: ClassVar[Moments] = Moments.CHANNELS

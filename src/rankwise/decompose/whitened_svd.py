@@ -24,6 +24,8 @@ class WhitenedSVD(Decomposer):
     optimum (a test) that needs no full rank; a small relative damping, recorded, in place of the authors'
     shift by the least eigenvalue after a failure; the singular values stay with the right factor.
     Cost: an eigenproblem of size min(out, in) in float64; where out > in, a Cholesky factor of size [in], too.
+
+    Use it for plain low rank without biases where no backward pass can be had.
     """
 
     moments: ClassVar[Moments] = Moments.SMALLER
@@ -33,9 +35,11 @@ class WhitenedSVD(Decomposer):
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in] by the uncentred second moment of its inputs."""
+        from rankwise import linalg
         from rankwise.artifacts import Factors
         from rankwise.decompose._principal import principal_outputs
 
-        directions, spectrum = principal_outputs(weight, inputs, self.damping, rank, centred=False)
-        left = directions[:, :rank]
-        return Factors(left, left.T @ weight, spectrum, notes={"damping": self.damping})
+        left, right, spectrum = principal_outputs(weight, inputs, self.damping, rank, centred=False)
+        errors = linalg.projection_errors(weight, right)
+        notes = {"damping": self.damping}
+        return Factors(left, right, spectrum, weight_errors=errors, notes=notes)

@@ -16,7 +16,7 @@ PER_TOKEN = 4
 """Characters of a text that make a token, about."""
 REQUESTS = 3
 """Answers that a model is asked to weigh an item, about."""
-PER_REQUEST = 1e-3
+PER_REQUEST = 3e-4
 """What lm-eval does around a request, about [s]."""
 COPIES = 2
 """Of every result but MLflow's store: the file, and the copy in DVC's cache that records it."""

@@ -58,6 +58,7 @@ class Refiner(BaseModel, ABC):
     batch: Annotated[int, Field(ge=1)]
     """Sequences in one step."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Of all that is drawn."""
 
     def split(self, sequences: int) -> int:
         """Return how many of the calibration sequences are trained on; refuses too few."""

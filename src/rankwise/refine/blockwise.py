@@ -31,6 +31,8 @@ class Blockwise(Refiner):
     Errors in the curves are shares of the dense output's mean square [-].
     Memory beside the models: two streams of hidden states, [sequences, length, width] each, on the
     CPU; gradients and optimiser of one block. Cost: epochs × 3 forward passes over the text.
+
+    Use it behind any run, if its time can be spared: it improved every method but ours at keep 0.8, where it returned its input.
     """
 
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4

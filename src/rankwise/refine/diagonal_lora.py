@@ -27,6 +27,8 @@ class DiagonalLoRA(Refiner):
     decay; the state that was best on held-out sequences is kept. Linears left dense and biases stay.
     Losses in the curves are nats a token. The whole model is trained in float32; an unfinished
     training starts over. Cost: epochs × 3 forward passes of the model.
+
+    Use it to set Bolaco's post-training beside others; it needs the whole model in float32 and its gradients.
     """
 
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3

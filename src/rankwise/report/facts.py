@@ -8,9 +8,6 @@ from rankwise.report.curves import outcome
 from rankwise.report.study import RunResult
 from rankwise.report.words import TIMES, between, word
 
-HASH = 16
-"""Digits of a hash that are shown; the linked record has all."""
-
 
 def facts(result: RunResult) -> dict[str, dict[str, str]]:
     """Return group → fact → its words; empty groups are left out."""
@@ -19,7 +16,7 @@ def facts(result: RunResult) -> dict[str, dict[str, str]]:
         "Made by": _made_by(result),
         "Measured": _measured(result),
         "Files": {
-            file.path.rsplit("/", 1)[-1]: f"{file.bytes:,} bytes, sha256 {file.sha256[:HASH]}…"
+            file.path.rsplit("/", 1)[-1]: f"{file.bytes:,} bytes, sha256 {file.sha256}"
             for file in result.weights
         },
     }
@@ -46,6 +43,9 @@ def _result(result: RunResult) -> dict[str, str]:
             )
     if result.predicted is not None:
         found["loss predicted above dense"] = f"{result.predicted:.4g} nats/token"
+        if result.against_dense is not None:
+            measured = result.against_dense.losses["test"].mean
+            found["loss measured above dense"] = f"{measured:.4g} nats/token"
     return found | _speed(result.speed)
 
 
@@ -79,7 +79,7 @@ def _made_by(result: RunResult) -> dict[str, str]:
     found |= {f"search: {key}": word(value) for key, value in allocation.search.items()}
     if result.refinement is not None:
         found |= _refinement(result.refinement)
-    for role in ("calibration", "search"):
+    for role in ("calibration", "search") if result.trials else ("calibration",):
         if given := result.sections.get(f"sample.{role}"):
             found[f"{role} text"] = word(given)
     return found
@@ -117,11 +117,15 @@ def _measured(result: RunResult) -> dict[str, str]:
     scores, speed = result.scores, result.speed
     text = result.items.texts["test"]
     return {
-        "test text": f"{scores.windows:,} windows of {scores.window_length} tokens, sha256 {text.sha256[:HASH]}…",
+        "test text": f"{scores.windows:,} windows of {scores.window_length} tokens, sha256 {text.sha256}",
         "timed": (
             f"{speed.repeats} repeats, prompts of {speed.length} tokens, {speed.new_tokens} decoded, "
             f"{speed.device}, {speed.threads} thread{'s' if speed.threads > 1 else ''}"
         ),
-        **{f"evaluate: {key}": word(value) for key, value in scores.parameters_section.items()},
+        **{
+            f"evaluate: {key}": word(value)
+            for key, value in scores.parameters_section.items()
+            if value not in (None, False, [])  # what was not asked for
+        },
         **{f"version: {name}": version for name, version in scores.versions.items()},
     }

@@ -18,7 +18,8 @@ from rankwise.report.searches import search_convergence
 from rankwise.report.spectra import Decomposition, predicted_figure, spectra_figure
 from rankwise.report.speeds import speed_by_batch
 from rankwise.report.study import RunResult, best
-from rankwise.report.table import cells, columns, points
+from rankwise.report.table import cells, columns, points, relative
+from rankwise.report.verdicts import methods, verdicts
 from rankwise.report.words import percent
 
 CAPTIONS = {
@@ -41,6 +42,7 @@ def render(given: Report, results: list[RunResult], gaps: dict[str, str], logs: 
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     template = environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8"))
     decompositions = _decompositions(results)
+    marked = best(results, given)
     return template.render(
         title=given.title,
         confidence=f"{given.confidence:.0%}",
@@ -55,7 +57,10 @@ def render(given: Report, results: list[RunResult], gaps: dict[str, str], logs: 
         percent=percent,
         points=points,
         outcome=outcome,
-        best=best(results, given),
+        best=marked,
+        verdicts=verdicts(results, marked),
+        methods=methods(results),
+        relative=relative,
         captions=CAPTIONS,
         wide=WIDE,
         figures=_figures(results, decompositions, logs),

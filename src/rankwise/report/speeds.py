@@ -29,5 +29,5 @@ def speed_by_batch(results: list[RunResult]) -> Figure:
             )
     figure.add_hline(y=1, line={"color": DENSE_COLOR, "width": 1.5, "dash": "dash"})
     figure.update_xaxes(title="batch size", type="category")
-    figure.update_yaxes(title="factor of the dense model", rangemode="tozero")
+    figure.update_yaxes(title="factor of the dense model")
     return plain(figure)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rankwise.pairs import NOISE, Difference
 from rankwise.params import FURTHER
+from rankwise.records import SummaryRow
 from rankwise.report.study import RunResult
 from rankwise.report.words import NOTHING, TIMES, number
 from rankwise.runs import DENSE
@@ -44,12 +45,12 @@ def columns(results: list[RunResult]) -> list[Column]:
         Column("zero-shot", "average"),
         Column("parameters"),
         Column("checkpoint", "MB"),
-        Column("tokens/s"),
+        Column("tokens/s", f"prefill, batch {results[0].speed.points[-1].batch}"),
     ]
 
 
-def cells(result: RunResult) -> list[Cell]:
-    """Return the numbers of one row, in the order of the columns."""
+def cells(result: RunResult, dense: SummaryRow) -> list[Cell]:
+    """Return the numbers of one row, in the order of the columns; sizes beside those of ``dense``."""
     row, scores = result.row, result.scores
     ratio = result.speed.tokens_per_second / result.speed.dense[-1].prefill.median
     texts = {"test": row.perplexity}
@@ -59,21 +60,32 @@ def cells(result: RunResult) -> list[Cell]:
         Cell("keep_reached", row.keep_reached, f"{row.keep_reached:.4f}", "scores"),
         *(_perplexity(result, role, value) for role, value in texts.items()),
         _average(result),
-        Cell("parameters", row.parameters, f"{row.parameters:,}", "scores"),
+        Cell(
+            "parameters",
+            row.parameters,
+            f"{row.parameters:,}",
+            "scores",
+            _factor(result, row.parameters / dense.parameters),
+        ),
         Cell(
             "checkpoint_bytes",
             row.checkpoint_bytes,
             f"{row.checkpoint_bytes / 1e6:.2f}",
             "checkpoints",
+            _factor(result, row.checkpoint_bytes / dense.checkpoint_bytes),
         ),
         Cell(
             "tokens_per_second",
             row.tokens_per_second,
             f"{row.tokens_per_second:,.0f}",
             "speed",
-            "" if result.name == DENSE else f"{TIMES} {ratio:.2f}",
+            _factor(result, ratio),
         ),
     ]
+
+
+def _factor(result: RunResult, ratio: float) -> str:
+    return "" if result.name == DENSE else f"{TIMES} {ratio:.2f}"
 
 
 def _perplexity(result: RunResult, role: str, value: float) -> Cell:

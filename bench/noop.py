@@ -1,0 +1,56 @@
+"""What it takes to learn that nothing is to be done, and to print the help: fresh processes, after `make run`.
+
+python bench/noop.py           writes a block of docs/performance.md
+"""
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from document import ROOT, fill
+
+COMMANDS = {
+    "`rankwise --help`": ["rankwise", "--help"],
+    "`dvc repro`": ["dvc", "repro"],
+    "`snakemake`": ["snakemake", "--cores", "2"],
+    "`rankwise run`": ["rankwise", "run"],
+}
+REPEATS = 3
+
+
+def taken(words: list[str]) -> tuple[float, float]:
+    """Return wall and CPU seconds of a process and its children."""
+    folder = Path(sys.executable).parent
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
+    done = subprocess.run(
+        [str(folder / words[0]), *words[1:]],
+        cwd=ROOT,
+        env=os.environ | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    wall = time.perf_counter() - began
+    if "rankwise:" in done.stdout + done.stderr or "localrule" in done.stderr:
+        raise SystemExit(f"{' '.join(words)} ran something: run `make run` first\n{done.stderr}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return wall, cpu
+
+
+def main() -> None:
+    lines = ["| with nothing to do | wall s | CPU s |", "|---|---:|---:|"]
+    for name, words in COMMANDS.items():
+        found = [taken(words) for _ in range(REPEATS)]
+        wall, cpu = (statistics.median(each) for each in zip(*found, strict=True))
+        lines.append(f"| {name} | {wall:.1f} | {cpu:.1f} |")
+    fill(ROOT / "docs/performance.md", "noop", "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

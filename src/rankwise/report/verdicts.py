@@ -1,0 +1,79 @@
+"""What the table says, in a sentence a budget; and what the methods in it are, in a sentence each."""
+
+import inspect
+import re
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from rankwise.allocate import allocators
+from rankwise.decompose import decomposers
+from rankwise.refine import refiners
+from rankwise.report.study import RunResult
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The runs of one budget."""
+
+    asked: str
+    share: float
+    """Bytes of the checkpoint over those of the dense model, of the best run [-]."""
+    runs: int
+    first: RunResult
+    """That of least perplexity on the test text."""
+    alike: list[str]
+    """Those whose perplexity cannot be told from its."""
+    zero_shot: list[str]
+    """Those of the best zero-shot average, and that cannot be told from it."""
+
+
+def verdicts(results: list[RunResult], best: set[tuple[str, str]]) -> list[Verdict]:
+    """Return what stands out at every budget that several runs share; ``best`` as the table marks it."""
+    dense, *runs = results
+    found = []
+    for asked in dict.fromkeys(run.scores.asked for run in runs):
+        rivals = [run for run in runs if run.scores.asked == asked]
+        if len(rivals) < 2:
+            continue
+        rivals.sort(key=lambda run: run.scores.perplexity)
+        first = rivals[0]
+        found.append(
+            Verdict(
+                asked=str(asked),
+                share=first.row.checkpoint_bytes / dense.row.checkpoint_bytes,
+                runs=len(rivals),
+                first=first,
+                alike=[r.name for r in rivals[1:] if (r.name, "perplexity") in best],
+                zero_shot=[r.name for r in rivals if (r.name, "zero_shot_average") in best],
+            )
+        )
+    return found
+
+
+def methods(results: list[RunResult]) -> dict[str, dict[str, Markup]]:
+    """Return kind → method as params.yaml names its section → the first sentence of its description."""
+    found: dict[str, dict[str, Markup]] = {"Decomposers": {}, "Allocators": {}, "Refiners": {}}
+    for result in results:
+        if result.allocation is None:
+            continue
+        section = result.allocation.decompose
+        own = result.sections.get(f"decompose.{section}", {})
+        found["Decomposers"][section] = _sentence(decomposers[own.get("method", section)])
+        if result.allocation.allocate in allocators:
+            name = result.allocation.allocate
+            found["Allocators"][name] = _sentence(allocators[name])
+        if result.refinement is not None and result.refinement.method in refiners:
+            name = result.refinement.method
+            found["Refiners"][name] = _sentence(refiners[name])
+    return {kind: named for kind, named in found.items() if named}
+
+
+def _sentence(method: type) -> Markup:
+    """Return the first paragraph of a class's description, code as code."""
+    text = " ".join((inspect.getdoc(method) or "").partition("\n\n")[0].split())
+    parts = re.split(r"``?(.+?)``?", text)
+    code = Markup("<code>{}</code>")
+    return Markup("").join(
+        code.format(part) if place % 2 else escape(part) for place, part in enumerate(parts)
+    )
