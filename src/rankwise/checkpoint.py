@@ -19,11 +19,11 @@ from rankwise.artifacts import Factors
 from rankwise.budget import Kept
 from rankwise.compute import DTYPES
 from rankwise.errors import RankwiseError
-from rankwise.files import read_json
 from rankwise.hub.checks import SCHEMA, CheckpointError
 from rankwise.hub.experts import Experts, separate
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
-from rankwise.records import CheckpointManifest, ModelManifest
+from rankwise.models.reading import read_tokenizer
+from rankwise.records import CheckpointManifest, ModelManifest, schema_of
 from rankwise.runs import DENSE
 from rankwise.sources import check, model_folder
 from rankwise.target import Target
@@ -58,7 +58,7 @@ def manifest_of(checkpoint: Path) -> Path:
 
 def load(manifest: Path, device: torch.device | str = "cpu") -> LoadedModel:
     """Load the dense model or a checkpoint by its manifest, ready to be measured."""
-    if read_json(manifest).get("schema") == ModelManifest.schema_name:
+    if schema_of(manifest) == ModelManifest.schema_name:
         dense = ModelManifest.load(manifest)
         facts = (DENSE, Target("keep", 1.0), 1.0, dense.parameters)
         model, tokenizer = load_dense(dense)
@@ -77,16 +77,16 @@ def load(manifest: Path, device: torch.device | str = "cpu") -> LoadedModel:
 
 def load_dense(manifest: ModelManifest) -> tuple[Any, Any]:
     """Return the dense model, in the precision of its manifest, and its tokenizer."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     _quiet_unless_watched()
     folder = model_folder(manifest.source, manifest.revision)
     check(folder, manifest.files, "prepare.model")
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=DTYPES[manifest.dtype], local_files_only=True
+        folder, dtype=DTYPES[manifest.dtype], local_files_only=True, trust_remote_code=False
     )
     separate(model, manifest.family.fused(range(manifest.layers)))
-    return model.eval(), AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return model.eval(), read_tokenizer(folder)
 
 
 def save(model: Any, tokenizer: Any, folder: Path, run: str, dtype: torch.dtype) -> None:
@@ -165,15 +165,16 @@ def replace(model: Any, name: str, factors: Factors, kept: Kept) -> None:
 
 def load_folder(folder: Path) -> tuple[Any, Any]:
     """Return model and tokenizer of a checkpoint folder; every tensor must be there, and no other."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     _quiet_unless_watched()
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
     except CheckpointError as error:
         raise RankwiseError(str(error)) from error
-    tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config, local_files_only=True)
-    return model.eval(), tokenizer
+    return model.eval(), read_tokenizer(folder, model.config)
 
 
 def _quiet_unless_watched() -> None:

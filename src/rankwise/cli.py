@@ -117,6 +117,12 @@ def main() -> None:
     except RankwiseError as error:
         log.error("%s", error)
         sys.exit(2)
+    except FileNotFoundError as error:
+        log.error(
+            "%s does not exist; look for a mistake in the name, or run the stage that makes it: rankwise run",
+            error.filename,
+        )
+        sys.exit(2)
     except OSError as error:
         if error.errno not in REFUSALS:
             log.exception("not foreseen")

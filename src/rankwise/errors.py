@@ -1,6 +1,7 @@
 """The errors that speak to a person: one sentence, exit code 2, no traceback."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -14,3 +15,8 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"{hint}valid: {', '.join(names) or 'none'}"
+
+
+def without_passwords(text: str) -> str:
+    """Return a text with user and password taken out of every address in it."""
+    return re.sub(r"//[^/@\s]*@", "//…@", text)

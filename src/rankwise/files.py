@@ -183,10 +183,17 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         raise RankwiseError(f"{path} is not JSON lines ({error}); {repair(path)}") from error
     if not all(isinstance(row, dict) for row in rows):
         raise RankwiseError(f"{path}: every line must be a JSON object; {repair(path)}")
-    expected, found = rows[-1] if rows else "a closing line", _closing("".join(lines[:-1]))
-    if found != expected:
-        raise damaged(path, str(expected), str(found))
+    if not rows or rows[-1].keys() != _closing("").keys():
+        raise damaged(path, "a last line with number and SHA-256 of the rows", "no such line")
+    said, found = rows[-1], _closing("".join(lines[:-1]))
+    if found != said:
+        raise damaged(path, _shown(said), _shown(found))
     return rows[:-1]
+
+
+def _shown(closing: dict[str, Any]) -> str:
+    """Return what a closing line says, no longer than a sentence bears."""
+    return f"{str(closing['rows'])[:80]} rows of SHA-256 {str(closing[SEAL])[:80]}"
 
 
 def _closing(text: str) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What a study found, looked at: its table, its page, two of its runs, MLflow."""
 
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from rankwise import engines
-from rankwise.errors import RankwiseError
+from rankwise.errors import RankwiseError, without_passwords
 from rankwise.files import read_json, to_json
 from rankwise.pairs import NOISE, Difference
 
@@ -69,7 +68,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     if filled.returncode:
         raise RankwiseError(f"MLflow could not be filled: {filled.stderr.strip()}")
     if "MLFLOW_TRACKING_URI" in os.environ:
-        address = re.sub(r"//[^/@]*@", "//…@", os.environ["MLFLOW_TRACKING_URI"])  # no password
+        address = without_passwords(os.environ["MLFLOW_TRACKING_URI"])
         typer.echo(f"MLflow is filled; it is served at {address}")
         return
     typer.echo(f"MLflow: http://127.0.0.1:{port} (stop it with Ctrl-C)")

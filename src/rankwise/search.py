@@ -14,6 +14,7 @@ from rankwise.allocate.base import ScoringAllocator
 from rankwise.allocate.problem import Masks, TrialScore
 from rankwise.artifacts import Factors
 from rankwise.budget import Choices
+from rankwise.errors import RankwiseError
 from rankwise.files import sha256, to_json
 from rankwise.layers import SlicedLinear
 from rankwise.runs import Run
@@ -29,6 +30,15 @@ def fingerprint(allocator: ScoringAllocator, run: Run, dtype: str, inputs: list[
     ]
     value = [type(allocator).__name__, settings, [sha256(path) for path in inputs]]
     return hashlib.sha256(to_json(value).encode()).hexdigest()
+
+
+def refuse_beyond(sequences: list[int], count: int) -> None:
+    """Refuse sequences by index that a search text of ``count`` does not have."""
+    if not 0 <= min(sequences) <= max(sequences) < count:
+        raise RankwiseError(
+            f"sequences {str(sequences)[:200]} asked, the search text has 0 to {count - 1}; "
+            "the suggestion is that of another text: remove its file, then rankwise run"
+        )
 
 
 class SearchModel:
@@ -67,6 +77,8 @@ class SearchModel:
     @torch.no_grad()
     def _measured(self, sequences: list[int] | None = None) -> TrialScore:
         """Return the score of the model as it is set."""
+        if sequences is not None:
+            refuse_beyond(sequences, len(self.ids))
         which = torch.arange(len(self.ids)) if sequences is None else torch.tensor(sequences)
         losses = []
         kl = torch.zeros((), dtype=torch.float64, device=self.ids.device)

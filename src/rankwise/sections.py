@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, Tag, ValidationError
 
 from rankwise.errors import RankwiseError, nearest
-from rankwise.files import read_json
+from rankwise.files import read_json, repair
 
 if TYPE_CHECKING:
     from rankwise.registry import Registry
@@ -26,8 +26,23 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 def read_method(path: Path, registry: "Registry[S]") -> S:
     """Read the section of a method: ``method`` names its file, the rest are its fields."""
-    given = dict(read_json(path))
-    return validate(registry[given.pop("method")], given, str(path), ())
+    given = read_object(path)
+    name = given.pop("method", None)
+    if not isinstance(name, str):
+        raise RankwiseError(
+            f"{path}: method: expected the name of a file of methods, found {str(name)[:80]!r}; {repair(path)}"
+        )
+    return validate(registry[name], given, str(path), ())
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a section file, or one that holds several, as what every one of them is: a JSON object."""
+    given = read_json(path)
+    if not isinstance(given, dict):
+        raise RankwiseError(
+            f"{path}: expected a JSON object, found {type(given).__name__}; {repair(path)}"
+        )
+    return given
 
 
 def read_section(path: Path, cls: type[S]) -> S:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from pathlib import Path
 
 from rankwise.errors import RankwiseError
@@ -26,6 +27,8 @@ def read_text(path: Path, field: str, characters: int | None) -> str:
             text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise RankwiseError(f"{path} is not UTF-8 text: {error}") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise RankwiseError(f"{path} is no whole gzip file ({error}); get it again") from error
     return text[:characters]
 
 
@@ -36,10 +39,10 @@ def _json_lines(path: Path, field: str, characters: int | None) -> str:
     with unzip(path, "rt", encoding="utf-8") as stream:
         for number, line in enumerate(stream, 1):
             try:
-                document = json.loads(line)[field]
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                document = _document(json.loads(line)[field])
+            except (ValueError, RecursionError, KeyError, TypeError) as error:
                 raise RankwiseError(
-                    f"{path}, line {number}: expected a JSON object with key '{field}' ({type(error).__name__}); "
+                    f"{path}, line {number}: expected a JSON object whose '{field}' is text ({type(error).__name__}); "
                     "name the column in prepare.corpora.….field"
                 ) from error
             documents.append(document)
@@ -54,6 +57,15 @@ def _parquet(path: Path, field: str) -> str:
 
     try:
         table = parquet.read_table(path, columns=[field])
-        return JOIN.join(table[field].to_pylist())
-    except (ArrowException, KeyError) as error:
-        raise RankwiseError(f"{path}: no readable column '{field}' ({error})") from error
+        return JOIN.join(_document(value) for value in table[field].to_pylist())
+    except (ArrowException, OSError, KeyError, TypeError) as error:
+        raise RankwiseError(f"{path}: no readable column of text '{field}' ({error})") from error
+
+
+def _document(value: object) -> str:
+    """Return a document; TypeError for what is no text, ValueError for text that no file can hold."""
+    if not isinstance(value, str):
+        raise TypeError(f"found {type(value).__name__}")
+    if not value.isascii():
+        value.encode()
+    return value

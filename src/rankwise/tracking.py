@@ -13,14 +13,15 @@ import os
 import sqlite3
 import tempfile
 import time
-from contextlib import chdir
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 from tqdm import tqdm
 
-from rankwise.errors import RankwiseError
+from rankwise.errors import RankwiseError, without_passwords
 from rankwise.records import Record
 from rankwise.report.entries import Entry
 
@@ -56,6 +57,11 @@ def fill(experiment: str, found: list[Entry], store: Path) -> Tracked:
     The store is ``MLFLOW_TRACKING_URI`` if that is set, and else the SQLite file ``store``, with
     artifacts in a folder beside it; it is made if it is not there (about 6 s).
     """
+    with _told(store):
+        return _filled(experiment, found, store)
+
+
+def _filled(experiment: str, found: list[Entry], store: Path) -> Tracked:
     client, experiment_id = _open(experiment, store)
     there = _present(client, experiment_id)
     tracked = {}
@@ -68,6 +74,25 @@ def fill(experiment: str, found: list[Entry], store: Path) -> Tracked:
         run_id = same[0].info.run_id if same else _log(client, experiment_id, entry)
         tracked[entry.name] = TrackedRun(run_id=run_id, sha256=entry.sha256)
     return Tracked(experiment=experiment, runs=tracked)
+
+
+@contextmanager
+def _told(store: Path) -> Iterator[None]:
+    """Say in a sentence what MLflow or its database refuses: a full disk, a server that is not there."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError) as error:  # the second when a commit is refused
+        where = os.environ.get("MLFLOW_TRACKING_URI") or str(store)
+        said = str(error).strip().partition("\n")[0][:300]
+        raise RankwiseError(
+            without_passwords(
+                f"track: {where} could not be brought up to date ({said}); make room there or look whether the server "
+                "runs, then run the same again: nothing else depends on it"
+            )
+        ) from error
 
 
 def _open(experiment: str, store: Path) -> tuple[MlflowClient, str]:

@@ -179,7 +179,9 @@ def dense_tensors(manifest: ModelManifest, dtype: str) -> tuple[Stored, ...]:
     from rankwise.models.reading import empty_model
 
     folder = model_folder(manifest.source, manifest.revision)
-    model = empty_model(AutoConfig.from_pretrained(folder, local_files_only=True))
+    model = empty_model(
+        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    )
     separate(model, manifest.family.fused(range(manifest.layers)))
     tied = model.all_tied_weights_keys
     return tuple(

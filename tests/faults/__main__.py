@@ -6,14 +6,15 @@ Writes the rows of the classes that ran into docs/reliability.md; ends with 1 wh
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 
 from tests.faults import disturbed, disturbed_stages
+from tests.faults import memory as starved
 from tests.faults.fuzz import PARSERS, fuzz
 from tests.faults.kinds import flipped_everywhere
-from tests.faults.stages import finished_study, stages_of
+from tests.faults.stages import EVERY, SMALL, finished_study, in_turn, stages_of
 from tests.faults.tally import Tally, put_table
 from tests.workflow.studies import ROOT, Study
 
@@ -25,16 +26,24 @@ INPUTS = 100_000
 
 
 class Base:
-    """The undisturbed study that disturbed ones are compared with, made when it is first asked for."""
+    """The undisturbed studies that disturbed ones are compared with, made when they are first asked for."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._study: Study | None = None
+        self._made: dict[str, Study] = {}
 
     def study(self) -> Study:
-        """Return the finished study."""
-        self._study = self._study or finished_study(self.folder / "base")
-        return self._study
+        """Return the finished small study, of which whole runs are tried."""
+        return self._finished("small", SMALL)
+
+    def every(self) -> Study:
+        """Return the finished study that has every stage."""
+        return self._finished("every", EVERY)
+
+    def _finished(self, name: str, settings: Sequence[str]) -> Study:
+        if name not in self._made:
+            self._made[name] = finished_study(self.folder / name, settings)
+        return self._made[name]
 
 
 Class = Callable[[Base, int, float], Iterator[Tally]]
@@ -47,27 +56,27 @@ def bits(_: Base, seed: int, times: float) -> Iterator[Tally]:
 
 def stages(base: Base, seed: int, times: float) -> Iterator[Tally]:
     """Single stages: killed, and reading what is damaged."""
-    copy = base.study().copy(base.folder / "stages")
+    copy = base.every().copy(base.folder / "stages")
     random, there = Random(seed), stages_of(copy)
     killed = Tally("a stage killed (SIGKILL or SIGTERM) at a random moment", seed)
     with disturbed_stages.warm(copy) as variables:
-        for _ in range(round(200 * times)):
-            disturbed_stages.kill_stage(random.choice(there), variables, random, killed)
+        for stage in in_turn(there, round(200 * times), random):
+            disturbed_stages.kill_stage(stage, variables, random, killed)
         yield killed
         for kind in ("vanished", "cut short", "one bit flipped"):
             found = Tally(f"an artifact {kind}, read by the next stage", seed)
-            for _ in range(round(40 * times)):
-                disturbed_stages.damage_found(there, variables, random, kind, found)
+            for stage, reader in disturbed_stages.chains(there, round(40 * times), random):
+                disturbed_stages.damage_found(stage, reader, variables, random, kind, found)
             yield found
 
 
 def disks(base: Base, seed: int, times: float) -> Iterator[Tally]:
     """Disks that refuse."""
-    copy = base.study().copy(base.folder / "limited")
+    copy = base.every().copy(base.folder / "limited")
     random, there = Random(seed), stages_of(copy)
     limited = Tally("disk full: no file may grow beyond a random size, per stage", seed)
-    for _ in range(round(20 * times)):
-        disturbed_stages.fill_disk(random.choice(there), random, limited)
+    for stage in in_turn(there, round(len(there) * times), random):
+        disturbed_stages.fill_disk(stage, random, limited)
     yield limited
     count = round(len(there) * times)
     yield from disturbed_stages.on_a_disk(copy, base.folder / "disk", random, count, seed)
@@ -97,12 +106,19 @@ def repairs(base: Base, seed: int, times: float) -> Iterator[Tally]:
 
 
 def memory(base: Base, seed: int, _: float) -> Iterator[Tally]:
-    """A job killed as for memory."""
-    killed = Tally("a job of a run killed as a system out of memory does", seed)
-    for name in ("covariance-dense", "evaluate-plain"):
-        copy = disturbed.fresh(base.study(), base.folder / f"memory {name}")
-        disturbed_stages.killed_for_memory(base.study(), copy, name, killed)
+    """Jobs killed for memory, in both engines."""
+    killed = Tally("a job of a run killed in the place of a system out of memory", seed)
+    limited = Tally(
+        "a run in a group of processes with too little memory, its job killed by the kernel", seed
+    )
+    for engine in disturbed.ENGINES:
+        for name in ("covariance-dense", "evaluate-plain"):
+            copy = disturbed.fresh(base.study(), base.folder / f"memory {engine} {name}")
+            starved.killed_in_place(base.study(), copy, engine, name, killed)
+        copy = disturbed.fresh(base.study(), base.folder / f"memory {engine}")
+        starved.limited(base.study(), copy, engine, limited)
     yield killed
+    yield limited
 
 
 def two(base: Base, seed: int, _: float) -> Iterator[Tally]:

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
-from tests.faults.stages import PATIENCE, RUN, Stage, stages_of
+from tests.faults.stages import PATIENCE, RUN, Stage, untimed
 from tests.faults.tally import Tally
 from tests.workflow.studies import Study
 
 ENGINES = ("snakemake", "dvc")
 WAYS = ("SIGKILL", "SIGKILL to all", "SIGTERM", "SIGINT")
 INTERRUPTED = (130, -signal.SIGINT, 0)
-"""Exit codes of a run that got SIGINT: its own, Python's while it loads, that of one that had ended."""
+"""Exit codes of a run that got SIGINT: its own, Python's before our first line, that of one that had ended."""
 IN_FLIGHT = 2
 """Jobs that a study's profile runs at once: those may run again."""
 ODD = "a 'study'\n\"of\" größe $HOME; 研究"
@@ -37,7 +37,7 @@ def kill_run(study: Study, copy: Study, engine: str, way: str, after: float, tal
     code = _kill(_start(copy, engine), way, after)
     if way == "SIGINT" and code not in INTERRUPTED:
         tally.missed(f"{where}: exit code {code}")
-    before = {stage.name: _state(stage) for stage in stages_of(_planned(study, copy))}
+    before = {stage.name: _state(stage) for stage in untimed(_planned(study, copy))}
     done = _to_the_end(copy, engine)
     if done.returncode:
         tally.missed(f"{where}: {done.stdout[-300:]}{done.stderr[-700:]}")
@@ -45,7 +45,7 @@ def kill_run(study: Study, copy: Study, engine: str, way: str, after: float, tal
     if copy.hashes() != study.hashes():
         tally.missed(f"{where}: other bytes", wrong=True)
         return
-    after_it = {stage.name: _state(stage) for stage in stages_of(copy)}
+    after_it = {stage.name: _state(stage) for stage in untimed(copy)}
     again = [name for name, state in before.items() if state and after_it[name] != state]
     if len(again) > IN_FLIGHT:
         tally.missed(f"{where}: finished work was repeated: {', '.join(again)}")

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -17,9 +17,18 @@ from rankwise.files import sha256
 from tests.workflow.studies import FEWER, Study, make_study
 
 SMALL = (*FEWER, "prepare.tasks.source=null")
-"""A study of every kind of stage but refine and curvature, finished in half a minute."""
-NO_TIMES = ("speed", "report", "track", "params")
-"""Stages whose results hold times, or that are the engines' own."""
+"""A small study, finished in half a minute."""
+EVERY = (
+    "runs={plain: {decompose: svd, allocate: uniform, keep: 0.6},"
+    " searched: {decompose: pooled_pca, allocate: hyperopt, keep: 0.6},"
+    " ours: {decompose: curvature, allocate: uniform, keep: 0.6}, trained: {refine: blockwise, of: plain}}",
+    "allocate.hyperopt.q=2",
+    "allocate.hyperopt.trials=3",
+    "compute.layers_per_job=2",
+)
+"""A study with every stage that there is."""
+TIMED = ("speed", "report", "track")
+"""Stages whose results hold times: that they are there is all that can be compared."""
 RUN = ("python", "-m", "rankwise", "run")
 PATIENCE = 300
 """Until a command counts as hanging [s]."""
@@ -33,6 +42,11 @@ class Stage:
     name: str
     command: str
     outputs: tuple[Path, ...]
+
+    @property
+    def timed(self) -> bool:
+        """Whether its results are others every time."""
+        return self.name.split("-")[0] in TIMED
 
     def start(self, variables: Mapping[str, str], **settings: Any) -> subprocess.Popen[str]:
         """Start it; its bytes are known, so outputs are removed before."""
@@ -53,29 +67,34 @@ class Stage:
         return process.returncode, said
 
     def hashes(self) -> dict[str, str]:
-        """Return file → digest of what it wrote; empty where nothing stands under its names."""
+        """Return file → digest of what it wrote, nothing for times; empty where nothing stands under its names."""
         files = [f for path in self.outputs for f in (path.rglob("*") if path.is_dir() else [path])]
         return {
-            str(f.relative_to(self.study.folder)): sha256(f)
+            str(f.relative_to(self.study.folder)): "" if self.timed else sha256(f)
             for f in sorted(files)
             if f.is_file() and f.name[0] != "."
         }
 
 
 def stages_of(study: Study) -> list[Stage]:
-    """Return the stages of a finished study whose results hold no times."""
+    """Return the stages of a finished study, but not the engines' own."""
     found = []
     for name, stage in study.stages().items():
-        if name.split("-")[0] not in NO_TIMES:
+        if name != "params":
             outs = [out if isinstance(out, str) else next(iter(out)) for out in stage["outs"]]
             paths = tuple(study.folder / out for out in outs)
             found.append(Stage(study, name, stage["cmd"], paths))
     return found
 
 
-def finished_study(folder: Path) -> Study:
+def untimed(study: Study) -> list[Stage]:
+    """Return those of them whose bytes are the same every time."""
+    return [stage for stage in stages_of(study) if not stage.timed]
+
+
+def finished_study(folder: Path, settings: Sequence[str] = SMALL) -> Study:
     """Make a study and run it to its end."""
-    study = make_study(folder, quick=False, settings=SMALL)
+    study = make_study(folder, quick=False, settings=settings)
     study.do(*RUN)
     return study
 
@@ -87,6 +106,14 @@ def killed_at(process: subprocess.Popen[str], after: float, kill: Callable[[], N
     kill()
     process.communicate(timeout=PATIENCE)
     return running
+
+
+def in_turn(stages: list[Stage], count: int, random: Random) -> list[Stage]:
+    """Return ``count`` stages: every one as often as any other, in a random order."""
+    found: list[Stage] = []
+    while len(found) < count:
+        found += random.sample(stages, len(stages))
+    return found[:count]
 
 
 def any_signal(random: Random) -> signal.Signals:

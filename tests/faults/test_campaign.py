@@ -88,7 +88,8 @@ def test_disturbed_stages(study: Study, tmp_path: Path) -> None:
         for _ in range(2):
             disturbed_stages.kill_stage(random.choice(stages), variables, random, tally)
         for kind in ("vanished", "cut short", "one bit flipped"):
-            disturbed_stages.damage_found(stages, variables, random, kind, tally)
+            [(stage, reader)] = disturbed_stages.chains(stages, 1, random)
+            disturbed_stages.damage_found(stage, reader, variables, random, kind, tally)
     survived(tally)
 
 

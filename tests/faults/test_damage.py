@@ -1,11 +1,13 @@
 """Of a damaged artifact nothing is used: a sentence names file, expected, found and what repairs it."""
 
+import json
 import random
 
 import pytest
 
 from rankwise.errors import RankwiseError
-from rankwise.files import read_json
+from rankwise.files import read_json, read_lines, sealed_lines
+from tests.faults.examples import RECORDS, example
 from tests.faults.kinds import flipped, kinds, same
 
 KINDS = {kind.name: kind for kind in kinds()}
@@ -63,3 +65,28 @@ def test_json_beyond_sense_is_refused(text, tmp_path):
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(RankwiseError, match="is not JSON"):
         read_json(path)
+
+
+def test_what_was_expected_of_a_trace_and_what_was_found(tmp_path):
+    """Expected is what was written, found is what is there: in whichever line the damage lies."""
+    path, rows = tmp_path / "trace.jsonl", [{"trial": n} for n in range(3)]
+    first, second, third, closing = sealed_lines(rows).splitlines(keepends=True)
+    written, without = (
+        json.loads(text.splitlines()[-1])["sha256"] for text in (closing, sealed_lines(rows[:2]))
+    )
+    for text, expected, found in (
+        (first + second + closing, f"3 rows of SHA-256 {written}", f"2 rows of SHA-256 {without}"),
+        (first + second + third, "a last line with number and SHA-256 of the rows", "no such line"),
+        ("", "a last line with number and SHA-256 of the rows", "no such line"),
+    ):
+        path.write_text(text)
+        with pytest.raises(RankwiseError) as error:
+            read_lines(path)
+        assert f"expected {expected}, found {found}; make it again" in str(error.value)
+
+
+def test_every_kind_of_record_is_read_as_it_was_written(tmp_path):
+    assert len(RECORDS) > 10
+    for kind in RECORDS:
+        example(kind).save(tmp_path / "a.json")
+        assert kind.load(tmp_path / "a.json") == example(kind)

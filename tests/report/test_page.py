@@ -24,10 +24,11 @@ from rankwise.report.curves import NAMED, outcome, refinement_curves
 from rankwise.report.page import render
 from rankwise.report.searches import search_convergence
 from rankwise.report.spectra import predicted_loss, read_decompositions, spectra_figure
-from rankwise.report.study import RunResult, best, compared, gather, read_trials
+from rankwise.report.study import RunResult, best, compared, gather
 from rankwise.report.table import points, relative
 from rankwise.report.verdicts import methods, verdicts
 from rankwise.target import Target
+from rankwise.trials import read_rows
 from tests.report.conftest import FAILED_TRIAL, REFINED, RETURNED, RUNS, make_refinement
 
 GIVEN = Report(resamples=200)
@@ -162,7 +163,7 @@ def test_gaps_are_named(study: Path, arguments: list[str]) -> None:
         report(arguments[:-2])
     (study / "broken.jsonl").write_text("{")
     with pytest.raises(RankwiseError, match=r"broken\.jsonl is not JSON lines"):
-        read_trials(study / "broken.jsonl")
+        read_rows(study / "broken.jsonl")
 
 
 def results_of(study: Path) -> list:
@@ -175,7 +176,7 @@ def results_of(study: Path) -> list:
         [SpeedRecord.load(study / f"speed/{name}.json") for name in names],
         [AllocationRecord.load(study / f"allocate/{name}.json") for name in RUNS],
         [],
-        {name: read_trials(study / f"allocate/{name}.trials.jsonl") for name in RUNS},
+        {name: read_rows(study / f"allocate/{name}.trials.jsonl") for name in RUNS},
     )
     return compared(results, GIVEN)
 

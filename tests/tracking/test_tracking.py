@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
+from rankwise import tracking
 from rankwise.errors import RankwiseError
 from rankwise.files import sealed, write_json
 from rankwise.items import Items
@@ -197,3 +199,28 @@ def test_bad_input_is_a_sentence(study: Path, files: StudyFiles) -> None:
     with pytest.raises(RankwiseError, match="has no row of run 'dense'; run report again"):
         all_of(study, files)
     change(study / "report/summary.json", rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        (None, r"track: .*mlflow\.db could not be brought up to date \(.*disk"),
+        ("http://me:canary@127.0.0.1:9", r"track: http://…@127\.0\.0\.1:9 could not be brought"),
+    ],
+)
+def test_a_store_that_refuses_is_one_sentence_without_password(
+    monkeypatch: pytest.MonkeyPatch, study: Path, tmp_path: Path, address: str | None, says: str
+) -> None:
+    """A full disk; a server that is not there."""
+
+    def full(*_: object) -> None:
+        raise MlflowException("(sqlite3.OperationalError) disk I/O error\n[SQL: UPDATE]")
+
+    if address is None:
+        monkeypatch.setattr(tracking, "_present", full)
+    else:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(RankwiseError, match=says) as error:
+        fill("it", [], tmp_path / "mlflow.db")
+    assert "canary" not in str(error.value)

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rankwise.allocate._history import most_varied
 from rankwise.allocate.curvature import Curvature
 from rankwise.allocate.effective_rank import EffectiveRank, effective_rank
 from rankwise.allocate.energy import Energy
@@ -17,7 +18,6 @@ from rankwise.allocate.manual import Manual
 from rankwise.allocate.mgaa import MGAA, between
 from rankwise.allocate.pareto import Pareto
 from rankwise.allocate.problem import Candidate, Problem
-from rankwise.allocate.sequential import most_varied
 from rankwise.allocate.uniform import Uniform
 from rankwise.allocation import record_of
 from rankwise.artifacts import BlockFactors, BlockStatistics, InputStatistics

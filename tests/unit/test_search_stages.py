@@ -68,6 +68,32 @@ def test_jobs_of_a_search_write_the_bytes_of_one_job(made, method, tmp_path):
             **shared, search=search, suggestions=tmp_path / "round_0.jsonl", trial=4,
             out=tmp_path / "out",
         )  # fmt: skip
+    for key, value, says in (
+        ("shares", {"q.0": 0.5}, r"trial 0: expected shares of .*, found q\.0; .* another search"),
+        ("sequences", 3, r"row 1\.sequences: Input should be a valid list; make it again"),
+        ("sequences", [], r"row 1\.sequences: List should have at least 1 item"),
+        ("trial", -1, r"row 1\.trial: Input should be greater than or equal to 0"),
+    ):
+        [first, *_] = read_lines(tmp_path / "round_0.jsonl")
+        (tmp_path / "wrong").write_text(sealed_lines([first | {key: value}]))
+        with pytest.raises(RankwiseError, match=says):
+            trial.command(
+                **shared, search=search, suggestions=tmp_path / "wrong", trial=0,
+                out=tmp_path / "out",
+            )  # fmt: skip
+    for wrong, says in {
+        "shares": r"trial 0: expected shares of .*, found none; .* another search",
+        "sequences": "trial 0: expected the sequences to score on, found none",
+        "perplexity": "row 1: Value error, a trial that is ok has a perplexity",
+        "objective": r"row 1\.objective: Field required; make it again with: rm -r",
+    }.items():
+        [first] = read_lines(rows([0])[0])
+        del first[wrong]
+        (tmp_path / "wrong").write_text(sealed_lines([first]))
+        with pytest.raises(RankwiseError, match=says):
+            suggest.command(
+                **shared, number=1, rows=[tmp_path / "wrong", *rows([1])], out=tmp_path / "out"
+            )
     assert not (tmp_path / "out").exists()
     assert (
         sealed_lines(read_lines(tmp_path / "one.trials")) == (tmp_path / "one.trials").read_text()

@@ -10,11 +10,12 @@ from ruamel.yaml import YAML
 
 from rankwise.errors import RankwiseError
 from rankwise.hub.checks import CheckpointError, refuse_switches
-from rankwise.models.reading import described
+from rankwise.models.reading import described, read_tokenizer
 from rankwise.study import PRESETS
 from rankwise.validation import load_params
 from rankwise.yamls import read_yaml
 from tests.conftest import tiny_llama
+from tests.workflow.studies import make_tokenizer
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
@@ -48,6 +49,38 @@ def test_the_package_runs_no_data(path: Path) -> None:
                 assert word.arg not in ("shell", "trust_remote_code", "allow_pickle") or not on
                 if word.arg in ("host", "--host"):
                     assert ast.unparse(word.value) == "'127.0.0.1'"
+
+
+LOADERS = ("AutoTokenizer.from_pretrained", "AutoModelForCausalLM.from_pretrained", "AutoModelForCausalLM.from_config")  # fmt: skip
+
+
+def test_what_may_bring_code_is_loaded_with_it_switched_off() -> None:
+    """Left to itself, transformers would ask on the terminal; configurations were read so by the stage prepare."""
+    pipeline = [path for path in SOURCES if "embedded" not in path.parts]
+    calls = [
+        node
+        for path in pipeline
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and dotted(node.func) in LOADERS
+    ]
+    assert len(calls) >= 4
+    for call in calls:
+        given = {word.arg: ast.unparse(word.value) for word in call.keywords}
+        assert given.get("trust_remote_code") == "False", ast.unparse(call)
+
+
+def test_a_tokenizer_does_not_bring_code(tmp_path: Path) -> None:
+    make_tokenizer(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(
+        json.dumps({"tokenizer_class": "Mine", "auto_map": {"AutoTokenizer": ["mine.Mine", None]}})
+    )
+    (tmp_path / "mine.py").write_text("raise SystemExit('code of the model ran')")
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "nobody-s", "auto_map": {"AutoConfig": "mine.Mine"}}'
+    )
+    with pytest.raises(RankwiseError, match="transformers does not read it"):
+        read_tokenizer(tmp_path)
 
 
 def test_what_we_serve_is_served_to_this_machine_alone() -> None:

@@ -22,6 +22,7 @@ from tests.conftest import tiny_llama
 ROOT = Path(__file__).parents[2]
 HEAVY = shutil.ignore_patterns("model", "text", "tasks", "__pycache__")
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+WORDS = [f"w{number}" for number in range(63)]
 PARAMS = """\
 prepare:
   model: {source: inputs/model, layers: 2}
@@ -198,16 +199,20 @@ def make_study(folder: Path, *, quick: bool, settings: Sequence[str] = ()) -> St
     return study
 
 
-def _write_inputs(folder: Path) -> None:
-    words = [f"w{number}" for number in range(63)]
-    vocabulary = {word: number for number, word in enumerate([*SPECIAL.values(), *words])}
+def make_tokenizer(folder: Path) -> None:
+    """Write a tokenizer of a word a token."""
+    vocabulary = {word: number for number, word in enumerate([*SPECIAL.values(), *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, SPECIAL["unk_token"]))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL)
-    fast.save_pretrained(folder / "model")
+    fast.save_pretrained(folder)
+
+
+def _write_inputs(folder: Path) -> None:
+    make_tokenizer(folder / "model")
     tiny_llama().save_pretrained(folder / "model")
     for name, step in (("train", 5), ("test", 7)):
-        text = [words[(number * step + number // 63) % 63] for number in range(1500)]
+        text = [WORDS[(number * step + number // 63) % 63] for number in range(1500)]
         lines = [" ".join(text[start : start + 30]) for start in range(0, len(text), 30)]
         (folder / f"{name}.txt").write_text("\n\n".join(lines) + "\n")
     tasks = folder / "tasks"

@@ -1,4 +1,4 @@
-"""Rows of a search as Hyperopt's algorithms see them, and what stands in for trials that still run."""
+"""What a search makes of its rows: whose they are, how Hyperopt sees them, what they say of the search text."""
 
 from __future__ import annotations
 
@@ -6,8 +6,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rankwise.errors import RankwiseError
+
 if TYPE_CHECKING:
     import hyperopt
+    from numpy.typing import NDArray
+
+
+def refuse_foreign(
+    given: list[dict[str, Any]], space: str, labels: list[str], *, chosen: bool
+) -> None:
+    """Refuse rows or suggestions of another search: of other variables, or of the whole text where sequences are chosen."""
+    again = "its file is that of another search: remove it, then rankwise run"
+    for row in given:
+        point = row.get(space, {})
+        if sorted(point) != labels:
+            raise RankwiseError(
+                f"trial {row['trial']}: expected {space} of {', '.join(labels)}, "
+                f"found {', '.join(point)[:500] or 'none'}; {again}"
+            )
+        if chosen and not row["trial"] and not row.get("sequences"):
+            raise RankwiseError(f"trial 0: expected the sequences to score on, found none; {again}")
 
 
 def lie(
@@ -51,3 +70,23 @@ def history(rows: list[dict[str, Any]], space: str) -> hyperopt.Trials:
     trials.insert_trial_docs(documents)
     trials.refresh()
     return trials
+
+
+def most_varied(losses: NDArray[np.float64], count: int) -> list[int]:
+    """Return the sequences whose perplexity has the largest standard deviation, [count], rising.
+
+    ``losses`` [allocations, sequences]: mean per token. Allocations that broke the model are left out.
+    """
+    if count > losses.shape[1]:
+        raise RankwiseError(
+            f"validation asks for {count} search sequences of {losses.shape[1]}; lower it or raise sample.search.sequences"
+        )
+    with np.errstate(over="ignore"):
+        perplexity = np.exp(losses)
+    whole = perplexity[np.isfinite(perplexity).all(1)]
+    if len(whole) < 2:
+        raise RankwiseError(
+            f"validation: only {len(whole)} of {len(losses)} random allocations gave finite perplexities, 2 are needed; "
+            "raise keep, or set validation to null"
+        )
+    return sorted(np.argsort(-whole.std(0), kind="stable")[:count].tolist())

@@ -23,6 +23,7 @@ from rankwise.budget import (
 from rankwise.errors import RankwiseError
 from rankwise.files import read_lines, sealed_lines, write_text
 from rankwise.spending import Budget, spend
+from rankwise.trials import TrialRow, checked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,7 +132,7 @@ class Trials:
         if path is not None and path.exists():
             head, *rows = read_lines(path) or [{}]
             if head == self.head:
-                self.rows = rows[:limit]
+                self.rows = checked(path, rows, TrialRow)[:limit]
 
     def add(self, row: dict[str, Any]) -> None:
         """Append one row, and write them all, whole."""

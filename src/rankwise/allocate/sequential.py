@@ -13,7 +13,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from rankwise import memory
-from rankwise.allocate._history import history, lie
+from rankwise.allocate._history import history, lie, most_varied, refuse_foreign
 from rankwise.allocate.base import ScoringAllocator
 from rankwise.allocate.problem import Candidate, Choices, Problem, Trials, TrialScore, finite
 from rankwise.budget import Choice, keep_reached
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import hyperopt
-    from numpy.typing import NDArray
 
     Suggest = Callable[
         [list[int], hyperopt.base.Domain, hyperopt.Trials, int], list[dict[str, Any]]
@@ -94,6 +93,7 @@ class SequentialSearch(ScoringAllocator):
         """Return the choices of the best trial; the trace stays in ``problem.trials``."""
         trials = problem.trials if problem.trials is not None else Trials()
         done = len(trials.rows)
+        self._refuse_foreign(problem, trials.rows)
         if done:
             log.info("%d of %d trials are done already", done, self.trials)
         with tqdm(desc="trials", initial=done, total=self.trials, disable=None) as bar:
@@ -115,7 +115,8 @@ class SequentialSearch(ScoringAllocator):
         From the rows of the rounds before it alone. The first round scores random allocations where
         ``validation`` chooses the sequences.
         """
-        labels = sorted({self._group(problem, name) for name in problem.names})
+        self._refuse_foreign(problem, rows)
+        labels = self._labels(problem)
         sequences = self._sequences(problem, labels, rows)
         chosen = {"sequences": sequences} if sequences else {}
         seen, found = rows[: number * self.q], []
@@ -127,6 +128,7 @@ class SequentialSearch(ScoringAllocator):
 
     def trial(self, problem: Problem, suggestion: dict[str, Any]) -> dict[str, Any]:
         """Return the row of one suggestion; one that cannot be scored is a failed trial, and says why."""
+        self._refuse_foreign(problem, [suggestion])
         index, point = suggestion["trial"], suggestion[self.space]
         sequences = suggestion.get("sequences")
         choices = self._choices(problem, point)
@@ -162,6 +164,13 @@ class SequentialSearch(ScoringAllocator):
             f"all {self.trials} trials gave a perplexity that is not finite; "
             f"{problem.budget.target} breaks this model, raise it"
         )
+
+    def _refuse_foreign(self, problem: Problem, given: list[dict[str, Any]]) -> None:
+        refuse_foreign(given, self.space, self._labels(problem), chosen=self.validation is not None)
+
+    def _labels(self, problem: Problem) -> list[str]:
+        """Return the names of the search's variables."""
+        return sorted({self._group(problem, name) for name in problem.names})
 
     def _group(self, problem: Problem, name: str) -> str:
         candidate = problem.candidates[name]
@@ -222,26 +231,6 @@ class SequentialSearch(ScoringAllocator):
             point = self._ask(hyperopt.rand.suggest, f"{self.seed},validation,{draw}", labels, [])
             losses.append(problem.scored(self._choices(problem, point)).losses)
         return most_varied(np.array(losses), self.validation)
-
-
-def most_varied(losses: NDArray[np.float64], count: int) -> list[int]:
-    """Return the sequences whose perplexity has the largest standard deviation, [count], rising.
-
-    ``losses`` [allocations, sequences]: mean per token. Allocations that broke the model are left out.
-    """
-    if count > losses.shape[1]:
-        raise RankwiseError(
-            f"validation asks for {count} search sequences of {losses.shape[1]}; lower it or raise sample.search.sequences"
-        )
-    with np.errstate(over="ignore"):
-        perplexity = np.exp(losses)
-    whole = perplexity[np.isfinite(perplexity).all(1)]
-    if len(whole) < 2:
-        raise RankwiseError(
-            f"validation: only {len(whole)} of {len(losses)} random allocations gave finite perplexities, 2 are needed; "
-            "raise keep, or set validation to null"
-        )
-    return sorted(np.argsort(-whole.std(0), kind="stable")[:count].tolist())
 
 
 def _weighted(candidate: Candidate, factor: float, choice: Choice) -> float:

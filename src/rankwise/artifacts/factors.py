@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rankwise import linalg
-from rankwise.artifacts.store import moved, read, write
+from rankwise.artifacts.store import moved, read, understood, write
 from rankwise.budget import Kept
 from rankwise.errors import RankwiseError
 
@@ -177,6 +177,7 @@ class BlockFactors:
         )
 
     @classmethod
+    @understood
     def load(cls, path: Path) -> "BlockFactors":
         """Read one block's factors (memory-mapped)."""
         tensors, head = read(path, "factors@3")
@@ -196,6 +197,7 @@ class BlockFactors:
         return cls(head["method"], head["layers"], linears)
 
 
+@understood
 def read_spectra(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, float]]:
     """Return the head of a block's factors, every linear's spectrum, and what all its sparse entries weigh.
 

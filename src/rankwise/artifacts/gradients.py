@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rankwise import linalg
-from rankwise.artifacts.store import moved, packed, read, unpacked, write
+from rankwise.artifacts.store import moved, packed, read, understood, unpacked, write
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class BlockCurvature:
         write(path, "curvature@3", tensors, {"layers": self.layers, "linears": facts})
 
     @classmethod
+    @understood
     def load(cls, path: Path) -> "BlockCurvature":
         """Read the gradients of one block of layers."""
         tensors, head = read(path, "curvature@3")

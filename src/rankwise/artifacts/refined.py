@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rankwise.artifacts.store import read, write
+from rankwise.artifacts.store import read, understood, write
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class RefinedBlock:
         )
 
     @classmethod
+    @understood
     def load(cls, path: Path) -> "RefinedBlock":
         """Read one block."""
         tensors, head = read(path, "refined@1")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rankwise import linalg
 from rankwise.artifacts.gradients import OutputGradient
-from rankwise.artifacts.store import moved, packed, read, unpacked, write
+from rankwise.artifacts.store import moved, packed, read, understood, unpacked, write
 from rankwise.errors import RankwiseError
 
 SCHEMA = "covariance@4"
@@ -206,6 +206,7 @@ class BlockStatistics:
         write(path, SCHEMA, tensors, {"layers": self.layers})
 
     @classmethod
+    @understood
     def load(cls, path: Path) -> "BlockStatistics":
         """Read the statistics of one block of layers."""
         tensors, head = read(path, SCHEMA)

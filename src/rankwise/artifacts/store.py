@@ -4,8 +4,10 @@ import errno
 import hashlib
 import json
 import math
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,6 +16,9 @@ from torch import Tensor
 
 from rankwise.errors import RankwiseError
 from rankwise.files import damaged, repair, replacing, sealed, unsealed
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def write(path: Path, schema: str, tensors: dict[str, Tensor], head: dict[str, Any]) -> None:
@@ -39,13 +44,16 @@ def read(
     try:
         with safe_open(path, "pt") as stream:
             head = json.loads((stream.metadata() or {}).get("rankwise", "{}"))
-            found = head.pop("schema", None)
+            found = head.pop("schema", None) if isinstance(head, dict) else None
             if found != f"rankwise/{schema}":
                 raise RankwiseError(
-                    f"{path}: expected schema rankwise/{schema}, found {found}; {repair(path)}"
+                    f"{path}: expected schema rankwise/{schema}, found {str(found)[:80]}; {repair(path)}"
                 )
             head = unsealed(path, {"schema": found, **head})
-            digests = {n: d for n, d in head.pop("tensors").items() if n.endswith(endings)}
+            listed = head.pop("tensors", None)
+            if not isinstance(listed, dict):
+                raise damaged(path, "a digest of every tensor", type(listed).__name__)
+            digests = {n: d for n, d in listed.items() if n.endswith(endings)}
             names = {name for name in stream.keys() if name.endswith(endings)}  # noqa: SIM118
             if names != set(digests):
                 odd = sorted(names ^ set(digests))[0]
@@ -65,6 +73,20 @@ def read(
             raise damaged(path, expected, given)
     del head["schema"]
     return tensors, head
+
+
+def understood(load: Callable[P, T]) -> Callable[P, T]:
+    """Let a reader, whose last argument is a path, refuse what is sealed as its schema says and is something else."""
+
+    @wraps(load)
+    def refusing(*given: P.args, **named: P.kwargs) -> T:
+        try:
+            return load(*given, **named)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            found = f"{type(error).__name__}: {error}"[:200]
+            raise damaged(Path(str(given[-1])), "the contents of its schema", found) from error
+
+    return refusing
 
 
 def _digest(tensor: Tensor) -> str:

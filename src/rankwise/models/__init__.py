@@ -4,6 +4,7 @@ The stage prepare looks the family up, once; later stages read it from the model
 """
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,12 @@ def read_family(path: Path) -> Family:
 def families(folder: Path = SHIPPED) -> dict[str, Family]:
     """Return every family of a folder by the name of its file."""
     return {path.stem: read_family(path) for path in sorted(folder.glob("*.yaml"))}
+
+
+@cache
+def _shipped() -> dict[str, Family]:
+    """Return the package's own families, read once a process."""
+    return families()
 
 
 def family_of(
@@ -72,7 +79,7 @@ def family_of(
 def known(architecture: str, own: Path | None = None) -> dict[Path, dict[str, Family]]:
     """Return the families that name an architecture, by folder and file; refuses one that none names."""
     folders = [SHIPPED] if own is None else [own, SHIPPED]
-    all_there = {folder: families(folder) for folder in folders}
+    all_there = {f: _shipped() if f == SHIPPED else families(f) for f in folders}
     found = {
         folder: {
             file: family for file, family in there.items() if architecture in family.architectures

@@ -1,8 +1,11 @@
 """A model folder's configuration, the family that fits it, and the model without weights."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rankwise import memory
 from rankwise.errors import RankwiseError
 from rankwise.family import Family
 from rankwise.files import read_json
@@ -30,25 +33,49 @@ def described(folder: Path, own: Path | None = None) -> tuple[Any, str, Family]:
         raise RankwiseError(f"prepare.model.source: {error}") from error
     own = own if own is not None and own.is_dir() else None
     known(architecture, own)  # refuses more clearly than the library what neither knows
-    try:
+    with _understood(f"{folder}/config.json"):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (ValueError, OSError) as error:
-        raise RankwiseError(
-            f"{folder}/config.json: transformers does not read it: {str(error).splitlines()[0]}"
-        ) from error
     family = family_of(architecture, lambda key: getattr(config, key, None), own)
     return config, architecture, family
+
+
+def read_tokenizer(folder: Path, config: Any = None) -> Any:
+    """Return a model folder's tokenizer, by the library's own code; a broken one is a RankwiseError."""
+    from transformers import AutoTokenizer
+
+    given = {} if config is None else {"config": config}
+    with _understood(f"{folder}, its tokenizer"):
+        return AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, **given
+        )
 
 
 def empty_model(config: Any, dtype: Any = None) -> Any:
     """Return the causal language model of a configuration, its parameters on the meta device.
 
-    Buffers that no file holds, such as rotary frequencies, are computed.
+    Buffers that no file holds, such as rotary frequencies, are computed. Raises RankwiseError for a
+    configuration of which the library makes no model.
     """
     from accelerate import init_empty_weights
     from transformers import AutoModelForCausalLM
 
-    with init_empty_weights(include_buffers=False):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    where = f"config.json of a {type(config).__name__.removesuffix('Config')} model"
+    with _understood(where), init_empty_weights(include_buffers=False):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     model.tie_weights()  # every parameter was made anew
     return model
+
+
+@contextmanager
+def _understood(what: str) -> Iterator[None]:
+    """Say in a sentence what transformers does not understand; it raises anything, Exception itself among it."""
+    try:
+        yield
+    except Exception as error:
+        if memory.ran_out(error):
+            raise
+        said = " ".join(str(error).split())[:300]
+        raise RankwiseError(
+            f"{what}: transformers does not read it ({type(error).__name__}: {said}); "
+            "get the model's files again from its author"
+        ) from error

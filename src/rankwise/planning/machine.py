@@ -143,7 +143,9 @@ def _forward(params: Params, sizes: Sizes, device: torch.device) -> tuple[float,
     config.num_hidden_layers = 1
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[:1]
-    model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[params.prepare.model.dtype])
+    model = AutoModelForCausalLM.from_config(
+        config, dtype=DTYPES[params.prepare.model.dtype], trust_remote_code=False
+    )
     model = model.to(device).eval()
     length = params.sample.calibration.length
     numbers = 2 * length * sum(parameter.numel() for parameter in model.parameters())

@@ -8,8 +8,10 @@ from pydantic import BaseModel, ConfigDict
 from rankwise.needs import ON_DEVICE
 from rankwise.params import Params
 from rankwise.planning.machine import Room, Speed
+from rankwise.planning.need import Need
 from rankwise.planning.sizes import Sizes
-from rankwise.planning.stages import Need, Study, count
+from rankwise.planning.stages import needs
+from rankwise.planning.study import Study, count
 from rankwise.sources import ITEM_FILES, items_folder, tasks_folder, text_file
 
 MIB = 2**20
@@ -75,7 +77,7 @@ def plan(params: Params, sizes: Sizes, room: Room, base: int, speed: Speed | Non
     """Put needs and machine together; ``base`` is what the libraries of a stage take [bytes]."""
     study = _study(params, sizes)
     on_gpu = params.compute.device != "cpu"
-    stages = [_stage(need, study, speed, base, on_gpu=on_gpu) for need in study.needs()]
+    stages = [_stage(need, study, speed, base, on_gpu=on_gpu) for need in needs(study)]
     worst = max(stages, key=lambda stage: stage.memory_mib)
     tightest = max(stages, key=lambda stage: stage.gpu_mib)
     disk = sum(stage.disk_mib * (1 if stage.stage == "track" else COPIES) for stage in stages)

@@ -5,7 +5,7 @@ was changed after it was written. Records hold no times and no machine's names, 
 which is nothing else.
 """
 
-from rankwise.records.base import Asked, FileHash, Record, asked_as
+from rankwise.records.base import Asked, FileHash, Record, asked_as, schema_of
 from rankwise.records.inputs import CorporaManifest, CorpusManifest, ModelManifest, TasksManifest
 from rankwise.records.made import (
     AllocationRecord,
@@ -55,4 +55,5 @@ __all__ = [
     "TasksManifest",
     "TextScore",
     "asked_as",
+    "schema_of",
 ]

@@ -24,10 +24,10 @@ class Record(BaseModel):
     def load(cls, path: Path) -> Self:
         """Read a record; raises RankwiseError naming the file if it is another kind or not as written."""
         value = read_json(path)
-        found = value.get("schema") if isinstance(value, dict) else None
+        found = _schema(value)
         if found != cls.schema_name:
             raise RankwiseError(
-                f"{path}: expected schema {cls.schema_name}, found {found}; {repair(path)}"
+                f"{path}: expected schema {cls.schema_name}, found {str(found)[:80]}; {repair(path)}"
             )
         value = unsealed(path, value)
         del value["schema"]
@@ -37,6 +37,15 @@ class Record(BaseModel):
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise RankwiseError(f"{path}: {where}: {first['msg']}; {repair(path)}") from error
+
+
+def schema_of(path: Path) -> Any:
+    """Return what a JSON artifact says that it is, None where it says nothing."""
+    return _schema(read_json(path))
+
+
+def _schema(value: Any) -> Any:
+    return value.get("schema") if isinstance(value, dict) else None
 
 
 class Asked(BaseModel):

@@ -2,12 +2,24 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import plotly.graph_objects as go
+from pydantic import BaseModel, Field
 
-from rankwise.files import read_json
 from rankwise.report.figures import Figure, plain
 from rankwise.report.styles import COLORS, DENSE_COLOR
+from rankwise.sections import read_section
+
+
+class Taken(BaseModel):
+    """What one job took, as the command line writes it beside its log."""
+
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Wall time [s]."""
+    cpu_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    peak_mb: Annotated[int, Field(ge=0)]
+    """[MB]."""
 
 
 @dataclass
@@ -27,12 +39,15 @@ def read_costs(logs: Path | None) -> list[Cost]:
     """Return what every stage took, the longest first; nothing where there are no such files."""
     found: dict[str, Cost] = {}
     for path in sorted(logs.rglob("*.json")) if logs else ():
-        given, stage = read_json(path), path.relative_to(logs or path).parts[0].split(".")[0]
+        taken, stage = (
+            read_section(path, Taken),
+            path.relative_to(logs or path).parts[0].split(".")[0],
+        )
         cost = found.setdefault(stage, Cost(stage))
         cost.jobs += 1
-        cost.seconds += given["seconds"]
-        cost.cpu_seconds += given["cpu_seconds"]
-        cost.peak_mb = max(cost.peak_mb, given["peak_mb"])
+        cost.seconds += taken.seconds
+        cost.cpu_seconds += taken.cpu_seconds
+        cost.peak_mb = max(cost.peak_mb, taken.peak_mb)
     return sorted(found.values(), key=lambda cost: -cost.seconds)
 
 

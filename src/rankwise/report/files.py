@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rankwise.files import read_json
-from rankwise.records import CheckpointManifest, FileHash, ModelManifest
+from rankwise.records import CheckpointManifest, FileHash, ModelManifest, schema_of
 from rankwise.runs import DENSE
 
 
@@ -29,7 +28,7 @@ class StudyFiles:
 
 def weights_of(manifest: Path) -> tuple[str, list[FileHash]]:
     """Return a checkpoint's run and its files, by their paths seen from the study."""
-    if read_json(manifest).get("schema") == ModelManifest.schema_name:
+    if schema_of(manifest) == ModelManifest.schema_name:
         model = ModelManifest.load(manifest)
         name, folder, files = DENSE, model.source, model.files
     else:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import pair
-from rankwise.files import read_lines
 from rankwise.items import Items
 from rankwise.pairs import Difference, Pair
 from rankwise.params import FURTHER, Report
@@ -22,6 +21,7 @@ from rankwise.records import (
     SummaryRow,
 )
 from rankwise.runs import DENSE
+from rankwise.trials import read_rows
 
 if TYPE_CHECKING:
     from rankwise.report.spectra import Decomposition
@@ -139,16 +139,11 @@ def allocations_by_run(
     return found
 
 
-def read_trials(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of a search trace; none where there was no search."""
-    return [row for row in read_lines(path) if "trial" in row]
-
-
 def read_searches(
     allocations: list[AllocationRecord], paths: list[Path]
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of every run's search by run; ``paths`` in the order of ``allocations``."""
-    return {a.run: read_trials(path) for a, path in in_step(allocations, paths)}
+    return {a.run: read_rows(path) for a, path in in_step(allocations, paths)}
 
 
 def in_step(allocations: Sequence[T], trials: list[Path]) -> list[tuple[T, Path]]:

@@ -82,9 +82,9 @@ def command(
 def _known(given: "Setting", rows: list[Path]) -> "Trials":
     """Return the rows of all trials, which other jobs ran."""
     from rankwise.allocate.problem import Trials
-    from rankwise.files import read_lines
+    from rankwise.trials import read_rows
 
-    found = [row for path in rows for row in read_lines(path)]
+    found = [row for path in rows for row in read_rows(path)]
     if [row["trial"] for row in found] != list(range(given.search.trials)):
         raise RankwiseError(
             f"allocate: rows of trials {[row['trial'] for row in found]} given, expected those of trials 0 to "

@@ -63,14 +63,15 @@ def model(
 @app.command()
 def corpora(params: ParamsFile, out: OutFile) -> None:
     """Find every text and hash it; two names for the same bytes are refused."""
-    from rankwise.files import read_json, sha256
+    from rankwise.files import sha256
     from rankwise.params import Corpus
     from rankwise.records import CorporaManifest, CorpusManifest
+    from rankwise.sections import read_object, validate
     from rankwise.sources import text_file
 
     found: dict[str, CorpusManifest] = {}
-    for name, given in read_json(params).items():
-        asked = Corpus.model_validate(given)
+    for name, given in read_object(params).items():
+        asked = validate(Corpus, given, str(params), (name,))
         path = text_file(asked.source, asked.revision, asked.file, download=True)
         digest = sha256(path)
         for other, corpus in found.items():

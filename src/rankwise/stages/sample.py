@@ -44,15 +44,14 @@ def command(
 
 def _token_stream(model: "ModelManifest", corpus: "CorpusManifest") -> list[int]:
     """Return the whole text as token ids, without special tokens (no BOS at window starts)."""
-    from transformers import AutoTokenizer
-
+    from rankwise.models.reading import read_tokenizer
     from rankwise.sources import check, check_file, model_folder, text_file
     from rankwise.texts import read_text
 
     folder = model_folder(model.source, model.revision)
     tokenizers = [file for file in model.files if not file.path.endswith(".safetensors")]
     check(folder, tokenizers, "prepare.model")
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = read_tokenizer(folder)
     path = text_file(corpus.source, corpus.revision, corpus.file)
     check_file(path, corpus.sha256, corpus.bytes, "prepare.corpora")
     text = read_text(path, corpus.field, corpus.characters)

@@ -34,11 +34,12 @@ def command(
 ) -> None:
     """Suggest the trials of one round, from the rows of the rounds before."""
     from rankwise.errors import RankwiseError
-    from rankwise.files import read_lines, sealed_lines, write_text
+    from rankwise.files import sealed_lines, write_text
     from rankwise.searching import Setting
+    from rankwise.trials import read_rows
 
     given = Setting.read(params, run, build, compute, model, factors)
-    known = [row for path in rows or [] for row in read_lines(path)]
+    known = [row for path in rows or [] for row in read_rows(path)]
     expected = list(range(number * given.search.q))
     if [row["trial"] for row in known] != expected:
         raise RankwiseError(

@@ -31,10 +31,11 @@ def command(
 ) -> None:
     """Run one trial of a search; one that cannot be scored is recorded as failed."""
     from rankwise.errors import RankwiseError
-    from rankwise.files import read_lines, sealed_lines, write_text
+    from rankwise.files import sealed_lines, write_text
     from rankwise.searching import Setting
+    from rankwise.trials import read_suggestions
 
-    suggested = {row["trial"]: row for row in read_lines(suggestions)}
+    suggested = {row["trial"]: row for row in read_suggestions(suggestions)}
     if trial not in suggested:
         raise RankwiseError(
             f"{suggestions} has no suggestion for trial {trial}, but for {sorted(suggested)}; "

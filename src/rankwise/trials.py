@@ -1,0 +1,69 @@
+"""Rows of a search and its suggestions as other jobs read them: typed, so that no wrong one goes further."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+
+from rankwise.errors import RankwiseError
+from rankwise.files import read_lines, repair
+
+Index = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Suggestion(BaseModel):
+    """What one trial of a search is to try."""
+
+    model_config = ConfigDict(strict=True)
+
+    trial: Index
+    shares: dict[str, Positive] = Field(default_factory=dict)
+    """Type and depth group → share of the break-even rank, of the space ``shares`` [-]."""
+    losses: dict[str, Positive] = Field(default_factory=dict)
+    """Type and depth group → factor on the predicted losses, of the space ``losses`` [-]."""
+    sequences: Annotated[list[Index], Field(min_length=1)] | None = None
+    """Sequences of the search text to score on; None = all."""
+
+
+class TrialRow(Suggestion):
+    """What came of one trial; methods may add keys of their own."""
+
+    status: Literal["ok", "failed"]
+    objective: FiniteFloat | None
+    """None: it failed, or is no answer by itself."""
+    perplexity: Positive | None = None
+    kl: FiniteFloat | None = None
+    """Mean KL(compressed ‖ dense) per token [nats]."""
+    keep_reached: FiniteFloat | None = None
+    error: str | None = None
+
+    @model_validator(mode="after")
+    def _scored(self) -> Self:
+        if self.status == "ok" and self.perplexity is None:
+            raise ValueError("a trial that is ok has a perplexity")
+        if self.status == "failed" and self.objective is not None:
+            raise ValueError("a trial that failed has no objective")
+        return self
+
+
+def read_suggestions(path: Path) -> list[dict[str, Any]]:
+    """Return the suggestions of a round; RankwiseError names file and line of one that is none."""
+    return checked(path, read_lines(path), Suggestion)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of trials, none where there was no search; RankwiseError likewise."""
+    return checked(path, read_lines(path), TrialRow)
+
+
+def checked(path: Path, rows: list[dict[str, Any]], kind: type[Suggestion]) -> list[dict[str, Any]]:
+    """Return ``rows`` as they are, every one of which is a ``kind``."""
+    for number, row in enumerate(rows, 1):
+        try:
+            kind.model_validate(row)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join([f"row {number}", *map(str, first["loc"])])
+            raise RankwiseError(f"{path}, {where[:200]}: {first['msg']}; {repair(path)}") from error
+    return rows
