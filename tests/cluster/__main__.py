@@ -16,7 +16,7 @@ from tests.cluster.conftest import ONE_RUN, often
 from tests.cluster.disturbed import KINDS, RUN, disturb
 from tests.cluster.local import Cluster, why_not
 from tests.faults.tally import Tally, put_table
-from tests.workflow.studies import ROOT, Study, make_study
+from tests.workflow.studies import ROOT, Study, copy_package, make_study
 
 PAGE = ROOT / "docs/cluster.md"
 LAST = 12
@@ -30,7 +30,7 @@ def embedded(cluster: Cluster, folder: Path, asked: argparse.Namespace) -> Tally
     for study in (here, there):
         run = [sys.executable, "-m", "rankwise", "init", str(study.folder)]
         subprocess.run(run, check=True, capture_output=True)
-        (study.folder / "package").symlink_to(ROOT / "src")
+        copy_package(study.folder)
     ended = there.start(*RUN)
     here.do("python", "-m", "rankwise", "run")
     _, said = ended.communicate()
