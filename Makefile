@@ -2,6 +2,7 @@
 # make test   formats, lint, types, workflow checks, all tests: what .ci/run calls
 # make ui     MLflow on 127.0.0.1:5000, runs side by side
 # make faults   faults, hostile input: the full count, some hours; writes docs/reliability.md
+# make cluster  the embedded study on a SLURM started here, then twenty kills; writes docs/cluster.md
 # make packages   wheel and sdist in new environments, every Python from 3.11 on
 # make docs   the pages of docs/ as a site, in build/site
 # make lint   the checks of `make test` without the tests
@@ -21,7 +22,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := run
-.PHONY: run test ui docs faults packages lint embedded clean
+.PHONY: run test ui docs faults cluster packages lint embedded clean
 
 run: $(INSTALLED)
 	@rankwise run
@@ -36,6 +37,9 @@ ui: $(INSTALLED)
 
 faults: $(INSTALLED)
 	python -m tests.faults
+
+cluster: $(INSTALLED)
+	python -m tests.cluster
 
 packages: $(INSTALLED)
 	python -m tests.packaging.smoke

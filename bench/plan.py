@@ -51,7 +51,7 @@ SMALLER = (
 )
 SMALLEST = (
     f"runs={json.dumps({'bolaco-uniform-80': RUNS['svd-80'] | {'decompose': 'pooled_pca'}})}",
-    "sample.calibration.sequences=64",
+    "sample.calibration.sequences=16",
     "sample.test.sequences=8",
     "covariance={pools: 8, batch: 4, streaming: true}",
     "evaluate={batch: 4, limit: 2}",

@@ -18,7 +18,7 @@ from rankwise.params import CovarianceParams, CurvatureParams
 SHARED = Path(os.environ.get("RANKWISE_DATA", "../shared/data")).resolve()
 
 
-SPREAD = ("test_what_reruns.py", "test_orders.py")
+SPREAD = ("test_what_reruns.py", "test_orders.py", "test_remotes.py")
 """Files whose tests share nothing that takes long: any worker takes any of them, last."""
 
 

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from ruamel.yaml import YAML
 
 from rankwise import memory
+from rankwise.cluster import BY_ITSELF, SAID
 from rankwise.forkserver.job import end_with
 
 SNAKEMAKE = (sys.executable, "-m", "snakemake")
@@ -41,6 +42,8 @@ class Engine:
     """Environment variables beside this process's own."""
     files: tuple[int, ...] = ()
     """Open files that it inherits: the lock on the study."""
+    options: tuple[str, ...] = ()
+    """Options of Snakemake: another profile than the default one."""
 
 
 class Stopped(BaseException):
@@ -102,11 +105,12 @@ def run_snakemake(
     engine: Engine, cores: int | None, force: bool, targets: Iterable[str] = ()
 ) -> None:
     """Run every job that is due, or those for ``targets``; ends with the exit code of a job that failed."""
-    options = ["--quiet", "host", *(["--cores", str(cores)] if cores else [])]
+    options = ["--quiet", "host", *engine.options, *(["--cores", str(cores)] if cores else [])]
     words = [*options, *(["--forceall"] if force else []), "--", *targets]
     process = _start([*SNAKEMAKE, *words], engine)
     names: dict[str, str] = {}
     said: list[str] = []
+    told: list[str] = []
     name = failed = ""
     code = 0
     with _stopped_with_us(process), _progress() as show:
@@ -126,6 +130,14 @@ def run_snakemake(
                 code = code or int(match[1])
             elif match := re.search(r"died with <Signals\.\w+: (\d+)>", line):
                 code = code or 128 + int(match[1])
+            elif line.startswith(SAID):
+                told.append(line)
+    if told:  # of jobs that failed elsewhere, each with its log
+        code, failed = 1 if any(BY_ITSELF in line for line in told) else 2, ""
+        said = [
+            *told,
+            f"{SAID}settings are in {engine.options[-1]}/config.yaml; what is finished stays",
+        ]
     _finish(process, code, failed, said)
 
 

@@ -104,13 +104,16 @@ def _drop_half_written() -> None:
 
 
 def _snakemake() -> str:
-    """Return the Snakemake that runs in the working directory on this machine, empty if none does."""
+    """Return the Snakemake that holds the working directory on this machine, empty if none does.
+
+    One that runs a job of another Snakemake's on a node holds no lock.
+    """
     here = Path.cwd().resolve()
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it ended, or is another user's
-            words = (process / "cmdline").read_text(errors="replace").split("\0")[:3]
-            named = any(Path(word).name == "snakemake" for word in words)
-            if named and (process / "cwd").resolve() == here:
+            words = (process / "cmdline").read_text(errors="replace").split("\0")
+            named = any(Path(word).name == "snakemake" for word in words[:3])
+            if named and "--nolock" not in words and (process / "cwd").resolve() == here:
                 return f"snakemake, process {process.name}"
     return ""
 

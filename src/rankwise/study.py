@@ -11,11 +11,12 @@ from typing import Annotated, Literal
 import typer
 
 from rankwise import engines, results
+from rankwise.cluster import HERE, Place, place_of
 from rankwise.errors import RankwiseError, nearest
 from rankwise.files import write_text
 from rankwise.forkserver.launch import fork_server
 from rankwise.locks import holding
-from rankwise.planning.command import DOES_NOT_FIT
+from rankwise.planning.command import plan_ahead
 
 PRESETS = Path(__file__).parent / "presets"
 CUT = ("params", "--params", "params.yaml", "--out", "data/params", "--dvc", "dvc.yaml")
@@ -45,7 +46,7 @@ def init(
     from ruamel.yaml import YAML
 
     from rankwise.validation import load_params
-    from rankwise.workflow import PROFILE, SNAKEFILE
+    from rankwise.workflow import PROFILES, SNAKEFILE
 
     given = _shipped(PRESETS, "preset", preset).read_text(encoding="utf-8")
     changes = settings or []
@@ -62,7 +63,9 @@ def init(
         params.unlink()
         raise
     write_text(folder / "Snakefile", SNAKEFILE.read_text(encoding="utf-8"))
-    write_text(folder / "profiles/default/config.yaml", PROFILE.read_text(encoding="utf-8"))
+    for file in sorted(PROFILES.glob("*/*")):
+        there = folder / "profiles" / file.relative_to(PROFILES)
+        write_text(there, file.read_text(encoding="utf-8"))
     write_text(folder / ".gitignore", IGNORED)
     write_text(folder / ".dvcignore", DVC_IGNORED)
     _init_dvc(folder)
@@ -95,27 +98,32 @@ def run(
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Also what by `rankwise plan` does not fit here.")
     ] = False,
+    profile: Annotated[
+        str | None, typer.Option(help="Where jobs run: a folder of profiles/, such as slurm.")
+    ] = None,
 ) -> None:
     """Run what the study lacks, record it with DVC, print the table.
 
-    Example: rankwise run --cores 4
+    Example: rankwise run --profile slurm
     """
     for needed in ("params.yaml", "Snakefile"):
         if not Path(needed).is_file():
             raise RankwiseError(
                 f"there is no {needed} in {Path.cwd()}; make a study with: rankwise init DIR"
             )
+    if profile and engine == "dvc":
+        raise RankwiseError("--profile says how Snakemake runs; leave out --engine dvc")
     with holding("rankwise run") as lock:
         params = Path("params.yaml").read_bytes()
+        place = place_of(profile) if profile else HERE
         due, recorded = engines.ask_both()
         if (
             due and recorded and not force
         ):  # every byte is as after a complete run, only times differ
             engines.settle_times()
         elif due or force:
-            with _started(cold, lock) as started:
-                if not anyway:
-                    _refuse_what_does_not_fit(started)
+            with _started(cold, lock, place) as started:
+                plan_ahead(started, place, anyway=anyway)
                 try:
                     _run_all(engine, cores, force, started)
                 except typer.Exit as ended:
@@ -126,7 +134,8 @@ def run(
         if not recorded or force:
             _cut()
             if lost := engines.missing():  # Snakemake misses nothing that no job is due to read
-                recorded = _make_again(lost, cores, cold, lock)
+                with _started(cold, lock, place) as started:
+                    recorded = _make_again(lost, cores, started)
         if not force and (recorded or not due):
             typer.echo(
                 "Nothing to be done: every result is up to date with parameters, inputs and code."
@@ -179,25 +188,12 @@ def _computes_on_cpu() -> bool:
 
 
 @contextmanager
-def _started(cold: bool, lock: int) -> Iterator[engines.Engine]:
+def _started(cold: bool, lock: int, place: Place) -> Iterator[engines.Engine]:
     """Yield how to start an engine: with a fork server beside it where its jobs can use one."""
-    alone = cold or not _computes_on_cpu()
+    alone = cold or place.elsewhere or not _computes_on_cpu()
     server = nullcontext(dict[str, str]()) if alone else fork_server(engines.environment())
     with server as variables:
-        yield engines.Engine(variables, (lock,))
-
-
-def _refuse_what_does_not_fit(started: engines.Engine) -> None:
-    """End with the plan's sentence and exit code; say where there is no plan, and leave it to the stages."""
-    command = (sys.executable, "-m", "rankwise", "plan", "--no-time")
-    asked = engines.call(*command, engine=started)
-    if asked.returncode not in (0, DOES_NOT_FIT):
-        reason = asked.stderr.strip().rpartition("\n")[2]
-        typer.echo(f"There is no telling beforehand whether this fits. {reason}", err=True)
-    if asked.returncode == DOES_NOT_FIT:
-        said = [line for line in asked.stderr.splitlines() if " missing" in line]
-        typer.echo("\n".join([*said, "Run it all the same with: rankwise run --anyway"]), err=True)
-        raise typer.Exit(DOES_NOT_FIT)
+        yield engines.Engine(variables, (lock,), place.options)
 
 
 def _run_all(engine: str, cores: int | None, force: bool, started: engines.Engine) -> None:
@@ -208,15 +204,14 @@ def _run_all(engine: str, cores: int | None, force: bool, started: engines.Engin
     return engines.settle_times()
 
 
-def _make_again(lost: list[str], cores: int | None, cold: bool, lock: int) -> bool:
+def _make_again(lost: list[str], cores: int | None, started: engines.Engine) -> bool:
     """Run the jobs of these outputs, and those behind them if the bytes are others; return whether they are not."""
-    with _started(cold, lock) as started:
-        engines.run_snakemake(started, cores, force=False, targets=lost)
-        due, recorded = engines.ask_both()
-        if due and recorded:
-            engines.settle_times()
-        elif due:
-            engines.run_snakemake(started, cores, force=False)
+    engines.run_snakemake(started, cores, force=False, targets=lost)
+    due, recorded = engines.ask_both()
+    if due and recorded:
+        engines.settle_times()
+    elif due:
+        engines.run_snakemake(started, cores, force=False)
     typer.echo(f"Made again: {', '.join(lost)}")
     return recorded
 

@@ -36,7 +36,8 @@ WORKFLOW = (
 RULES = WORKFLOW / "rules"
 """Folder of the ``.smk`` files."""
 SNAKEFILE = (CHECKOUT if WORKFLOW.parent == CHECKOUT else WORKFLOW) / "Snakefile"
-PROFILE = WORKFLOW / "profiles/default/config.yaml"
+PROFILES = WORKFLOW / "profiles"
+"""Folder of the ways that Snakemake runs, a folder with a ``config.yaml`` each."""
 SECTIONS = Path("data/params")
 """Where the sections of params.yaml lie in a study."""
 RESULTS = SECTIONS.parent
@@ -45,22 +46,26 @@ TEMPLATES = (".css", ".html", ".j2", ".js", ".yaml")
 TASK_FILES = ("*.yaml", "*.yml", "*.json", "*.jsonl", "*.py", "*.txt")
 
 
-def read_study(params: Path) -> Params:
+def read_study(params: Path, *, submitted: bool = False) -> Params:
     """Validate params.yaml and find local inputs before anything else happens; cut the sections.
+
+    A ``submitted`` job, which may be on another machine with another clock, changes nothing by reading.
 
     A mistake ends Snakemake with its sentence and exit code 2, where an exception would be shown
     with the lines of the rules in which it came up.
     """
     try:
-        refuse_other_engine()
-        bring_back(RESULTS)
+        if not submitted:
+            refuse_other_engine()
+            bring_back(RESULTS)
         study = load_params(params)
         for inputs in (model_inputs, corpora_inputs, tasks_inputs):
             inputs(study)
     except RankwiseError as error:
         print(f"rankwise: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
-    cut_sections(study, SECTIONS)
+    if not submitted:
+        cut_sections(study, SECTIONS)
     return study
 
 

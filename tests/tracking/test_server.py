@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,21 +26,15 @@ from tests.report.test_browser import BROWSER
 PATIENCE = 120
 
 
-@pytest.fixture(scope="module")
-def server(
-    study: Path, files: StudyFiles, store: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """The address of a server over the study's store, as `rankwise ui` starts it."""
-    fill("study", entries(files, study / "report/summary.json", study / "report/index.html"), store)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+@contextmanager
+def serving(backend: str, log: Path, *options: str) -> Iterator[str]:
+    """Yield the address of MLflow's server over a backend, started as `rankwise ui` starts it."""
+    port = free_port()
     command = [
-        *(sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", f"sqlite:///{store}"),
+        *(sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", backend, *options),
         *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
     ]
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    log = tmp_path_factory.mktemp("server") / "log"
     with log.open("w") as told:
         process = subprocess.Popen(
             command, env=engines.environment() | quiet, stdout=told, stderr=told
@@ -55,6 +50,23 @@ def server(
     finally:
         process.terminate()
         process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def server(
+    study: Path, files: StudyFiles, store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The address of a server over the study's store."""
+    fill("study", entries(files, study / "report/summary.json", study / "report/index.html"), store)
+    log = tmp_path_factory.mktemp("server") / "log"
+    with serving(f"sqlite:///{store}", log) as address:
+        yield address
 
 
 def answers(address: str) -> bool:

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
@@ -169,13 +169,19 @@ def named(patterns: str, stages: set[str]) -> set[str]:
     return found
 
 
+def copy_package(folder: Path, ignore: Callable[[str, list[str]], set[str]] | None = None) -> Path:
+    """Give a study its own copy of the package, laid out as in the wheel; return where."""
+    package = folder / "package/rankwise"
+    shutil.copytree(ROOT / "src/rankwise", package, ignore=ignore)
+    shutil.copytree(ROOT / "workflow", package / "_workflow")
+    shutil.copy(ROOT / "Snakefile", package / "_workflow")
+    return package
+
+
 def make_study(folder: Path, *, quick: bool, settings: Sequence[str] = ()) -> Study:
     """Write a study with a random model, a few sentences and one task; ``quick`` fakes its stages."""
     study = Study(folder)
-    package = folder / "package/rankwise"
-    shutil.copytree(ROOT / "src/rankwise", package, ignore=HEAVY)
-    shutil.copytree(ROOT / "workflow", package / "_workflow")  # laid out as in the wheel
-    shutil.copy(ROOT / "Snakefile", package / "_workflow")
+    package = copy_package(folder, HEAVY)
     if quick:
         (package / "__main__.py").rename(package / "real_main.py")
         shutil.copy(Path(__file__).with_name("quick_stages.py"), package / "__main__.py")

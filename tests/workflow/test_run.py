@@ -136,7 +136,7 @@ def test_jobs_are_forked_on_the_cpu_unless_asked_not_to(
     monkeypatch.setattr("rankwise.results.print_table", lambda: None)
     for name in ("_record", "_cut"):
         monkeypatch.setattr(f"rankwise.study.{name}", lambda *_: None)
-    run(cold=cold)
+    run(cold=cold, anyway=True)  # no GPU is here to plan for
     [(engine, *options)] = given
     assert options == [None, False]
     assert engine.variables == variables

@@ -1,7 +1,11 @@
 """Searches in rounds and statistics in shards: known before they run, and what is lost runs again alone."""
 
+import re
 from pathlib import Path
 
+from ruamel.yaml import YAML
+
+from rankwise.needs import ON_DEVICE, STAGES
 from tests.workflow.studies import FEWER, make_study
 
 
@@ -40,3 +44,15 @@ def test_jobs_of_searches_and_statistics_stand_beside_each_other(tmp_path: Path)
         f"{data}/trial_1.jsonl",
         f"{data}/round_1.jsonl",
     ]
+
+    # One GPU on this machine: every job that computes on it asks for it, and there is one to be had.
+    study.change("compute.device=cuda")
+    said = study.do("snakemake", "--dry-run", "--quiet", "host")
+    asked = re.findall(
+        r"^(?:local)?rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", said, re.MULTILINE
+    )
+    assert {rule for rule, needs in asked if "gpu=1" in needs} == {
+        rule for rule, _ in asked if STAGES.get(rule, rule) in ON_DEVICE
+    }
+    profile = YAML(typ="safe").load((study.folder / "profiles/default/config.yaml").read_text())
+    assert profile["resources"] == ["gpu=1"]

@@ -39,7 +39,9 @@ rule suggest:
         "../envs/rankwise.yaml"
     threads: THREADS
     resources:
-        gpu=GPU,
+        mem_mb=memory("suggest"),
+        runtime=minutes("suggest"),
+        gpu=gpus("suggest"),
     params:
         factors=lambda wildcards, input: many("--factors", input.factors),
         rows=lambda wildcards, input: many("--row", input.rows),
@@ -84,7 +86,9 @@ rule trial:
         "../envs/rankwise.yaml"
     threads: THREADS
     resources:
-        gpu=GPU,
+        mem_mb=memory("trial"),
+        runtime=minutes("trial"),
+        gpu=gpus("trial"),
     params:
         factors=lambda wildcards, input: many("--factors", input.factors),
     shell:
@@ -132,7 +136,9 @@ rule allocate:
         "../envs/rankwise.yaml"
     threads: THREADS
     resources:
-        gpu=GPU,
+        mem_mb=memory("allocate"),
+        runtime=minutes("allocate"),
+        gpu=gpus("allocate"),
     params:
         factors=lambda wildcards, input: many("--factors", input.factors),
         search=lambda wildcards, input: many("--search", input.search),

@@ -26,6 +26,10 @@ rule build:
     conda:
         "../envs/rankwise.yaml"
     threads: THREADS
+    resources:
+        mem_mb=memory("build"),
+        runtime=minutes("build"),
+        gpu=gpus("build"),
     params:
         factors=lambda wildcards, input: many("--factors", input.factors),
     shell:

@@ -5,11 +5,16 @@ out  data/params/<section>.json: the sections, written where they changed, whene
 """
 
 import os
+import sys
 from pathlib import Path
 
+from snakemake.logging import logger
+
 from rankwise.allocate import allocators
+from rankwise.cluster import SAID, Failures
 from rankwise.decompose import decomposers
 from rankwise.engines import search_path
+from rankwise.needs import needs
 from rankwise.params import FURTHER
 from rankwise.rounds import rounds
 from rankwise.runs import DENSE
@@ -27,9 +32,9 @@ from rankwise.workflow import (
     tasks_inputs,
 )
 
-STUDY = read_study(
-    Path("params.yaml")
-)  # refuses a bad params.yaml before anything runs
+# Refuses a bad params.yaml before anything runs. A job on a cluster reads the rules once more: it finds
+# the study as the Snakemake that submitted it left it.
+STUDY = read_study(Path("params.yaml"), submitted=not workflow.is_main_process)
 ROLES = list(STUDY.sample.by_role())
 RUNS = list(STUDY.runs)  # the rows of the report
 BUILT = STUDY.built()  # name: what to do, the steps on the way to a run included
@@ -49,7 +54,6 @@ SEARCHES = {
     if getattr(search, "q", 1) > 1
 }
 THREADS = STUDY.compute.threads
-GPU = int(STUDY.compute.device.startswith("cuda"))
 
 # Jobs say "python": that of the environment Snakemake itself runs in, activated or not.
 os.environ.update(PATH=search_path())
@@ -64,6 +68,41 @@ wildcard_constraints:
     trial=r"\d+",
     origin="|".join(ORIGINS),
     run="|".join([DENSE, *BUILT, *REFINED]),
+
+
+# Seconds of work: on a cluster they run where Snakemake does, and are not submitted.
+localrules:
+    prepare_model,
+    prepare_corpora,
+    prepare_tasks,
+    sample,
+    report,
+    track,
+
+
+FAILURES = Failures()
+logger.addHandler(FAILURES)
+
+
+# Jobs that failed on a cluster: where, why, and which setting to change.
+onerror:
+    for sentence in [] if workflow.local_exec else FAILURES.sentences():
+        print(f"{SAID}{sentence}", file=sys.stderr)
+
+
+def memory(rule):
+    """Return the memory of a rule's jobs [MiB], that much more at every further attempt."""
+    return lambda wildcards, attempt: needs(rule, STUDY).memory_mb * attempt
+
+
+def minutes(rule):
+    """Return the time of a rule's jobs [min], that much more at every further attempt."""
+    return lambda wildcards, attempt: needs(rule, STUDY).minutes * attempt
+
+
+def gpus(rule):
+    """Return the devices of a rule's jobs."""
+    return needs(rule, STUDY).gpus
 
 
 def module(kind, name):

@@ -26,7 +26,9 @@ rule covariance_shard:
         "../envs/rankwise.yaml"
     threads: THREADS
     resources:
-        gpu=GPU,
+        mem_mb=memory("covariance_shard"),
+        runtime=minutes("covariance_shard"),
+        gpu=gpus("covariance_shard"),
     params:
         work="data/work/covariance/{origin}/shard_{shard}",
         out=lambda wildcards, output: many("--out", output.parts),
@@ -67,7 +69,9 @@ rule covariance:
         "../envs/rankwise.yaml"
     threads: THREADS
     resources:
-        gpu=GPU,
+        mem_mb=memory("covariance"),
+        runtime=minutes("covariance"),
+        gpu=gpus("covariance"),
     params:
         work="data/work/covariance/{origin}",
         parts=lambda wildcards, input: many("--part", input.parts),

@@ -27,7 +27,9 @@ rule curvature:
         "../envs/rankwise.yaml"
     threads: THREADS
     resources:
-        gpu=GPU,
+        mem_mb=memory("curvature"),
+        runtime=minutes("curvature"),
+        gpu=gpus("curvature"),
     params:
         work="data/work/curvature/{origin}",
         out=lambda wildcards, output: many("--out", output.blocks),

@@ -26,7 +26,9 @@ rule decompose:
         "../envs/rankwise.yaml"
     threads: THREADS
     resources:
-        gpu=GPU,
+        mem_mb=memory("decompose"),
+        runtime=minutes("decompose"),
+        gpu=gpus("decompose"),
     params:
         curvature=lambda wildcards, input: many("--curvature", input.curvature),
     shell:

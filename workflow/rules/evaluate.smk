@@ -31,7 +31,9 @@ rule evaluate:
         "../envs/rankwise.yaml"
     threads: THREADS
     resources:
-        gpu=GPU,
+        mem_mb=memory("evaluate"),
+        runtime=minutes("evaluate"),
+        gpu=gpus("evaluate"),
     params:
         further=lambda wildcards, input: many("--further", input.further),
         against="--against data/prepare/model.json" if STUDY.evaluate.divergence else "",

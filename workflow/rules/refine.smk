@@ -31,7 +31,9 @@ rule refine:
         "../envs/rankwise.yaml"
     threads: THREADS
     resources:
-        gpu=GPU,
+        mem_mb=memory("refine"),
+        runtime=minutes("refine"),
+        gpu=gpus("refine"),
     params:
         work="data/work/refine/{run}",
     shell:

@@ -22,7 +22,9 @@ rule speed:
         "../envs/rankwise.yaml"
     threads: lambda wildcards: workflow.cores  # every core there is, so that nothing runs beside it
     resources:
-        gpu=GPU,
+        mem_mb=memory("speed"),
+        runtime=minutes("speed"),
+        gpu=gpus("speed"),
     shell:
         """
         python -m rankwise --log {log:q} speed \

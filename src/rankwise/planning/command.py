@@ -1,10 +1,16 @@
 """``rankwise plan``: what a study takes and whether it fits, before anything runs."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from rankwise import engines
+from rankwise.cluster import Place
+from rankwise.files import sha256, write_json
+from rankwise.needs import PLAN
 
 if TYPE_CHECKING:
     from rankwise.planning.plan import Plan
@@ -21,6 +27,10 @@ def plan(
     ] = None,
     time: Annotated[bool, typer.Option(help="Probe this machine for some seconds.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help=f"Write it here as well; jobs on a cluster ask for what {PLAN} says."),
+    ] = None,
 ) -> None:
     """Say what the study will take, from the model's configuration alone: memory, disk, time.
 
@@ -40,6 +50,8 @@ def plan(
     found = planned(study, sizes, room, base)
     if time and not found.missing:
         found = planned(study, sizes, room, base, probe(study, sizes))
+    if out is not None:
+        write_json(out, {"params": sha256(params), **found.model_dump(mode="json")})
     if as_json:
         typer.echo(json.dumps(found.model_dump(mode="json"), indent=1))
     else:
@@ -47,6 +59,24 @@ def plan(
     for sentence in found.missing:
         typer.echo(f"rankwise: {sentence}", err=True)
     if found.missing:
+        raise typer.Exit(DOES_NOT_FIT)
+
+
+def plan_ahead(engine: engines.Engine, place: Place, *, anyway: bool) -> None:
+    """Leave a plan for jobs that run elsewhere; for those that run here, end where they do not fit.
+
+    Where there is no telling, it says so and leaves it to the stages, or to the table for jobs elsewhere.
+    """
+    if anyway and not place.elsewhere:
+        return
+    options = ("--out", str(PLAN)) if place.elsewhere else ("--no-time",)
+    asked = engines.call(sys.executable, "-m", "rankwise", "plan", *options, engine=engine)
+    if asked.returncode not in (0, DOES_NOT_FIT):
+        reason = asked.stderr.strip().rpartition("\n")[2]
+        typer.echo(f"There is no telling beforehand whether this fits. {reason}", err=True)
+    elif asked.returncode and not place.elsewhere:
+        said = [line for line in asked.stderr.splitlines() if " missing" in line]
+        typer.echo("\n".join([*said, "Run it all the same with: rankwise run --anyway"]), err=True)
         raise typer.Exit(DOES_NOT_FIT)
 
 

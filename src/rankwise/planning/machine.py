@@ -52,7 +52,8 @@ class Room:
             for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         }
         memory = min(found["MemAvailable"], _group_limit())
-        gpu = torch.cuda.mem_get_info(torch.device(device))[0] if device != "cpu" else 0
+        there = device != "cpu" and torch.cuda.is_available()
+        gpu = torch.cuda.mem_get_info(torch.device(device))[0] if there else 0
         held = sum(_bytes(Path(folder)) for folder in ("data", ".dvc/cache"))
         return cls(memory, shutil.disk_usage(Path()).free + held, gpu)
 

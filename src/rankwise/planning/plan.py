@@ -5,10 +5,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from rankwise.needs import ON_DEVICE
 from rankwise.params import Params
 from rankwise.planning.machine import Room, Speed
+from rankwise.planning.need import Need
 from rankwise.planning.sizes import Sizes
-from rankwise.planning.stages import Need, Study, count
+from rankwise.planning.stages import needs
+from rankwise.planning.study import Study, count
 from rankwise.sources import ITEM_FILES, items_folder, tasks_folder, text_file
 
 MIB = 2**20
@@ -43,6 +46,8 @@ class StagePlan(BaseModel):
     """Of forward and backward passes, sums and checks; those of decomposers are measured as time [-]."""
     seconds: float | None
     """Of all its jobs, one after the other; None without a probe [s]."""
+    longest_seconds: float | None
+    """Of its longest job [s]."""
 
 
 class Plan(BaseModel):
@@ -72,7 +77,7 @@ def plan(params: Params, sizes: Sizes, room: Room, base: int, speed: Speed | Non
     """Put needs and machine together; ``base`` is what the libraries of a stage take [bytes]."""
     study = _study(params, sizes)
     on_gpu = params.compute.device != "cpu"
-    stages = [_stage(need, study, speed, base, on_gpu=on_gpu) for need in study.needs()]
+    stages = [_stage(need, study, speed, base, on_gpu=on_gpu) for need in needs(study)]
     worst = max(stages, key=lambda stage: stage.memory_mib)
     tightest = max(stages, key=lambda stage: stage.gpu_mib)
     disk = sum(stage.disk_mib * (1 if stage.stage == "track" else COPIES) for stage in stages)
@@ -102,6 +107,7 @@ def plan(params: Params, sizes: Sizes, room: Room, base: int, speed: Speed | Non
 
 def _stage(need: Need, study: Study, speed: Speed | None, base: int, *, on_gpu: bool) -> StagePlan:
     extra, _ = LIBRARIES.get(need.stage, (0, 0))
+    on_gpu = on_gpu and need.stage in ON_DEVICE
     loaded = min(need.tensors, study.sizes.bytes)  # in main memory before it is on the device
     host = base + extra * MIB + need.beside + (loaded if on_gpu else need.tensors)
     return StagePlan(
@@ -113,16 +119,34 @@ def _stage(need: Need, study: Study, speed: Speed | None, base: int, *, on_gpu: 
         scratch_mib=round(need.scratch / MIB),
         flops=need.flops(study.sizes),
         seconds=None if speed is None else round(_seconds(need, study, speed), 3),
+        longest_seconds=None if speed is None else round(_longest(need, study, speed), 3),
     )
 
 
 def _seconds(need: Need, study: Study, speed: Speed) -> float:
     """Return the time of all jobs of a stage, one after the other [s]."""
-    passes = need.passed * study.sizes.layers * speed.layer + need.heads * speed.head
     factoring = sum(n * speed.factoring[key] for key, n in need.factored.items())
+    return _shared(need, study, speed) + factoring
+
+
+def _shared(need: Need, study: Study, speed: Speed) -> float:
+    """Return the time of all jobs of a stage but for what decomposers take [s]."""
+    passes = need.passed * study.sizes.layers * speed.layer + need.heads * speed.head
     asking = PER_REQUEST * study.items if need.stage == "evaluate" else 0
     around = need.jobs * (asking + LIBRARIES.get(need.stage, (0, 0))[1])
-    return passes + need.products * speed.product + factoring + around + need.moved * speed.disk
+    return passes + need.products * speed.product + around + need.moved * speed.disk
+
+
+def _longest(need: Need, study: Study, speed: Speed) -> float:
+    """Return the time of the longest job: of a block of the slowest decomposer, of one search [s].
+
+    Other jobs of a stage are taken to be alike; searches that differ in their trials too.
+    """
+    sections: dict[str, float] = {}
+    for (section, shape), number in need.factored.items():
+        taken = number * speed.factoring[section, shape] / len(study.blocks)
+        sections[section] = sections.get(section, 0.0) + taken
+    return _shared(need, study, speed) / need.share + max(sections.values(), default=0.0)
 
 
 def _study(params: Params, sizes: Sizes) -> Study:

@@ -1,0 +1,83 @@
+"""The facts of a study that its plan is made of: how large a block, a batch or a checkpoint is."""
+
+from dataclasses import dataclass
+
+from rankwise.gathering import needed
+from rankwise.moments import Moments
+from rankwise.params import Params, Sample
+from rankwise.planning.sizes import Matrix, Sizes
+
+FLOAT = 4
+"""Size of a float32 number [bytes]."""
+LOGITS = 3
+"""Copies of a batch's predictions in float32: logits, their logarithm, a gradient or another model's [-]."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study's parameters beside the sizes of its model."""
+
+    params: Params
+    sizes: Sizes
+    items: int
+    """Requests of all zero-shot tasks to one model [-]."""
+    item_tokens: int
+    """Tokens of these requests, all together [tokens]."""
+    test_tokens: int
+    """Tokens of all test texts [tokens]."""
+
+    @property
+    def origins(self) -> int:
+        """Models that are looked at: the dense one, and steps on the way to runs [-]."""
+        return len({run.origin for run in self.params.built().values()})
+
+    @property
+    def blocks(self) -> list[list[Matrix]]:
+        """The matrices of every block of layers."""
+        blocks = self.params.compute.blocks(self.sizes.layers)
+        return [self.sizes.block(layers) for layers in blocks]
+
+    def predictions(self, batch: int, length: int) -> int:
+        """Return the bytes of a batch's predictions, all copies."""
+        return LOGITS * FLOAT * batch * length * self.sizes.vocabulary
+
+    def active(self, batch: int, length: int) -> int:
+        """Return the bytes of one decoder block's activations for a batch."""
+        return batch * length * self.sizes.activations * self.sizes.itemsize
+
+    @property
+    def around(self) -> int:
+        """Bytes of the weights that no layer's linears hold: embeddings, head, norms."""
+        return self.sizes.bytes - self.sizes.linear_numbers * self.sizes.itemsize
+
+    @property
+    def largest_block(self) -> int:
+        """Bytes of the weights of the largest block of layers."""
+        return max(sum(m.numbers for m in block) for block in self.blocks) * self.sizes.itemsize
+
+    @property
+    def states(self) -> int:
+        """Bytes of the hidden states of all calibration text behind one layer."""
+        text = self.params.sample.calibration
+        return count(text) * self.sizes.width * self.sizes.itemsize
+
+    @property
+    def moments(self) -> Moments:
+        """What the forward pass gathers."""
+        asked = self.params.covariance
+        return asked.gathered if asked.moments else needed(self.params)
+
+    @property
+    def factors(self) -> int:
+        """Bytes of one method's factors: all ranks up to break-even, as many numbers as the weights."""
+        return self.sizes.linear_numbers * self.sizes.itemsize
+
+    def checkpoint(self, keep: float | None) -> int:
+        """Return the bytes of a checkpoint."""
+        linears = self.sizes.linear_numbers * self.sizes.itemsize
+        return round(self.sizes.bytes - linears * (1 - (keep or 1.0)))
+
+
+def count(text: Sample) -> int:
+    """Return the tokens of some windows; of all there are it is not known before the text is read."""
+    return (text.sequences or 0) * text.length
