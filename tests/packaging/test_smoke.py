@@ -32,3 +32,5 @@ def test_what_the_packages_hold(packages: tuple[Path, Path]) -> None:
         inside = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "LICENSE", "Snakefile", "workflow/rules/common.smk"} <= inside
     assert not [name for name in inside if name.startswith("data/params")]
+    ours = {name.removeprefix("rankwise/_workflow/") for name in names if "/_workflow/" in name}
+    assert ours - {"Snakefile"} <= {name.removeprefix("workflow/") for name in inside}
