@@ -109,17 +109,11 @@ def repairs(base: Base, seed: int, times: float) -> Iterator[Tally]:
 def memory(base: Base, seed: int, _: float) -> Iterator[Tally]:
     """Jobs killed for memory, in both engines."""
     killed = Tally("a job of a run killed in the place of a system out of memory", seed)
-    limited = Tally(
-        "a run in a group of processes with too little memory, its job killed by the kernel", seed
-    )
     for engine in disturbed.ENGINES:
         for name in ("covariance-dense", "evaluate-plain"):
             copy = disturbed.fresh(base.study(), base.folder / f"memory {engine} {name}")
             starved.killed_in_place(base.study(), copy, engine, name, killed)
-        copy = disturbed.fresh(base.study(), base.folder / f"memory {engine}")
-        starved.limited(base.study(), copy, engine, limited)
     yield killed
-    yield limited
 
 
 def two(base: Base, seed: int, _: float) -> Iterator[Tally]:

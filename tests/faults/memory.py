@@ -1,10 +1,9 @@
-"""Jobs of a run that get no more memory: the kernel kills them, or the test does it in the kernel's place."""
+"""Jobs of a run that get no more memory: killed in the place of a kernel that has none left."""
 
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from rankwise.memory import SETTINGS
@@ -13,11 +12,6 @@ from tests.faults.stages import PATIENCE, RUN
 from tests.faults.tally import Tally
 from tests.workflow.studies import Study
 
-GROUPS = (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup"))
-"""Where groups of processes with a limit are made: version 1, version 2."""
-LIMITS = ("memory.limit_in_bytes", "memory.max")
-ROOM = 700 * 2**20
-"""Enough for an engine and a command line, too little for a job beside them [bytes]."""
 KILLED = "was killed (signal 9), as a system does that has no memory left: lower "
 
 
@@ -34,38 +28,6 @@ def killed_in_place(study: Study, copy: Study, engine: str, name: str, tally: Ta
         time.sleep(0.02)
     said = "".join(run.communicate(timeout=PATIENCE))
     _told_and_mended(study, copy, run.returncode, said, f"{engine}, {name}", SETTINGS[stage], tally)
-
-
-def limited(study: Study, copy: Study, engine: str, tally: Tally) -> None:
-    """Run in a group that may not use more memory than an engine needs: the kernel kills the job."""
-    with _group() as group:
-        if group is None:
-            tally.skipped = "no right to limit the memory of a group of processes"
-            return
-        words = ["sh", "-c", 'echo $$ > "$0"; exec "$@"', str(group / "cgroup.procs"), *RUN]
-        run = copy.call(*words, "--cold", "--engine", engine)
-        said = run.stdout + run.stderr
-        _told_and_mended(study, copy, run.returncode, said, f"{engine}, limited", "", tally)
-
-
-@contextmanager
-def _group() -> Iterator[Path | None]:
-    """Yield a new group of processes with little memory, None where none can be made."""
-    for root, limit in zip(GROUPS, LIMITS, strict=True):
-        group = root / f"rankwise-{os.getpid()}"
-        try:
-            group.mkdir()
-            (group / limit).write_text(str(ROOM))
-        except OSError:  # no such version, or no right
-            if group.is_dir():
-                group.rmdir()
-            continue
-        try:
-            yield group
-        finally:
-            group.rmdir()
-        return
-    yield None
 
 
 def _told_and_mended(
