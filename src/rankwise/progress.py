@@ -5,19 +5,31 @@ import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from pydantic import Field
 from torch import Tensor
 
 from rankwise import __version__
 from rankwise.errors import RankwiseError
-from rankwise.files import read_json, to_json, write_json
+from rankwise.files import repair, to_json
 from rankwise.params import Compute
 from rankwise.records import ModelManifest
+from rankwise.records.base import Record
 from rankwise.sections import Section
 from rankwise.states import Reader, Writer
 
 log = logging.getLogger("rankwise.progress")
+
+
+class PassState(Record):
+    """How far an unfinished pass has come."""
+
+    schema_name: ClassVar[str] = "rankwise/pass@1"
+    fingerprint: str
+    done: int = Field(ge=0)
+    digests: dict[str, str]
+    """File of hidden states or gradients → hash of all that it holds."""
 
 
 class Progress:
@@ -33,9 +45,9 @@ class Progress:
         """Steps that are finished: blocks, of a backward pass each twice."""
         self._digests: dict[str, str] = {}
         path = folder / "state.json"
-        state = read_json(path) if path.exists() else None
-        if state is not None and state["fingerprint"] == fingerprint:
-            self.done, self._digests = state["done"], state["digests"]
+        state = PassState.load(path) if path.exists() else None
+        if state is not None and state.fingerprint == fingerprint:
+            self.done, self._digests = state.done, dict(state.digests)
             log.info("going on behind step %d of an unfinished pass in %s", self.done, folder)
             return
         if state is not None:
@@ -72,11 +84,11 @@ class Progress:
             elif digest is not None and digest != self._digests[name]:
                 raise RankwiseError(
                     f"{stream.path} is not as it was written: XXH3 {digest} found, {self._digests[name]} expected; "
-                    "delete its folder and run the same stage again"
+                    f"{repair(self.folder)}"
                 )
         self.done += 1
-        state = {"fingerprint": self.fingerprint, "done": self.done, "digests": self._digests}
-        write_json(self.folder / "state.json", state)
+        state = PassState(fingerprint=self.fingerprint, done=self.done, digests=self._digests)
+        state.save(self.folder / "state.json")
         for path in gone:
             path.unlink(missing_ok=True)
 

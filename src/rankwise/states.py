@@ -18,6 +18,7 @@ import xxhash
 from torch import Tensor
 
 from rankwise.errors import RankwiseError
+from rankwise.files import repair
 
 Forward = Callable[..., Tensor]
 """A forward pass of a layer: the hidden states [sequences, length, width] come first."""
@@ -65,7 +66,7 @@ class Reader(_Stream):
         buffer = bytearray(like.numel() * self.dtype.itemsize)
         if self._file.readinto(buffer) != len(buffer):
             raise RankwiseError(
-                f"{self.path} ends before the text does; delete its folder and run the same stage again"
+                f"{self.path} ends before the text does; {repair(self.path.parent)}"
             )
         self._hash.update(buffer)
         return torch.frombuffer(buffer, dtype=self.dtype).view(like.shape).to(like.device)

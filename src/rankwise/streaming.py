@@ -33,7 +33,7 @@ def empty(manifest: ModelManifest, folder: Path) -> Any:
     """Return the dense model in evaluation mode without weights, experts apart."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     model = empty_model(config, DTYPES[manifest.dtype])
     separate(model, manifest.family.fused(range(manifest.layers)))
     return model.eval().requires_grad_(requires_grad=False)

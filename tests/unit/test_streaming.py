@@ -24,7 +24,7 @@ from rankwise import streaming
 from rankwise.artifacts import Tokens
 from rankwise.covariance import gather
 from rankwise.errors import RankwiseError
-from rankwise.files import read_json
+from rankwise.files import read_json, write_json
 from rankwise.models import family_of
 from rankwise.params import Compute, CovarianceParams
 from rankwise.progress import Progress, fingerprint
@@ -212,8 +212,11 @@ def test_hidden_states_that_are_not_as_they_were_written_are_refused(
     assert re.search(
         r"states_2.bin (is not as it was written: XXH3|ends before)", str(refused.value)
     )
-    assert "delete its folder and run the same stage again" in str(refused.value)
+    assert f"rm -r {tmp_path / 'work'} && rankwise run" in str(refused.value)
     assert read_json(tmp_path / "work/state.json")["done"] == 2
+    write_json(tmp_path / "work/state.json", {"schema": "rankwise/pass@1", "done": 3})
+    with pytest.raises(RankwiseError, match=r"state.json"):
+        streamed(manifest, family, tmp_path / "work")
     shutil.rmtree(tmp_path / "work")
     assert contents(streamed(manifest, family, tmp_path / "work")) == expected
 
