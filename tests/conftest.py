@@ -1,6 +1,7 @@
 """What tests share: a tiny random model, statistics made of it, and the folder of real data."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,6 +37,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if rank(item) < 2:
             item.add_marker(pytest.mark.xdist_group("both" if rank(item) == 0 else str(item.path)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """A shell has commands in its background ignore SIGINT, and so all that they start: not here."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
