@@ -1,7 +1,7 @@
 """What a search trial costs beside the forward pass it needs: ratios of one run on one machine.
 
     python bench/trial.py           after `make run`; writes a block of docs/performance.md
-    python bench/trial.py --layer   one layer of LLaMA-2-7B, random; another block
+    python bench/trial.py --layer [--sequences 1 8 32]     one layer of LLaMA-2-7B, random; another block
 
 Times, in turn, (a) a forward pass of the dense model over the search text with its loss, (b) the same
 of a model built at the choices, (c) a whole trial at these: setting ranks, slicing, forward pass, perplexity
@@ -19,6 +19,7 @@ from typing import Any
 import reference
 import torch
 from document import ROOT, fill
+from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from rankwise import checkpoint
@@ -34,8 +35,8 @@ from rankwise.search import SearchModel
 DATA = ROOT / "data"
 PAGE = ROOT / "docs/performance.md"
 RUN, BATCH, REPEATS = "bolaco-80", 16, 7
-LENGTH, TEXTS = 2048, {1: 9, 8: 3, 32: 1}
-"""Of a sequence [tokens]; sequences of a text → how often it is timed [-]."""
+LENGTH = 2048
+"""Of a sequence [tokens]."""
 
 
 def medians(jobs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
@@ -47,6 +48,16 @@ def medians(jobs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float
             job()
             seconds[name].append(time.perf_counter() - began)
     return {name: statistics.median(taken) for name, taken in seconds.items()}
+
+
+@torch.no_grad()
+def loss(model: Any, ids: torch.Tensor) -> float:
+    """Return the mean negative log-likelihood over sequences [sequences, length], one at a time [nats]."""
+    total = 0.0
+    for part in ids.split(1):
+        logits = model(part, use_cache=False).logits[0, :-1].float()
+        total += float(functional.cross_entropy(logits, part[0, 1:]))
+    return total / len(ids)
 
 
 def embedded() -> str:
@@ -76,7 +87,7 @@ def embedded() -> str:
     return "\n".join(lines)
 
 
-def layer() -> str:
+def layer(counts: list[int]) -> str:
     """Return the table of a trial of one layer of LLaMA-2-7B, over texts of several lengths."""
     torch.manual_seed(0)
     config = LlamaConfig(num_hidden_layers=1, vocab_size=1000)
@@ -95,18 +106,16 @@ def layer() -> str:
         checkpoint.replace(built, name, factors[name], kept)
     ranks = {name: kept.rank for name, kept in choices.items()}
     rows = []
-    for count, repeats in TEXTS.items():
+    for count in counts:
         ids = torch.randint(0, 1000, (count, LENGTH))
         search = SearchModel(copy.deepcopy(dense), factors, ids, 1)
         jobs = {
-            "built": lambda ids=ids: window_losses(built, ids, 1),
+            "built": lambda ids=ids: loss(built, ids),
             "trial": lambda search=search: search.score(choices),
-            "published": lambda ids=ids: window_losses(
-                reference.trial(dense, vectors, ranks), ids, 1
-            ),
+            "published": lambda ids=ids: loss(reference.trial(dense, vectors, ranks), ids),
         }
         jobs["built"]()  # warm
-        found = medians(jobs, repeats)
+        found = medians(jobs, max(1, 5 // count))
         rows.append(
             f"| {count} | {found['built']:.2f} s | {found['trial']:.2f} s | {found['trial'] / found['built']:.3f} "
             f"| {found['published']:.2f} s | {found['published'] / found['built']:.2f} |"
@@ -125,9 +134,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--layer", action="store_true")
+    parser.add_argument("--sequences", type=int, nargs="+", default=[1, 8, 32])
     asked = parser.parse_args()
     torch.set_num_threads(2 if asked.layer else 1)
-    block, found = ("trial-layer", layer()) if asked.layer else ("trial", embedded())
+    block, found = ("trial-layer", layer(asked.sequences)) if asked.layer else ("trial", embedded())
     fill(PAGE, block, found)
 
 
