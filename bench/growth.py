@@ -16,21 +16,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import torch
-from document import ROOT, fill
+from document import ROOT, fill, plt
 from scale import CPU, FAMILY, VOCABULARY, Clock, manifest_of, peak_memory, save_model, streamed
 
 from rankwise.artifacts import BlockStatistics
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.factoring import factor_block
 from rankwise.streaming import empty
-
-mpl.use("svg")
-mpl.rcParams["svg.hashsalt"] = "rankwise"
-mpl.rcParams["svg.fonttype"] = "none"
-import matplotlib.pyplot as plt  # noqa: E402
 
 BASE = {"width": 512, "layers": 2, "tokens": 4096}
 VARIED = {
@@ -51,12 +45,11 @@ COSTS = {
 
 def measure(folder: Path, tokens: int) -> dict[str, float]:
     """Gather and decompose every layer; called in a fresh process."""
-    layers = json.loads((folder / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"]
     empty(manifest_of(folder), folder)
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(0, VOCABULARY, (tokens // LENGTH, LENGTH), generator=generator)
     before, clock = peak_memory(), Clock()
-    paths = streamed(folder, layers, ids, threads=1)
+    paths = streamed(folder, ids, threads=1)
     _, gathered = clock.lap()
     for path in paths:
         for _, factors in factor_block(

@@ -101,18 +101,18 @@ def manifest_of(folder: Path) -> ModelManifest:
     )  # fmt: skip
 
 
-def streamed(folder: Path, layers: int, ids: torch.Tensor, threads: int = THREADS) -> list[Path]:
+def streamed(folder: Path, ids: torch.Tensor, threads: int = THREADS) -> list[Path]:
     """Gather our statistics, a layer a block."""
-    source = Streamed.of(manifest_of(folder), Compute(threads=threads))
-    blocks = [[layer] for layer in range(layers)]
-    return stream(source, ids, blocks, ASKED, Progress(folder / "work", ""))
+    manifest, where = manifest_of(folder), Compute(threads=threads, layers_per_job=1)
+    blocks = where.blocks(manifest.layers)
+    return stream(Streamed.of(manifest, where), ids, blocks, ASKED, Progress(folder / "work", ""))
 
 
 def ours(folder: Path) -> dict[str, Any]:
     """Gather and decompose one layer."""
     empty(manifest_of(folder), folder)  # what it imports is no part of the pass
     clock = Clock()
-    [path] = streamed(folder, 1, text())
+    [path] = streamed(folder, text())
     gathered = clock.lap()
     block = BlockStatistics.load(path)
     found = factor_block(folder, FAMILY, block, PooledPCA(), CPU)
@@ -146,22 +146,17 @@ def published(folder: Path) -> dict[str, Any]:
 
 def layers(folder: Path) -> dict[str, Any]:
     """Stream statistics of a model of some layers."""
-    streamed(folder, _layers(folder), text()[:FEW])
+    streamed(folder, text()[:FEW])
     return {}
 
 
 def gradients(folder: Path) -> dict[str, Any]:
     """Stream gradients of a model of some layers."""
-    source = Streamed.of(manifest_of(folder), Compute(threads=THREADS))
-    blocks = [[layer] for layer in range(_layers(folder))]
+    manifest, where = manifest_of(folder), Compute(threads=THREADS, layers_per_job=1)
+    source, blocks = Streamed.of(manifest, where), where.blocks(manifest.layers)
     asked = CurvatureParams(batch=1, streaming=True)
     stream_gradients(source, text()[:FEW], blocks, asked, Progress(folder / "gradients", ""))
     return {}
-
-
-def _layers(folder: Path) -> int:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return int(config["num_hidden_layers"])
 
 
 def _rank(shape: torch.Size) -> int:

@@ -1,17 +1,12 @@
 """A streamed backward pass gives the bytes of a pass over the whole model, also after it was stopped."""
 
-import json
 import os
-import signal
-import subprocess
-import sys
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from rankwise import backward
-from rankwise.artifacts import Tokens
 from rankwise.backward import stream_gradients
 from rankwise.curvature import GradientSums, gather
 from rankwise.errors import RankwiseError
@@ -20,7 +15,7 @@ from rankwise.progress import Progress, fingerprint
 from rankwise.stages.curvature import command
 from rankwise.streaming import Streamed
 from tests.conftest import random_ids, tiny_llama, weight_of
-from tests.unit.test_streaming import BLOCKS, MODELS, case, contents, llama
+from tests.unit.test_streaming import BLOCKS, MODELS, case, contents, killed_stage, llama
 
 ASKED = CurvatureParams(batch=5, streaming=True)
 ADDS = 4
@@ -168,25 +163,7 @@ main()
 def test_a_killed_stage_goes_on(small, tmp_path):
     """By the stage's own command: a process that is killed on its way back, then this one."""
     manifest, family, _ = small
-    manifest.save(tmp_path / "model.json")
-    Tokens(random_ids().int(), torch.zeros(16).int(), "calibration", "c", "0" * 64, 0).save(
-        tmp_path / "tokens"
-    )
-    (tmp_path / "compute.json").write_text(json.dumps(Compute(layers_per_job=1).model_dump()))
-    given = {
-        "params": tmp_path / "params.json", "compute": tmp_path / "compute.json",
-        "model": tmp_path / "model.json", "checkpoint": tmp_path / "model.json",
-        "tokens": tmp_path / "tokens", "work": tmp_path / "work",
-    }  # fmt: skip
-    given["params"].write_text(ASKED.model_dump_json())
-    out = [tmp_path / f"out/block_{block}" for block in range(4)]
-    options = [word for name, path in given.items() for word in (f"--{name}", str(path))]
-    options += [word for path in out for word in ("--out", str(path))]
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, "5", "curvature", *options], check=False, capture_output=True
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-    assert not out[0].exists()
+    given, out = killed_stage(tmp_path, manifest, ASKED, 1, "curvature", KILLED, 5)
     assert (tmp_path / "work/block_2.safetensors").exists()
     command(**given, out=out)
     assert not (tmp_path / "work").exists()

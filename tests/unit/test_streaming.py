@@ -1,6 +1,5 @@
 """A streamed pass gives the bytes of a pass over the whole model, also after it was stopped."""
 
-import json
 import os
 import random
 import re
@@ -247,31 +246,38 @@ main()
 """
 
 
-def test_a_killed_stage_goes_on(small, tmp_path):
-    """By the stage's own command: a process that is killed in the second block, then this one."""
-    manifest, family, _ = small
-    manifest.save(tmp_path / "model.json")
+def killed_stage(folder, manifest, asked, layers_per_job, stage, script, left):
+    """Write a stage's inputs and run it in a process that ``script`` kills; return its options and outputs."""
+    manifest.save(folder / "model.json")
     Tokens(random_ids().int(), torch.zeros(16).int(), "calibration", "c", "0" * 64, 0).save(
-        tmp_path / "tokens"
+        folder / "tokens"
     )
-    compute = Compute(layers_per_job=2).model_dump()
-    (tmp_path / "compute.json").write_text(json.dumps(compute))
-    (tmp_path / "params.json").write_text(ASKED.model_dump_json())
-    out = [tmp_path / "out/block_0", tmp_path / "out/block_1"]
+    compute = Compute(layers_per_job=layers_per_job)
+    (folder / "compute.json").write_text(compute.model_dump_json())
+    (folder / "params.json").write_text(asked.model_dump_json())
+    out = [folder / f"out/block_{at}" for at in range(len(compute.blocks(4)))]
     given = {
-        "params": tmp_path / "params.json", "compute": tmp_path / "compute.json",
-        "model": tmp_path / "model.json", "checkpoint": tmp_path / "model.json",
-        "tokens": tmp_path / "tokens", "work": tmp_path / "work",
+        "params": folder / "params.json", "compute": folder / "compute.json",
+        "model": folder / "model.json", "checkpoint": folder / "model.json",
+        "tokens": folder / "tokens", "work": folder / "work",
     }  # fmt: skip
     options = [word for name, path in given.items() for word in (f"--{name}", str(path))]
     options += [word for path in out for word in ("--out", str(path))]
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(4 * 2 * ADDS + 5), "covariance", *options],
+        [sys.executable, "-c", script, str(left), stage, *options],
         check=False,
         capture_output=True,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert not out[0].exists()
+    return given, out
+
+
+def test_a_killed_stage_goes_on(small, tmp_path):
+    """By the stage's own command: a process that is killed in the second block, then this one."""
+    manifest, family, _ = small
+    left = 4 * 2 * ADDS + 5
+    given, out = killed_stage(tmp_path, manifest, ASKED, 2, "covariance", KILLED, left)
     assert (tmp_path / "work/block_0.safetensors").exists()
     command(**given, out=out)
     assert not (tmp_path / "work").exists()
