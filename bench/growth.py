@@ -24,7 +24,7 @@ from scale import CPU, FAMILY, VOCABULARY, Clock, manifest_of, peak_memory, save
 from rankwise.artifacts import BlockStatistics
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.factoring import factor_block
-from rankwise.streaming import empty
+from rankwise.models.reading import empty_dense
 
 BASE = {"width": 512, "layers": 2, "tokens": 4096}
 VARIED = {
@@ -45,7 +45,7 @@ COSTS = {
 
 def measure(folder: Path, tokens: int) -> dict[str, float]:
     """Gather and decompose every layer; called in a fresh process."""
-    empty(manifest_of(folder), folder)
+    empty_dense(manifest_of(folder), folder)
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(0, VOCABULARY, (tokens // LENGTH, LENGTH), generator=generator)
     before, clock = peak_memory(), Clock()

@@ -27,11 +27,12 @@ from rankwise.covariance import gather
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.factoring import factor_block
 from rankwise.models import family_of
+from rankwise.models.reading import empty_dense
 from rankwise.params import Compute, CovarianceParams, CurvatureParams
 from rankwise.progress import Progress
 from rankwise.records import ModelManifest
 from rankwise.sources import hashes
-from rankwise.streaming import Streamed, empty, stream
+from rankwise.streaming import Streamed, stream
 from rankwise.weights import Weights
 
 ARCHITECTURE = "LlamaForCausalLM"
@@ -110,7 +111,7 @@ def streamed(folder: Path, ids: torch.Tensor, threads: int = THREADS) -> list[Pa
 
 def ours(folder: Path) -> dict[str, Any]:
     """Gather and decompose one layer."""
-    empty(manifest_of(folder), folder)  # what it imports is no part of the pass
+    empty_dense(manifest_of(folder), folder)  # what it imports is no part of the pass
     clock = Clock()
     [path] = streamed(folder, text())
     gathered = clock.lap()

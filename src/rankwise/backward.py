@@ -54,17 +54,15 @@ def stream_gradients(
     memory. A pass that is stopped loses the block it was at.
     """
     last = len(blocks) - 1
-    for step in range(progress.done, 2 * len(blocks) - 1):
-        at = step if step < last else 2 * last - step
-        names = streamed.outside() if at == last else streamed.around()
-        with (
-            streamed.files.unchanged(),
-            streamed.loaded(names + streamed.inside(blocks[at])),
-        ):
-            if step < last:
-                _forward(streamed, ids, blocks[at], asked, progress, at)
-            else:
-                _backward(streamed, ids, blocks, asked, progress, at)
+    with streamed.loaded(streamed.around()):
+        for step in range(progress.done, 2 * len(blocks) - 1):
+            at = step if step < last else 2 * last - step
+            head = streamed.behind() if at == last else []
+            with streamed.files.unchanged(), streamed.loaded(head + streamed.inside(blocks[at])):
+                if step < last:
+                    _forward(streamed, ids, blocks[at], asked, progress, at)
+                else:
+                    _backward(streamed, ids, blocks, asked, progress, at)
     return [progress.statistics(at) for at in range(len(blocks))]
 
 

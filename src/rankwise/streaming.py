@@ -6,7 +6,8 @@ all other layers standing aside, so that masks, positions and windows are those 
 whatever they are; statistics have the bytes of a pass over the whole model.
 """
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,24 +20,15 @@ from rankwise.compute import DTYPES, set_up
 from rankwise.covariance import Pools, gather, pool_by_pool
 from rankwise.errors import RankwiseError
 from rankwise.family import Family
-from rankwise.hub.experts import separate
-from rankwise.models.reading import empty_model
+from rankwise.files import linked
+from rankwise.models.reading import empty_dense
 from rankwise.params import Compute, CovarianceParams
-from rankwise.progress import Progress
+from rankwise.progress import Progress, fingerprint
 from rankwise.records import ModelManifest
+from rankwise.sections import Section
 from rankwise.sources import check, model_folder
 from rankwise.states import Forward, Reader, Writer, passing
 from rankwise.weights import Weights
-
-
-def empty(manifest: ModelManifest, folder: Path) -> Any:
-    """Return the dense model in evaluation mode without weights, experts apart."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    model = empty_model(config, DTYPES[manifest.dtype])
-    separate(model, manifest.family.fused(range(manifest.layers)))
-    return model.eval().requires_grad_(requires_grad=False)
 
 
 @dataclass(frozen=True)
@@ -91,7 +83,8 @@ class Streamed:
     def of(cls, manifest: ModelManifest, where: Compute) -> Self:
         """Return the model of a manifest, whose files are here and as they were prepared."""
         files = WeightFiles.checked(manifest)
-        return cls(empty(manifest, files.folder), manifest.family, files, set_up(where))
+        model = empty_dense(manifest, files.folder, DTYPES[manifest.dtype]).eval()
+        return cls(model.requires_grad_(requires_grad=False), manifest.family, files, set_up(where))
 
     @contextmanager
     def loaded(self, names: list[str]) -> Iterator[None]:
@@ -116,11 +109,11 @@ class Streamed:
         names = list(self.model.state_dict())
         return [n for n in names if n.startswith(inside) and not n.startswith(layers)]
 
-    def outside(self) -> list[str]:
-        """Return the names of all tensors that lie in no layer, the head's among them, tied ones once."""
-        layers, tied = f"{self.family.layers}.", self.model.all_tied_weights_keys
-        names = list(self.model.state_dict())
-        return [name for name in names if not name.startswith(layers) and name not in tied]
+    def behind(self) -> list[str]:
+        """Return the names of all tensors that lie behind the decoder: the head's, unless it is tied."""
+        within = (*self.around(), *self.model.all_tied_weights_keys)
+        layers, names = f"{self.family.layers}.", list(self.model.state_dict())
+        return [name for name in names if not name.startswith(layers) and name not in within]
 
     def inside(self, layers: list[int]) -> list[str]:
         """Return the names of all tensors of these layers."""
@@ -171,28 +164,52 @@ def stream(
     precision each. Cost: that of `rankwise.covariance.gather`, which this calls block by block, and
     an embedding of the text a block. A pass that is stopped loses the block it was at.
     """
-    for at in range(progress.done, len(blocks)):
-        block = blocks[at]
-        with (
-            streamed.files.unchanged(),
-            streamed.loaded(streamed.around() + streamed.inside(block)),
-            Reader(progress.states(at), streamed.model.dtype) as before,
-            Writer(progress.states(at + 1), streamed.model.dtype) as behind,
-            streamed.only(block, before.read, behind.write),
-        ):
-            model, family = streamed.model, streamed.family
-            weight_of = streamed.weight_of
+    with streamed.loaded(streamed.around()):
+        for at in range(progress.done, len(blocks)):
+            block = blocks[at]
+            with (
+                streamed.files.unchanged(),
+                streamed.loaded(streamed.inside(block)),
+                Reader(progress.states(at), streamed.model.dtype) as before,
+                Writer(progress.states(at + 1), streamed.model.dtype) as behind,
+                streamed.only(block, before.read, behind.write),
+            ):
+                model, family = streamed.model, streamed.family
+                weight_of = streamed.weight_of
+                if shard is None:
+                    [whole] = gather(model, family, weight_of, ids, [block], asked)
+                else:
+                    pools = Pools.of_shard(ids, asked, shard)
+                    parts = pool_by_pool(model, family, weight_of, pools, [block], asked)
+                    for number, [part] in enumerate(parts):  # as they come: memory holds one
+                        part.save(progress.statistics(at, number))
+                    del part
             if shard is None:
-                [whole] = gather(model, family, weight_of, ids, [block], asked)
-            else:
-                pools = Pools.of_shard(ids, asked, shard)
-                parts = pool_by_pool(model, family, weight_of, pools, [block], asked)
-                for number, [part] in enumerate(parts):  # as they come: memory holds one
-                    part.save(progress.statistics(at, number))
-                del part
-        if shard is None:
-            whole.save(progress.statistics(at))
-            del whole  # or the next block would be gathered beside it
-        progress.finish(before, behind, gone=[before.path])
+                whole.save(progress.statistics(at))
+                del whole  # or the next block would be gathered beside it
+            progress.finish(before, behind, gone=[before.path])
     kept = [None] if shard is None else range(asked.pools // asked.shards)
     return [progress.statistics(at, part) for part in kept for at in range(len(blocks))]
+
+
+def to_files(
+    gather_streamed: Callable[..., list[Path]],
+    manifest: ModelManifest,
+    ids: Tensor,
+    sections: tuple[Section, Compute],
+    work: Path,
+    out: list[Path],
+    *facts: Any,
+) -> None:
+    """Run a streamed pass over the dense model to its end, and let what it made be the files ``out``.
+
+    ``gather_streamed`` is `stream` or `rankwise.backward.stream_gradients`, ``facts`` its arguments behind
+    the progress, on which that depends, too; ``work`` is the folder in which it goes on after a stop.
+    """
+    asked, where = sections
+    streamed, blocks = Streamed.of(manifest, where), where.blocks(manifest.layers)
+    progress = Progress(work, fingerprint(manifest, ids, asked, where, *facts))
+    made = gather_streamed(streamed, ids, blocks, asked, progress, *facts)
+    for path, file in zip(out, made, strict=True):
+        linked(file, path)
+    shutil.rmtree(work)

@@ -173,16 +173,9 @@ def dense_tensors(manifest: ModelManifest, dtype: str) -> tuple[Stored, ...]:
 
     From an empty model, tied tensors once: nothing is read but its configuration.
     """
-    from transformers import AutoConfig
+    from rankwise.models.reading import empty_dense
 
-    from rankwise.hub.experts import separate
-    from rankwise.models.reading import empty_model
-
-    folder = model_folder(manifest.source, manifest.revision)
-    model = empty_model(
-        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    )
-    separate(model, manifest.family.fused(range(manifest.layers)))
+    model = empty_dense(manifest, model_folder(manifest.source, manifest.revision))
     tied = model.all_tied_weights_keys
     return tuple(
         Stored(name, dtype if t.is_floating_point() else INTEGERS[str(t.dtype)], tuple(t.shape))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rankwise import memory
 from rankwise.errors import RankwiseError
@@ -11,6 +11,9 @@ from rankwise.family import Family
 from rankwise.files import read_json
 from rankwise.hub.checks import CheckpointError, refuse_switches
 from rankwise.models import family_of, known
+
+if TYPE_CHECKING:
+    from rankwise.records import ModelManifest
 
 
 def described(folder: Path, own: Path | None = None) -> tuple[Any, str, Family]:
@@ -63,6 +66,18 @@ def empty_model(config: Any, dtype: Any = None) -> Any:
     with _understood(where), init_empty_weights(include_buffers=False):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     model.tie_weights()  # every parameter was made anew
+    return model
+
+
+def empty_dense(manifest: "ModelManifest", folder: Path, dtype: Any = None) -> Any:
+    """Return the dense model of a manifest without weights, experts apart; nothing is read but its configuration."""
+    from transformers import AutoConfig
+
+    from rankwise.hub.experts import separate
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    model = empty_model(config, dtype)
+    separate(model, manifest.family.fused(range(manifest.layers)))
     return model
 
 

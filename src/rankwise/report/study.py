@@ -181,10 +181,7 @@ def best(results: list[RunResult], given: Report) -> set[tuple[str, str]]:
     So are all that cannot be told from the best one: whose paired interval against it holds zero.
     """
     marks = set()
-    for asked in {result.scores.asked for result in results}:
-        rivals = [r for r in results if r.scores.asked == asked and r.name != DENSE]
-        if len(rivals) < 2:
-            continue
+    for rivals in by_budget(results):
         marks |= {(name, "perplexity") for name in _leaders(rivals, "test", given)}
         for text in rivals[0].scores.further:
             role = f"{FURTHER}{text}"
@@ -192,6 +189,14 @@ def best(results: list[RunResult], given: Report) -> set[tuple[str, str]]:
         if rivals[0].scores.zero_shot:
             marks |= {(name, "zero_shot_average") for name in _leaders(rivals, None, given)}
     return marks
+
+
+def by_budget(results: list[RunResult]) -> list[list[RunResult]]:
+    """Return the runs of every budget that several share, budgets in the order in which they come."""
+    runs = [result for result in results if result.name != DENSE]
+    budgets = dict.fromkeys(run.scores.asked for run in runs)
+    shared = ([run for run in runs if run.scores.asked == asked] for asked in budgets)
+    return [rivals for rivals in shared if len(rivals) > 1]
 
 
 def _leaders(rivals: list[RunResult], role: str | None, given: Report) -> set[str]:

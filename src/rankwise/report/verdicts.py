@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from rankwise.allocate import allocators
 from rankwise.decompose import decomposers
 from rankwise.refine import refiners
-from rankwise.report.study import RunResult
+from rankwise.report.study import RunResult, by_budget
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,14 @@ class Verdict:
 
 def verdicts(results: list[RunResult], best: set[tuple[str, str]]) -> list[Verdict]:
     """Return what stands out at every budget that several runs share; ``best`` as the table marks it."""
-    dense, *runs = results
+    dense = results[0]
     found = []
-    for asked in dict.fromkeys(run.scores.asked for run in runs):
-        rivals = [run for run in runs if run.scores.asked == asked]
-        if len(rivals) < 2:
-            continue
+    for rivals in by_budget(results):
         rivals.sort(key=lambda run: run.scores.perplexity)
         first = rivals[0]
         found.append(
             Verdict(
-                asked=str(asked),
+                asked=str(first.scores.asked),
                 share=first.row.checkpoint_bytes / dense.row.checkpoint_bytes,
                 runs=len(rivals),
                 first=first,

@@ -1,7 +1,6 @@
 """Stage covariance: pooled input statistics of every site, one pass, one file a block of layers."""
 
 import logging
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,9 +9,6 @@ import typer
 from rankwise.options import CheckpointFile, ComputeFile, ModelFile, ParamsFile
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from rankwise.params import Compute, CovarianceParams
     from rankwise.records import ModelManifest
 
 log = logging.getLogger("rankwise.covariance")
@@ -48,6 +44,7 @@ def command(
     from rankwise.records import ModelManifest
     from rankwise.sections import read_section
     from rankwise.sources import check, model_folder
+    from rankwise.streaming import stream, to_files
     from rankwise.weights import Weights
 
     asked = read_section(params, CovarianceParams)
@@ -58,7 +55,8 @@ def command(
     if parts:
         _merge(manifest, parts, out)
     elif asked.streaming:
-        _streamed(ModelManifest.load(checkpoint), ids, (asked, where), work, out, shard)
+        dense = ModelManifest.load(checkpoint)
+        to_files(stream, dense, ids, (asked, where), work, out, shard)
     else:
         folder = model_folder(manifest.source, manifest.revision)
         check(folder, manifest.files, "prepare.model")
@@ -88,25 +86,3 @@ def _merge(manifest: "ModelManifest", parts: list[Path], out: list[Path]) -> Non
             found.add(BlockStatistics.load(part))
         say_unknown(manifest.family, [found])
         found.save(path)
-
-
-def _streamed(
-    manifest: "ModelManifest",
-    ids: "Tensor",
-    sections: tuple["CovarianceParams", "Compute"],
-    work: Path,
-    out: list[Path],
-    shard: int | None,
-) -> None:
-    """Gather the same with one block of the dense model in memory at a time."""
-    from rankwise.files import linked
-    from rankwise.progress import Progress, fingerprint
-    from rankwise.streaming import Streamed, stream
-
-    asked, where = sections
-    streamed = Streamed.of(manifest, where)
-    blocks = where.blocks(manifest.layers)
-    progress = Progress(work, fingerprint(manifest, ids, asked, where, shard))
-    for path, made in zip(out, stream(streamed, ids, blocks, asked, progress, shard), strict=True):
-        linked(made, path)
-    shutil.rmtree(work)

@@ -1,19 +1,12 @@
 """Stage curvature: gradients of the loss at every linear's output, one backward pass."""
 
 import logging
-import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from rankwise.options import CheckpointFile, ComputeFile, ModelFile, ParamsFile
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from rankwise.params import Compute, CurvatureParams
-    from rankwise.records import ModelManifest
 
 log = logging.getLogger("rankwise.curvature")
 
@@ -30,12 +23,14 @@ def command(
     """Run a model forward and backward over the calibration text and keep its gradients' moments."""
     from rankwise import checkpoint as checkpoints
     from rankwise.artifacts import Tokens
+    from rankwise.backward import stream_gradients
     from rankwise.compute import set_up
     from rankwise.curvature import gather
     from rankwise.params import Compute, CurvatureParams
     from rankwise.records import ModelManifest
     from rankwise.sections import read_section
     from rankwise.sources import check, model_folder
+    from rankwise.streaming import to_files
     from rankwise.weights import Weights
 
     asked = read_section(params, CurvatureParams)
@@ -43,7 +38,8 @@ def command(
     manifest = ModelManifest.load(model)
     ids = Tokens.load(tokens).ids.long()
     if asked.streaming:
-        _streamed(ModelManifest.load(checkpoint), ids, (asked, where), work, out)
+        dense = ModelManifest.load(checkpoint)
+        to_files(stream_gradients, dense, ids, (asked, where), work, out)
     else:
         loaded = checkpoints.load(checkpoint, set_up(where)).model
         folder = model_folder(manifest.source, manifest.revision)
@@ -54,27 +50,3 @@ def command(
         for path, block in zip(out, found, strict=True):
             block.save(path)
     log.info("%d layers, %d tokens", manifest.layers, ids.numel())
-
-
-def _streamed(
-    manifest: "ModelManifest",
-    ids: "Tensor",
-    sections: tuple["CurvatureParams", "Compute"],
-    work: Path,
-    out: list[Path],
-) -> None:
-    """Gather the same with one block of the dense model in memory at a time."""
-    from rankwise.backward import stream_gradients
-    from rankwise.files import linked
-    from rankwise.progress import Progress, fingerprint
-    from rankwise.streaming import Streamed
-
-    asked, where = sections
-    streamed = Streamed.of(manifest, where)
-    blocks = where.blocks(manifest.layers)
-    progress = Progress(work, fingerprint(manifest, ids, asked, where))
-    for path, made in zip(
-        out, stream_gradients(streamed, ids, blocks, asked, progress), strict=True
-    ):
-        linked(made, path)
-    shutil.rmtree(work)
