@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from rankwise.eigen import eigenpairs
+
 PANEL = 512
 """Rows of a symmetric product that are multiplied at once; fewer are no faster."""
 CONDITION = 1e5
@@ -74,7 +76,7 @@ def principal(moment: Tensor) -> tuple[Tensor, Tensor]:
 
     ``moment`` [k, k]; directions [k, k] with fixed signs, spectrum [k] descending.
     """
-    values, vectors = torch.linalg.eigh(moment)
+    values, vectors = eigenpairs(moment)
     directions = vectors.flip(1)
     return directions * _signs(directions), values.flip(0).clamp_min(0).sqrt()
 
