@@ -29,15 +29,15 @@ def eigenpairs(matrix: Tensor) -> tuple[Tensor, Tensor]:
     values, vectors, following = _dominant(matrix)
     if not bool(following > 0):  # a few directions are all there is
         return torch.linalg.eigh(matrix)
-    # What was taken out gets the least of all eigenvalues, so that the others are orthogonal to it.
-    rest = _without(matrix, vectors).div_(following).sub_(vectors @ vectors.T).float()
-    found, others = (each[..., len(values) :].double() for each in torch.linalg.eigh(rest))
+    found, others = torch.linalg.eigh(_rest(matrix, vectors, following))
+    found, others = found[len(values) :].double(), others[:, len(values) :]
     if not bool(found[: len(matrix) // 2].mean() > ABOVE * ROUNDING):
         return torch.linalg.eigh(matrix)
-    others -= vectors @ (
-        vectors.T @ others
-    )  # a millionth of a direction a million times as large counts
-    return torch.cat([found * following, values]), torch.cat([others, vectors], 1)
+    every = torch.cat([others.double(), vectors], 1)
+    others = every[:, : len(found)]
+    # A millionth of a direction that is a million times as large counts.
+    others.addmm_(vectors, vectors.T @ others, alpha=-1)
+    return torch.cat([found * following, values]), every
 
 
 def _dominant(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -62,9 +62,12 @@ def _dominant(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return values[:count].flip(0), vectors[:, BLOCK - count :], values[count]
 
 
-def _without(matrix: Tensor, vectors: Tensor) -> Tensor:
-    """Return (I − V Vᵀ) M (I − V Vᵀ), V ``vectors`` [n, k] orthonormal."""
+def _rest(matrix: Tensor, vectors: Tensor, unit: Tensor) -> Tensor:
+    """Return (I − V Vᵀ) M (I − V Vᵀ) / ``unit`` − V Vᵀ in float32, V ``vectors`` [n, k] orthonormal.
+
+    So those directions have the least of all eigenvalues, and the others are orthogonal to them.
+    """
     image = matrix @ vectors
     image -= vectors @ (vectors.T @ image) / 2
-    crossed = image @ vectors.T
-    return matrix - crossed - crossed.T
+    rest = torch.addmm(matrix, image, vectors.T, alpha=-1).addmm_(vectors, image.T, alpha=-1)
+    return rest.div_(unit).addmm_(vectors, vectors.T, alpha=-1).float()

@@ -122,11 +122,14 @@ class InputStatistics:
         return self.whitenings[key]
 
     def merge(self, other: "InputStatistics") -> "InputStatistics":
-        """Return the statistics of both samples together, exactly: pools stay pools, sums add."""
+        """Return the statistics of both samples together, exactly: pools stay pools, sums add.
+
+        The large sum is this one's, changed in place.
+        """
         means = torch.cat([self.pool_means, other.pool_means])
         tokens = torch.cat([self.pool_tokens, other.pool_tokens])
         return InputStatistics(
-            self.second + other.second, means, tokens, self.absolute + other.absolute
+            self.second.add_(other.second), means, tokens, self.absolute + other.absolute
         )
 
     def to(self, device: torch.device) -> "InputStatistics":
