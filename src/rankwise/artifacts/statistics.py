@@ -191,6 +191,12 @@ class BlockStatistics:
         for name, second in other.outputs.items():
             self.outputs[name] += second
 
+    def to(self, device: torch.device) -> "BlockStatistics":
+        """Return the same statistics on another device."""
+        sites = {key: stats.to(device) for key, stats in self.sites.items()}
+        outputs = {name: second.to(device) for name, second in self.outputs.items()}
+        return replace(self, sites=sites, outputs=outputs)
+
     def save(self, path: Path) -> None:
         """Write every sum in float64, of a symmetric matrix one triangle."""
         tensors = {}
