@@ -1,6 +1,11 @@
 """The lock and the lower bounds let no known hole in, and every package says on what terms it may be used."""
 
+import tomllib
+from importlib import metadata
+
 import pytest
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from tests.packaging import dependencies
 
@@ -22,3 +27,12 @@ def test_every_package_states_its_licence() -> None:
 
 def test_what_is_needed_is_locked() -> None:
     assert set(dependencies.lowest()) <= set(dependencies.locked())
+
+
+def test_the_lock_installs_on_the_least_python_that_is_promised() -> None:
+    """Its first release: Debian 12 has 3.11.2, and one package that asks for 3.11.5 ends `make run` there."""
+    project = tomllib.loads((dependencies.ROOT / "pyproject.toml").read_text())["project"]
+    [least] = [Version(of.version) for of in SpecifierSet(project["requires-python"])]
+    asked = {name: metadata.metadata(name).get("Requires-Python") for name in dependencies.locked()}
+    without = {name: of for name, of in asked.items() if of and least not in SpecifierSet(of)}
+    assert without == {}
