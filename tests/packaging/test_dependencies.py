@@ -1,5 +1,6 @@
 """The lock and the lower bounds let no known hole in, and every package says on what terms it may be used."""
 
+import re
 import tomllib
 from importlib import metadata
 
@@ -23,6 +24,15 @@ def test_a_hole_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_package_states_its_licence() -> None:
     without = [name for name in dependencies.locked() if dependencies.licence(name) == "not stated"]
     assert without == ["conda-inject"]  # its package says nothing
+
+
+def test_every_file_is_known_by_its_hash_but_pytorch_s() -> None:
+    hashed, torch = (dependencies.ROOT / name for name in dependencies.LOCKS)
+    pins = re.split(r"^(?=\w)", hashed.read_text(), flags=re.MULTILINE)[1:]
+    assert [pin for pin in pins if not re.search(r"--hash=sha256:[0-9a-f]{64}\n", pin)] == []
+    assert len(pins) > 200
+    pins = [line for line in torch.read_text().splitlines() if not line.startswith("#")]
+    assert [line.partition("==")[0] for line in pins] == ["torch"]
 
 
 def test_what_is_needed_is_locked() -> None:
