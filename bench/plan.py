@@ -50,6 +50,8 @@ SMALLER = (
     "compute.layers_per_job=2",
 )
 SMALLEST = (
+    "prepare.model.dtype=bfloat16",
+    "decompose={pooled_pca: {dense: [v]}}",
     f"runs={json.dumps({'bolaco-uniform-80': RUNS['svd-80'] | {'decompose': 'pooled_pca'}})}",
     "sample.calibration.sequences=16",
     "sample.test.sequences=8",
@@ -81,7 +83,8 @@ def study(folder: Path, size: str) -> Path:
     if size != "embedded":
         save_model(folder / f"{size}-model", *SIZES[size])
         keys += [
-            f"prepare.model={{source: {folder / f'{size}-model'}, layers: {SIZES[size][2]}}}",
+            f"prepare.model.source={folder / f'{size}-model'}",
+            f"prepare.model.layers={SIZES[size][2]}",
             *(SMALLEST if size == LARGE else SMALLER),
         ]
     options = [word for key in keys for word in ("--set", key)]

@@ -106,7 +106,7 @@ def streamed(folder: Path, ids: torch.Tensor, threads: int = THREADS) -> list[Pa
     """Gather our statistics, a layer a block."""
     manifest, where = manifest_of(folder), Compute(threads=threads, layers_per_job=1)
     blocks = where.blocks(manifest.layers)
-    return stream(Streamed.of(manifest, where), ids, blocks, ASKED, Progress(folder / "work", ""))
+    return stream(Streamed.of(manifest, CPU), ids, blocks, ASKED, Progress(folder / "work", ""))
 
 
 def ours(folder: Path) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def layers(folder: Path) -> dict[str, Any]:
 def gradients(folder: Path) -> dict[str, Any]:
     """Stream gradients of a model of some layers."""
     manifest, where = manifest_of(folder), Compute(threads=THREADS, layers_per_job=1)
-    source, blocks = Streamed.of(manifest, where), where.blocks(manifest.layers)
+    source, blocks = Streamed.of(manifest, CPU), where.blocks(manifest.layers)
     asked = CurvatureParams(batch=1, streaming=True)
     stream_gradients(source, text()[:FEW], blocks, asked, Progress(folder / "gradients", ""))
     return {}

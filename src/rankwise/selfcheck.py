@@ -1,20 +1,20 @@
 """Whether a checkpoint, opened again, is the model that was meant: tensors, errors, perplexity."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rankwise.artifacts import Factors
+from rankwise.artifacts import BlockFactors, Factors
+from rankwise.assembly import Meant
 from rankwise.budget import Choices, Kept
 from rankwise.checkpoint import load_folder
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.perplexity import mean_loss, window_losses
 from rankwise.factoring import FACTORISE
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
-from rankwise.layers import SlicedLinear
 from rankwise.records import LinearCheck, SelfCheck
 from rankwise.weights import Weights
 
@@ -22,36 +22,6 @@ ROUNDING = 8.0
 """Rounding errors of stored factors that a linear may be off by, each of eps·‖left‖·‖right‖."""
 LOSS_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.02}
 """What storing the factors in that precision may change of the mean loss [nats/token]."""
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What the checkpoint should measure on some text: mean losses [nats/token]."""
-
-    dense: float
-    compressed: float
-    """Of the factors as they are stored, sliced: measured before the checkpoint is written."""
-    unigram: float
-    """Of token frequencies alone."""
-
-
-def expected(
-    dense: Any, factors: dict[str, Factors], choices: Choices, ids: Tensor, counted: Tensor
-) -> Expected:
-    """Measure the dense model and the sliced factors on ``ids`` [sequences, length].
-
-    Token frequencies are those of ``counted`` (any shape), every token of the vocabulary counted once
-    more. Leaves the model as it was. Cost: two forward passes over ``ids``.
-    """
-    whole = mean_loss(window_losses(dense, ids, 1))
-    for name, linear in factors.items():
-        sliced = SlicedLinear(dense.get_submodule(name), linear)
-        sliced.choose(choices[name])
-        dense.set_submodule(name, sliced)
-    compressed = mean_loss(window_losses(dense, ids, 1))
-    for name in factors:
-        dense.set_submodule(name, dense.get_submodule(name).dense)
-    return Expected(whole, compressed, unigram_loss(ids, counted, dense.config.vocab_size))
 
 
 def unigram_loss(ids: Tensor, counted: Tensor, vocabulary: int) -> float:
@@ -63,31 +33,33 @@ def unigram_loss(ids: Tensor, counted: Tensor, vocabulary: int) -> float:
 def verified(
     folder: Path,
     weights: Weights,
-    factors: dict[str, Factors],
+    factors: Iterable[Path],
     choices: Choices,
-    ids: Tensor,
-    expectation: Expected,
+    counted: Tensor,
+    meant: Meant,
 ) -> tuple[SelfCheck, dict[str, LinearCheck]]:
     """Open a checkpoint folder and compare it with what was meant; raises RankwiseError where it differs.
 
-    ``weights`` are those of the dense model, ``ids`` the text that ``expectation`` was measured on.
-    Cost: one forward pass over it, and for every linear a product of its factors.
+    ``weights`` are those of the dense model, ``factors`` the files of every block; token frequencies are
+    those of ``counted`` (any shape), every token of the vocabulary counted once more. Cost: one forward
+    pass over the text, and for every linear a product of its factors.
     """
-    model = opened(folder)
-    linears = {
-        name: _linear_check(name, model.get_submodule(name), weights, factors[name], kept)
-        for name, kept in choices.items()
-        if kept is not None
-    }
+    model, linears = opened(folder), {}
+    for path in factors:
+        for name, linear in BlockFactors.load(path).linears.items():
+            if (kept := choices[name]) is not None:
+                found = model.get_submodule(name)
+                linears[name] = _linear_check(name, found, weights, linear, kept)
+    ids = meant.ids
     loss = mean_loss(window_losses(model, ids, 1))
-    refuse_other_loss(loss, expectation.compressed, model.dtype, f"build{_worst(linears)}")
+    refuse_other_loss(loss, meant.loss, model.dtype, f"build{_worst(linears)}")
     check = SelfCheck(
         sequences=len(ids),
         length=ids.shape[1],
-        dense_loss=expectation.dense,
-        expected_loss=expectation.compressed,
+        dense_loss=meant.dense_loss,
+        expected_loss=meant.loss,
         loss=loss,
-        unigram_loss=expectation.unigram,
+        unigram_loss=unigram_loss(ids, counted, model.config.vocab_size),
     )
     return check, linears
 

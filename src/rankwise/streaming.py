@@ -80,26 +80,38 @@ class Streamed:
     device: torch.device
 
     @classmethod
-    def of(cls, manifest: ModelManifest, where: Compute) -> Self:
+    def of(cls, manifest: ModelManifest, device: torch.device) -> Self:
         """Return the model of a manifest, whose files are here and as they were prepared."""
         files = WeightFiles.checked(manifest)
         model = empty_dense(manifest, files.folder, DTYPES[manifest.dtype]).eval()
-        return cls(model.requires_grad_(requires_grad=False), manifest.family, files, set_up(where))
+        return cls(model.requires_grad_(requires_grad=False), manifest.family, files, device)
+
+    @property
+    def layers(self) -> int:
+        """Decoder blocks [-]."""
+        return len(self.model.get_submodule(self.family.layers))
 
     @contextmanager
     def loaded(self, names: list[str]) -> Iterator[None]:
         """Hold these tensors of the model; they go back to the meta device afterwards."""
-        weights = Weights(self.files.folder, self.family)
-        dtype = self.model.dtype
-        given = {name: weights.tensor(name).to(self.device, dtype) for name in names}
-        self.model.load_state_dict(given, strict=False, assign=True)
-        self.model.tie_weights()  # a parameter that was assigned is another than its twin
+        given = self._read(names)
+        self._assign(given)
         try:
             yield
         finally:
-            gone = {name: tensor.to("meta") for name, tensor in given.items()}
-            self.model.load_state_dict(gone, strict=False, assign=True)
-            self.model.tie_weights()
+            self._assign({name: tensor.to("meta") for name, tensor in given.items()})
+
+    def keep(self, names: list[str]) -> None:
+        """Hold these tensors of the model for good: copies, so that no file stays mapped for their sake."""
+        self._assign({name: tensor.clone() for name, tensor in self._read(names).items()})
+
+    def _read(self, names: list[str]) -> dict[str, Tensor]:
+        weights = Weights(self.files.folder, self.family)
+        return {name: weights.tensor(name).to(self.device, self.model.dtype) for name in names}
+
+    def _assign(self, tensors: dict[str, Tensor]) -> None:
+        self.model.load_state_dict(tensors, strict=False, assign=True)
+        self.model.tie_weights()  # a parameter that was assigned is another than its twin
 
     def around(self) -> list[str]:
         """Return the names of all tensors of the decoder that lie in no layer."""
@@ -207,7 +219,7 @@ def to_files(
     the progress, on which that depends, too; ``work`` is the folder in which it goes on after a stop.
     """
     asked, where = sections
-    streamed, blocks = Streamed.of(manifest, where), where.blocks(manifest.layers)
+    streamed, blocks = Streamed.of(manifest, set_up(where)), where.blocks(manifest.layers)
     progress = Progress(work, fingerprint(manifest, ids, asked, where, *facts))
     made = gather_streamed(streamed, ids, blocks, asked, progress, *facts)
     for path, file in zip(out, made, strict=True):

@@ -1,6 +1,7 @@
 """What every family promises, on tiny random models: its file in the folder is what makes it tested."""
 
 import json
+import math
 import subprocess
 import sys
 from copy import deepcopy
@@ -20,6 +21,7 @@ from rankwise.allocate.problem import Trials
 from rankwise.allocate.uniform import Uniform
 from rankwise.allocation import matrices_of, problem_of
 from rankwise.artifacts import BlockCurvature, BlockFactors, BlockStatistics, Factors
+from rankwise.assembly import assemble
 from rankwise.backward import stream_gradients
 from rankwise.budget import Kept, keep_reached
 from rankwise.cli import app
@@ -27,11 +29,13 @@ from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose.curvature import Curvature
 from rankwise.decompose.svd import SVD
+from rankwise.evaluate.perplexity import mean_loss, window_losses
 from rankwise.factoring import factor_block
 from rankwise.family import Family
 from rankwise.files import write_json
 from rankwise.layers import shape_of
-from rankwise.params import Compute, CovarianceParams, CurvatureParams
+from rankwise.models.reading import read_tokenizer
+from rankwise.params import CovarianceParams, CurvatureParams
 from rankwise.progress import Progress
 from rankwise.records import ModelManifest
 from rankwise.refine.base import Refinement
@@ -96,13 +100,38 @@ def compressed(case, tmp_path_factory):
     budget = Budget(matrices, Target("keep", 0.6))
     problem = problem_of(budget, case.manifest, factors, None, Trials())
     choices = Uniform(multiple=1, floor=0.05)(problem)
-    model, tokenizer = checkpoint.load_dense(case.manifest)
-    for name, kept in choices.items():
-        if kept is not None:
-            checkpoint.replace(model, name, factors[name], kept)
+    paths = []
+    for layer in LAYERS:
+        of_layer = {linear.name for linear in case.family.linears([layer])}
+        some = {name: found for name, found in factors.items() if name in of_layer}
+        paths.append(stored.with_name(f"layer_{layer}"))
+        BlockFactors("curvature", [layer], some).save(paths[-1], torch.float32)
+    model, meant = assemble(Streamed.of(case.manifest, CPU), paths, choices, ids())
+    tokenizer = read_tokenizer(case.folder)
     folder = tmp_path_factory.mktemp("checkpoint") / "it"
     checkpoint.save(model, tokenizer, folder, "it", torch.float32)
-    return model, factors, choices, problem, folder
+    return model, factors, choices, problem, meant, folder
+
+
+def test_a_model_put_together_while_streaming_is_the_same(case, compressed):
+    """As one in whose linears factors were put while all of it was in memory; and it measures the same."""
+    model, factors, choices, _, meant, _ = compressed
+    whole = case.model()
+    # Experts that lie apart in memory are multiplied at other addresses: the last digit may differ.
+    dense_loss = mean_loss(window_losses(whole, ids(), 1))
+    assert meant.dense_loss == pytest.approx(dense_loss, rel=1e-7)
+    assert meant.dense_numbers == sum(
+        p.numel() for name in choices for p in whole.get_submodule(name).parameters()
+    )
+    search = SearchModel(whole, factors, ids(), batch=1)
+    assert math.exp(meant.loss) == pytest.approx(search.score(choices).perplexity, rel=1e-6)
+    whole = case.model()
+    for name, kept in choices.items():
+        if kept is not None:
+            checkpoint.replace(whole, name, factors[name], kept)
+    expected, found = whole.state_dict(), model.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
 def test_the_model_that_is_loaded_is_the_library_s(case):
@@ -211,7 +240,7 @@ def test_statistics_gathered_while_streaming_are_the_same(case, tmp_path):
     asked = CovarianceParams(pools=4, batch=2, moments="smaller", shards=2)
     model, weights, blocks = case.model(), Weights(case.folder, case.family), [[0], [1]]
     whole = gather(model, case.family, weights.get, ids(), blocks, asked)
-    source = Streamed.of(case.manifest, Compute())
+    source = Streamed.of(case.manifest, CPU)
     paths = stream(source, ids(), blocks, asked, Progress(tmp_path / "work", ""))
     parts = [
         part
@@ -232,7 +261,7 @@ def test_gradients_gathered_while_streaming_are_the_same(case, tmp_path):
     asked = CurvatureParams(batch=3)
     model, weights, blocks = case.model(), Weights(case.folder, case.family), [[0], [1]]
     whole = gather_gradients(model, case.family, weights.get, ids(), blocks, asked)
-    source, progress = Streamed.of(case.manifest, Compute()), Progress(tmp_path / "work", "")
+    source, progress = Streamed.of(case.manifest, CPU), Progress(tmp_path / "work", "")
     paths = stream_gradients(source, ids(), blocks, asked, progress)
     for path, expected in zip(paths, whole, strict=True):
         expected.save(tmp_path / "whole")
@@ -283,7 +312,7 @@ def test_full_rank_leaves_logits_unchanged(case):
 
 
 def test_the_budget_counts_what_the_model_holds(case, compressed):
-    model, _, choices, problem, _ = compressed
+    model, _, choices, problem, *_ = compressed
     dense = case.model()
     for name, matrix in problem.matrices.items():
         for holder, choice in ((dense, None), (model, choices[name])):
@@ -292,7 +321,7 @@ def test_the_budget_counts_what_the_model_holds(case, compressed):
 
 
 def test_a_search_finds_the_dense_model_where_nothing_is_cut(case, compressed):
-    _, factors, choices, _, _ = compressed
+    _, factors, choices, *_ = compressed
     search = SearchModel(case.model(), factors, ids(4, 8), batch=2)
     assert search.score(dict.fromkeys(choices)).kl == pytest.approx(0, abs=1e-6)
     cut = search.score(choices)
@@ -305,7 +334,7 @@ def test_a_search_finds_the_dense_model_where_nothing_is_cut(case, compressed):
 
 def test_allocators_group_by_the_family_s_own_types(case, compressed):
     """A search has a variable a type, all experts sharing theirs; sublayers get shares by their likeness."""
-    _, factors, _, problem, _ = compressed
+    _, factors, _, problem, *_ = compressed
     search = SearchModel(case.model(), factors, ids(2, 8), batch=2)
     problem = replace(
         problem, score=search.score, trials=Trials(), similarity=case.statistics.similarity

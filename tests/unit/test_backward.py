@@ -35,7 +35,7 @@ def whole(manifest, family, folder, blocks=BLOCKS, asked=ASKED):
 def streamed(manifest, work, asked=ASKED):
     """The files of every block's gradients, gathered block by block."""
     progress = Progress(work, fingerprint(manifest, random_ids(), asked, Compute()))
-    source = Streamed.of(manifest, Compute())
+    source = Streamed.of(manifest, torch.device("cpu"))
     return stream_gradients(source, random_ids(), BLOCKS, asked, progress)
 
 

@@ -124,6 +124,30 @@ def test_streaming_and_smaller_batches_need_less(llama: Path, tmp_path: Path) ->
     assert memory("decompose", "compute.layers_per_job=1") < memory("decompose")
 
 
+def test_llama_2_7b_is_compressed_in_24_gb(llama: Path, tmp_path: Path) -> None:
+    """All up to the checkpoint, which is then opened whole, on the CPU."""
+    params = params_of(tmp_path, "svd-llm", ON_CPU)
+    found = plan(params, Sizes.of(params, llama), ROOMY, BASE)
+    needed = {stage.stage: stage.memory_mib for stage in found.stages}
+    assert {"covariance", "decompose", "allocate", "build"} <= needed.keys()
+    for stage in ("covariance", "decompose", "allocate", "build"):
+        assert needed[stage] < 22_000, stage
+    assert needed["build"] > 0.8 * 2 * 6_476_005_376 / MIB  # its linears at keep 0.8 are there
+
+
+def test_a_model_in_another_precision_than_its_files_takes_both(tmp_path: Path) -> None:
+    params = params_of(tmp_path, "svd-llm", ON_CPU, "evaluate.batch=1", "prepare.model.layers=32")
+
+    def evaluated(dtype: str) -> int:
+        config = LlamaConfig(architectures=["LlamaForCausalLM"], dtype=dtype)
+        config.save_pretrained(tmp_path / dtype)
+        stages = plan(params, Sizes.of(params, tmp_path / dtype), ROOMY, BASE).stages
+        return next(stage.memory_mib for stage in stages if stage.stage == "evaluate")
+
+    files = 4 * 6_738_415_616 / MIB
+    assert 0.8 * files < evaluated("float32") - evaluated("bfloat16") < files
+
+
 def test_a_device_holds_what_main_memory_need_not(llama: Path, tmp_path: Path) -> None:
     on_cpu, on_gpu = (
         params_of(tmp_path, "bolaco", f"compute.device={device}") for device in ("cpu", "cuda")

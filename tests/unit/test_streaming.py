@@ -86,7 +86,7 @@ def whole(manifest, family, folder, blocks=BLOCKS):
 def streamed(manifest, family, work, asked=ASKED):
     """The files of every block's statistics, gathered block by block."""
     progress = Progress(work, fingerprint(manifest, random_ids(), asked, Compute()))
-    return stream(Streamed.of(manifest, Compute()), random_ids(), BLOCKS, asked, progress)
+    return stream(Streamed.of(manifest, torch.device("cpu")), random_ids(), BLOCKS, asked, progress)
 
 
 def contents(paths):

@@ -43,7 +43,9 @@ class Sizes:
     parameters: int
     """Of the whole model, tied ones once [-]."""
     itemsize: int
-    """Size of a parameter [bytes]."""
+    """Size of a parameter in memory [bytes]."""
+    file_itemsize: int
+    """Size of a parameter in the model's files, as its configuration says [bytes]."""
     vocabulary: int
     width: int
 
@@ -62,6 +64,7 @@ class Sizes:
 
         config, _, family = described(folder, FAMILIES)
         dtype = DTYPES[params.prepare.model.dtype]
+        stored = config.dtype or dtype  # before the library writes the other into it
         model = empty_model(config, dtype)
         layers = len(model.get_submodule(family.layers))
         if layers != params.prepare.model.layers:
@@ -79,6 +82,7 @@ class Sizes:
             matrices,
             sum(parameter.numel() for parameter in model.parameters()),
             dtype.itemsize,
+            stored.itemsize,
             config.vocab_size,
             config.hidden_size,
         )
@@ -97,6 +101,11 @@ class Sizes:
     def bytes(self) -> int:
         """The model in memory [bytes]."""
         return self.parameters * self.itemsize
+
+    @property
+    def converted(self) -> int:
+        """Files that are mapped while the model is loaded in another precision; in their own they are the model [bytes]."""
+        return 0 if self.file_itemsize == self.itemsize else self.parameters * self.file_itemsize
 
     @property
     def largest(self) -> int:

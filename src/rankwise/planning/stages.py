@@ -49,13 +49,14 @@ def covariance(study: Study) -> Need:
     sides = [moments_of(block, study.moments) for block in study.blocks]
     every = [side for block in sides for side in block]
     tokens = count(text)
-    held, sums, scratch = study.sizes.bytes, whole(every), 0
-    if asked.streaming:
-        held, sums = study.around + study.largest_block, max(map(whole, sides))
-        scratch = triangles(every) + 2 * study.states
     pools = 1 if asked.pools // asked.shards == 1 and asked.shards > 1 else 2
+    active, scratch = study.active(asked.batch, text.length), 0
+    tensors = study.models(1, pools * whole(every) + active)
+    if asked.streaming:
+        sums = pools * max(map(whole, sides))
+        tensors = study.around + study.largest_block + sums + active
+        scratch = triangles(every) + 2 * study.states
     jobs = study.origins * (1 if asked.shards == 1 else asked.shards + 1)
-    tensors = held + pools * sums + study.active(asked.batch, text.length)
     kept = triangles(every) * study.origins
     parts = kept * asked.pools if asked.shards > 1 else 0
     return Need(
@@ -77,22 +78,22 @@ def curvature(study: Study) -> Need:
     hidden states in front of every block lie on disk, and the text passes forward twice.
     """
     asked, text = study.params.curvature, study.params.sample.calibration
-    blocks, layers, passes = [study.sizes.matrices], study.sizes.layers, 2
-    held, scratch = study.sizes.bytes, 0
+    blocks, layers, passes, scratch = [study.sizes.matrices], study.sizes.layers, 2, 0
     sides = [matrix.smaller for matrix in study.sizes.matrices]
     if asked.streaming:
         blocks, layers, passes = study.blocks, study.params.compute.layers_per_job, 3
-        held = study.around + study.largest_block
         scratch = triangles(sides) + len(blocks) * study.states
     wide = [sum(m.numbers for m in block if m.out > m.columns) for block in blocks]
     sums = max(whole([matrix.smaller for matrix in block]) for block in blocks)
     saved = SAVED * min(layers, study.sizes.layers) * study.active(asked.batch, text.length)
+    work = sums + saved + study.predictions(asked.batch, text.length)
+    streamed = study.around + study.largest_block + work
     tokens = count(text) * study.origins
     kept = triangles(sides) * study.origins
     return Need(
         "curvature",
         study.origins,
-        held + sums + saved + study.predictions(asked.batch, text.length),
+        streamed if asked.streaming else study.models(1, work),
         beside=max(wide) * study.sizes.itemsize,
         disk=kept,
         scratch=scratch,
@@ -141,8 +142,8 @@ def allocate(study: Study) -> Need:
         beside = max(beside, study.factors)
         if method.scores:
             batch = min(method.batch, text.sequences or method.batch)
-            held = study.sizes.bytes + study.predictions(batch, text.length)
-            tensors = max(tensors, held + study.active(batch, text.length))
+            work = study.predictions(batch, text.length) + study.active(batch, text.length)
+            tensors = max(tensors, study.models(1, work))
             beside = max(beside, study.factors + FLOAT * count(text) * study.sizes.vocabulary)
             passed += (1 + method.trials) * count(text)
             scored += 1
@@ -160,17 +161,17 @@ def allocate(study: Study) -> Need:
 
 
 def build(study: Study) -> Need:
-    """The dense model, the factors, mapped, the checkpoint's linears; then the work on the largest weight."""
+    """The checkpoint; one block dense with its factors, mapped, or its factors and the work on the largest weight."""
     runs = study.params.built().values()
     kept = sum(study.checkpoint(run.keep) for run in runs)
-    linears = study.sizes.linear_numbers * study.sizes.itemsize
-    most = max(study.checkpoint(run.keep) for run in runs) - (study.sizes.bytes - linears)
+    most = max(study.checkpoint(run.keep) for run in runs)
+    work = WORKSPACE * SUM * study.sizes.largest
     text = study.params.sample.calibration
     checked = min(study.params.build.check_sequences, count(text)) * text.length
     return Need(
         "build",
         len(runs),
-        study.sizes.bytes + study.factors + most,
+        most + study.largest_block + max(study.largest_block, work),
         disk=kept,
         passed=3 * checked * len(runs),
         heads=3 * checked * len(runs),
@@ -188,8 +189,8 @@ def refine(study: Study) -> Need:
         trained = sum(m.numbers for m in study.sizes.block([0]))
         streams = 2 * count(text) * study.sizes.width * FLOAT
         saved = SAVED * study.active(method.batch, text.length)
-        held = 2 * study.sizes.bytes + streams + TRAINED * FLOAT * trained + saved
-        tensors = max(tensors, held)
+        work = streams + TRAINED * FLOAT * trained + saved
+        tensors = max(tensors, study.models(2, work))
         passed += count(text) * (3 * method.epochs + 4)
     runs = len(study.params.refinements())
     kept = study.sizes.bytes * runs
@@ -201,13 +202,12 @@ def evaluate(study: Study) -> Need:
     asked, text = study.params.evaluate, study.params.sample.test
     models = 2 if asked.divergence else 1
     runs = 1 + len(study.params.runs)
+    work = study.predictions(asked.batch, text.length) + study.active(asked.batch, text.length)
     tokens = (study.test_tokens * models + study.item_tokens) * runs
     return Need(
         "evaluate",
         runs,
-        models * study.sizes.bytes
-        + study.predictions(asked.batch, text.length)
-        + study.active(asked.batch, text.length),
+        study.models(models, work),
         passed=tokens,
         heads=tokens,
         moved=runs * models * study.sizes.bytes,
@@ -223,7 +223,7 @@ def speed(study: Study) -> Need:
     return Need(
         "speed",
         runs,
-        2 * study.sizes.bytes + study.predictions(most, asked.length),
+        study.models(2, study.predictions(most, asked.length)),
         passed=2 * passes * runs,
         heads=2 * passes * runs,
         moved=2 * study.sizes.bytes * runs,

@@ -45,6 +45,10 @@ class Study:
         """Return the bytes of one decoder block's activations for a batch."""
         return batch * length * self.sizes.activations * self.sizes.itemsize
 
+    def models(self, number: int, work: int) -> int:
+        """Return the most that whole models take, with what is done with them or while the last is loaded."""
+        return number * self.sizes.bytes + max(work, self.sizes.converted)
+
     @property
     def around(self) -> int:
         """Bytes of the weights that no layer's linears hold: embeddings, head, norms."""

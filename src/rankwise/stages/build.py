@@ -31,12 +31,16 @@ def command(
     out: OutFile,
 ) -> None:
     """Write the checkpoint of one run and check it, then its manifest."""
+    import torch
+
     from rankwise.allocation import choices_of
-    from rankwise.artifacts import BlockFactors, Tokens
+    from rankwise.artifacts import Tokens
+    from rankwise.assembly import assemble
     from rankwise.card import card
-    from rankwise.checkpoint import load_dense, replace, save
+    from rankwise.checkpoint import save
     from rankwise.compute import DTYPES
     from rankwise.files import replacing, write_text
+    from rankwise.models.reading import read_tokenizer
     from rankwise.params import Build
     from rankwise.records import (
         AllocationRecord,
@@ -47,8 +51,9 @@ def command(
         asked_as,
     )
     from rankwise.sections import read_section
-    from rankwise.selfcheck import expected, refuse_worse_than_counting, verified
+    from rankwise.selfcheck import refuse_worse_than_counting, verified
     from rankwise.sources import hashes, model_folder
+    from rankwise.streaming import Streamed
     from rankwise.versions import versions
     from rankwise.weight_files import measure
     from rankwise.weights import Weights
@@ -57,23 +62,20 @@ def command(
     manifest = ModelManifest.load(model)
     record = AllocationRecord.load(allocation)
     choices = choices_of(record)
-    stored = {name: f for path in factors for name, f in BlockFactors.load(path).linears.items()}
     tokens = Tokens.load(calibration)
+    source = model_folder(manifest.source, manifest.revision)
     text = tokens.ids[: asked.check_sequences]
-    dense, tokenizer = load_dense(manifest)
-    expectation = expected(dense, stored, choices, text, tokens.ids)
-    whole = sum(p.numel() for name in choices for p in dense.get_submodule(name).parameters())
-    for name, kept in choices.items():
-        if kept is not None:
-            replace(dense, name, stored[name], kept)
     out.unlink(missing_ok=True)  # a manifest never stands beside another folder than its own
     with replacing(checkpoint) as folder:
-        save(dense, tokenizer, folder, record.run, DTYPES[asked.dtype or manifest.dtype])
-        del dense  # before the checkpoint is opened again
-        reached = measure(folder, set(choices), whole)
+        streamed = Streamed.of(manifest, torch.device("cpu"))
+        model, meant = assemble(streamed, factors, choices, text)
+        dtype = DTYPES[asked.dtype or manifest.dtype]
+        save(model, read_tokenizer(source), folder, record.run, dtype)
+        del streamed, model  # before the checkpoint is opened again
+        reached = measure(folder, set(choices), meant.dense_numbers)
         refuse_over(record, reached)
-        weights = Weights(model_folder(manifest.source, manifest.revision), manifest.family)
-        check, linears = verified(folder, weights, stored, choices, text, expectation)
+        weights = Weights(source, manifest.family)
+        check, linears = verified(folder, weights, factors, choices, tokens.ids, meant)
         if asked.worse_than_unigram == "refuse":
             refuse_worse_than_counting(check, linears)
         made = BuildRecord(
@@ -83,7 +85,7 @@ def command(
             calibration=_origin(tokens),
             allocation=record,
             versions=versions(),
-            notes={name: linear.notes for name, linear in stored.items()},
+            notes=meant.notes,
             check=check,
             linears=linears,
         )
