@@ -12,6 +12,7 @@
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
+PIP := $(VENV)/bin/python -m pip install -qq --disable-pip-version-check
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
@@ -63,9 +64,10 @@ clean:
 	rm -rf logs .snakemake .dvc/cache .dvc/tmp
 
 # A changed lock file or package description installs again; otherwise this costs nothing.
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements.lock requirements.torch.lock pyproject.toml
 	@echo "Installing requirements.lock into $(VENV) (some minutes, once)"
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -r requirements.lock
-	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PIP) --require-hashes --no-deps -r requirements.lock
+	@$(PIP) -r requirements.torch.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@

@@ -110,7 +110,7 @@ def print_table() -> None:
             _number(row.checkpoint_bytes / 1e6, ".2f"),
             _number(row.tokens_per_second, ",.0f"),
         )
-    console = Console()
+    console = Console(markup=False)
     if not console.is_terminal:
         console.width = 120
     console.print(table)

@@ -1,10 +1,11 @@
 """Reading YAML that a person or a stranger wrote: as data, of bounded size, each mistake a sentence."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import ReusedAnchorWarning, YAMLError
 
 from rankwise.errors import RankwiseError
 
@@ -13,13 +14,19 @@ MOST = 1_000_000
 
 
 def read_yaml(path: Path) -> Any:
-    """Return what a YAML file holds; no tag makes an object, and no alias holds itself."""
+    """Return what a YAML file holds; no tag makes an object, and no alias holds itself or could mean two things."""
     try:
-        value = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ReusedAnchorWarning)
+            value = YAML(typ="safe", pure=True).load(text)
         size = _size(value, {})
     except UnicodeDecodeError as error:
         raise RankwiseError(f"{path} is not UTF-8 text: {error}") from error
-    except (YAMLError, ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+    except (
+        *(YAMLError, ReusedAnchorWarning, ValueError, RecursionError),
+        *(TypeError, KeyError, AttributeError),
+    ) as error:
         # The last three are what the library makes of some broken text.
         said = " ".join(str(error).split())[:500]
         raise RankwiseError(f"{path} is not plain YAML ({said or type(error).__name__})") from error

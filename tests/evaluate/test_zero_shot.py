@@ -110,6 +110,9 @@ def test_names_and_limit(folder: Path) -> None:
         ),
         ("dataset_kwargs: {data_files: {test: '*'}}", r"found tiny\.jsonl, tiny\.yaml"),
         ("columns: {label: answer}", "item 1 has no column 'answer'"),
+        ("task: <img src=x onerror=alert(1)>", "a task is named by letters, digits"),
+        ("task: '[/red] | `x`'", "a task is named by letters, digits"),
+        ("task: ''", "a task is named by letters, digits"),
     ],
 )
 def test_task_file_is_refused(folder: Path, line: str, message: str) -> None:

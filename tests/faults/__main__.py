@@ -7,7 +7,8 @@ copy of the checkout that nobody edits; ends with 1 where one was not survived.
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -15,7 +16,7 @@ from tests.faults import disturbed, disturbed_stages
 from tests.faults import memory as starved
 from tests.faults.fuzz import PARSERS, fuzz
 from tests.faults.kinds import flipped_everywhere
-from tests.faults.stages import EVERY, SMALL, finished_study, in_turn, stages_of
+from tests.faults.stages import EVERY, finished_study, in_turn, stages_of
 from tests.faults.tally import Tally, put_table
 from tests.workflow.studies import ROOT, Study
 
@@ -35,15 +36,19 @@ class Base:
 
     def study(self) -> Study:
         """Return the finished small study, of which whole runs are tried."""
-        return self._finished("small", SMALL)
+        return self._finished("small", finished_study)
 
     def every(self) -> Study:
         """Return the finished study that has every stage."""
-        return self._finished("every", EVERY)
+        return self._finished("every", partial(finished_study, settings=EVERY))
 
-    def _finished(self, name: str, settings: Sequence[str]) -> Study:
+    def long(self) -> Study:
+        """Return the finished study with much calibration text."""
+        return self._finished("long", starved.long_study)
+
+    def _finished(self, name: str, make: Callable[[Path], Study]) -> Study:
         if name not in self._made:
-            self._made[name] = finished_study(self.folder / name, settings)
+            self._made[name] = make(self.folder / name)
         return self._made[name]
 
 
@@ -114,6 +119,13 @@ def memory(base: Base, seed: int, _: float) -> Iterator[Tally]:
             copy = disturbed.fresh(base.study(), base.folder / f"memory {engine} {name}")
             starved.killed_in_place(base.study(), copy, engine, name, killed)
     yield killed
+    limited = Tally(
+        "a run where memory is limited, its job killed by the kernel, the setting lowered", seed
+    )
+    for number, options in enumerate(([], ["--cold"], ["--engine", "dvc"])):
+        copy = base.long().copy(base.folder / f"limited {number}")
+        starved.killed_by_the_kernel(base.long(), copy, options, limited)
+    yield limited
 
 
 def two(base: Base, seed: int, _: float) -> Iterator[Tally]:

@@ -103,34 +103,45 @@ def on_a_disk(study: Study, folder: Path, random: Random, count: int, seed: int)
     try:
         copy = study.copy(folder / "study")
         chosen = in_turn(stages_of(copy), count, random)
-        for stage in chosen:
-            expected = stage.hashes()
-            _fill(folder, stage, random.choice([0, 4096]))
-            code, said = stage.run({})
-            (folder / "filler").unlink()
-            full.tried += 1
-            _refused_cleanly(stage, code, said, expected, f"{stage.name}, full disk", full)
-            code, said = stage.run({})
-            if code or stage.hashes() != expected:
-                full.missed(f"{stage.name}: with room again: exit code {code}: {said[-500:]}")
-        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
-        for stage in chosen:
-            closed.tried += 1
-            expected = stage.hashes()
-            code, said = _run_in_place(stage)
-            if code != 2 or "Traceback" in said or "Read-only file system" not in said:
-                closed.missed(f"{stage.name}, read-only: exit code {code}: {said[-900:]}")
-            if stage.hashes() != expected:
-                closed.missed(f"{stage.name}, read-only: other bytes", wrong=True)
+        with warm(copy) as variables:
+            for stage in chosen:
+                _on_a_full_disk(stage, folder, variables, random.choice([0, 4096]), full)
+            subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+            for stage in chosen:
+                _on_a_closed_disk(stage, variables, closed)
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
     return [full, closed]
 
 
-def _run_in_place(stage: Stage) -> tuple[int, str]:
+def _on_a_full_disk(
+    stage: Stage, disk: Path, variables: dict[str, str], room: int, tally: Tally
+) -> None:
+    tally.tried += 1
+    expected = stage.hashes()
+    _fill(disk, stage, room)
+    code, said = stage.run(variables)
+    (disk / "filler").unlink()
+    _refused_cleanly(stage, code, said, expected, f"{stage.name}, full disk", tally)
+    code, said = stage.run(variables)
+    if code or stage.hashes() != expected:
+        tally.missed(f"{stage.name}: with room again: exit code {code}: {said[-500:]}")
+
+
+def _on_a_closed_disk(stage: Stage, variables: dict[str, str], tally: Tally) -> None:
+    tally.tried += 1
+    expected = stage.hashes()
+    code, said = _run_in_place(stage, variables)
+    if code != 2 or "Traceback" in said or "Read-only file system" not in said:
+        tally.missed(f"{stage.name}, read-only: exit code {code}: {said[-900:]}")
+    if stage.hashes() != expected:
+        tally.missed(f"{stage.name}, read-only: other bytes", wrong=True)
+
+
+def _run_in_place(stage: Stage, variables: dict[str, str]) -> tuple[int, str]:
     """Run a stage without removing what it has written before."""
     kept = Stage(stage.study, stage.name, stage.command, ())
-    return kept.run({})
+    return kept.run(variables)
 
 
 def _fill(folder: Path, stage: Stage, room: int) -> None:

@@ -1,5 +1,6 @@
 """The campaign at a reduced count; `make faults` runs the full one and writes docs/reliability.md."""
 
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from tests.faults.fuzz import PARSERS, fuzz
 from tests.faults.kinds import flipped_everywhere
 from tests.faults.stages import finished_study, stages_of
 from tests.faults.tally import Tally, put_table
-from tests.workflow.studies import Study
+from tests.workflow.studies import ROOT, Study
 
 SEED = 1
 
@@ -123,9 +124,32 @@ def test_hostile_input(name: str) -> None:
 def test_the_table_keeps_the_rows_of_other_classes(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- table: begin -->\n<!-- table: end -->\nafter\n")
-    put_table(page, [Tally("a", 0, tried=1000), Tally("b", 0, tried=1)])
-    put_table(page, [Tally("a", 1, tried=2, lost=1)])
+    put_table(page, [Tally("a", 0, tried=1000, commit="1a"), Tally("b", 0, tried=1, commit="1a")])
+    put_table(page, [Tally("a", 1, tried=2, lost=1, commit="2b+")])
     text = page.read_text()
-    assert "| a | 2 | 1 | 1 | 0 | 1 |\n| b | 1 | 1 | 0 | 0 | 0 |\n" in text
+    assert "| a | 2 | 1 | 1 | 0 | 1 | 2b+ |\n| b | 1 | 1 | 0 | 0 | 0 | 1a |\n" in text
     assert text.startswith("before\n")
     assert text.endswith("after\n")
+
+
+def test_rows_that_come_at_once_are_all_there(tmp_path: Path) -> None:
+    """Two commands may share the classes of a page."""
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table: begin -->\n<!-- table: end -->\n")
+
+    def rows(which: int) -> None:
+        for number in range(200):
+            put_table(page, [Tally(f"{which} {number}", 0, tried=1)])
+
+    beside = [threading.Thread(target=rows, args=(which,)) for which in range(4)]
+    for thread in beside:
+        thread.start()
+    for thread in beside:
+        thread.join()
+    assert page.read_text().count("| 1 | 1 | 0 | 0 | 0 |") == 800
+
+
+def test_a_row_names_the_commit_that_was_tried() -> None:
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, check=True)
+    row = Tally("a", 0, tried=1).row()
+    assert head.stdout.decode().startswith(row.split("|")[-2].strip().removesuffix("+"))

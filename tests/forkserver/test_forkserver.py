@@ -18,7 +18,7 @@ import pytest
 from rankwise import engines
 from rankwise.forkserver import ADDRESS, server
 from rankwise.forkserver.launch import AVAILABLE, fork_server
-from rankwise.forkserver.protocol import Request, difference, interpreter
+from rankwise.forkserver.protocol import Request, difference, interpreter, new_socket
 
 PACKAGE = Path(__file__).parents[2] / "src/rankwise"
 BY_LIBRARIES = ("KMP_DUPLICATE_LIB_OK", "HF_XET_HIGH_PERFORMANCE")
@@ -263,6 +263,17 @@ def test_a_killed_server_fails_its_commands_and_later_ones_start_by_themselves(
         assert "this command starts by itself: no fork server to be had" in err
     assert "The fork server ended early, with exit code -9" in capsys.readouterr().err
     assert not Path(place.server[ADDRESS]).parent.exists()
+
+
+def test_a_client_killed_before_it_asked_is_not_answered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing was refused: the end of a run that was stopped says nothing of it."""
+    with serving(tmp_path / "served") as place:
+        with new_socket() as client:
+            client.connect(place.server[ADDRESS])
+        assert place.run("word") == (0, "first\n", "")
+    assert capsys.readouterr().err == ""
 
 
 def _parent_of(pid: int) -> int:

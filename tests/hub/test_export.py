@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from rankwise.card import card
 from rankwise.checkpoint import load_folder
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.perplexity import mean_loss, window_losses
-from rankwise.records import CheckpointManifest
+from rankwise.records import BuildRecord, CheckpointManifest
 from rankwise.stock import stock
 from tests.checkpoints import made
 from tests.families import ids
@@ -49,6 +50,15 @@ def test_the_copy_has_the_same_files_and_the_measured_table(placeless, tmp_path)
     before = (placeless.folder / "README.md").read_text()
     assert "nats a token" in before
     assert "23.5" not in before
+
+
+def test_a_source_s_name_stays_a_name_in_the_card(placeless):
+    record = BuildRecord.load(placeless.folder / "record.json")
+    source = "a`b</code>\n<img src=x onerror=alert(1)>"
+    hostile = record.model_copy(
+        update={"model": record.model.model_copy(update={"source": source})}
+    )
+    assert "(`` a`b</code> <img src=x onerror=alert(1)> ``)" in card(hostile, 9)
 
 
 def test_biases_without_a_place_are_refused_or_dropped_and_measured(placeless, tmp_path):

@@ -4,6 +4,7 @@ Asks no network: holes are those of the list below, licences those that the inst
 Ends with 1 where the lock, or a lower bound of pyproject.toml, lets a release with a known hole in.
 """
 
+import re
 import sys
 import tomllib
 from importlib import metadata
@@ -14,6 +15,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
+LOCKS = ("requirements.lock", "requirements.torch.lock")
+"""With hashes; PyTorch by itself, without."""
 HOLES = {
     "torch": ("2.10", "torch.load(weights_only=True) could run code (CVE-2025-32434, and one mended after it)"),
     "transformers": ("5.3", "config.json could bypass trust_remote_code=False where 'kernels' is installed"),
@@ -36,9 +39,9 @@ COPYLEFT = ("GPL", "MPL", "Mozilla")
 
 
 def locked() -> dict[str, str]:
-    """Return package → version of requirements.lock; every line pins one exactly."""
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
-    pins = [line.split("==") for line in lines if line and not line.startswith("#")]
+    """Return package → version of both locks; every package is pinned exactly."""
+    lines = "\n".join((ROOT / name).read_text() for name in LOCKS)
+    pins = re.findall(r"^([\w.-]+)==([^\s;\\]+)", lines, re.MULTILINE)
     return {canonicalize_name(name): version for name, version in pins}
 
 

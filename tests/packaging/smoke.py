@@ -1,7 +1,7 @@
 """Wheel and sdist built, installed into an empty environment, and used: ``python -m tests.packaging.smoke``.
 
 For every Python from 3.11 on that is named (default: those found), with all dependencies from the index
-at the versions of requirements.lock: the wheel runs a tiny study to its end, then the sdist is put in its
+at the locked versions: the wheel runs a tiny study to its end, then the sdist is put in its
 place and makes a study. ``borrow`` installs the wheel alone and takes the dependencies of this
 environment, which is quick and what the tests do.
 """
@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.packaging.dependencies import locked
 from tests.workflow.studies import FEWER, make_study
 
 ROOT = Path(__file__).parents[2]
@@ -37,20 +38,14 @@ def installed(python: str, package: Path, folder: Path, *, borrow: bool) -> Path
         [place] = folder.glob("lib/python*/site-packages")
         there = [path for path in sys.path if path.endswith("site-packages")]
         (place / "borrowed.pth").write_text("\n".join(there) + "\n")
-    options = (
-        ["--no-deps", "--no-build-isolation"] if borrow else ["-c", ROOT / "requirements.lock"]
-    )
-    words = [
-        inside,
-        "-m",
-        "pip",
-        "install",
-        "-qq",
-        "--disable-pip-version-check",
-        *options,
-        package,
-    ]
-    subprocess.run(words, check=True)
+    pip = [inside, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+    if borrow:
+        subprocess.run([*pip, "--no-deps", "--no-build-isolation", package], check=True)
+        return inside
+    # Only what the package asks for, at the locked versions: hashes would have to be given for all or none.
+    pins = folder / "pins.txt"
+    pins.write_text("\n".join(f"{name}=={version}" for name, version in locked().items()))
+    subprocess.run([*pip, "-c", pins, package], check=True)
     return inside
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.smoke import built, installed, smoke
+from tests.packaging import smoke as smoke_module
+from tests.packaging.smoke import built, found, installed, smoke
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +35,14 @@ def test_what_the_packages_hold(packages: tuple[Path, Path]) -> None:
     assert not [name for name in inside if name.startswith("data/params")]
     ours = {name.removeprefix("rankwise/_workflow/") for name in names if "/_workflow/" in name}
     assert ours - {"Snakefile"} <= {name.removeprefix("workflow/") for name in inside}
+
+
+def test_a_python_that_is_not_here_is_said_not_to_be(
+    packages: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert found("{}.{}".format(*sys.version_info)) is not None
+    monkeypatch.setattr(smoke_module, "VERSIONS", ("3.999",))
+    monkeypatch.setattr(smoke_module, "built", lambda folder: packages)
+    monkeypatch.setattr(sys, "argv", ["smoke"])
+    assert smoke_module.main() == 0
+    assert capsys.readouterr().out == "Python 3.999: not here, not tried\n"

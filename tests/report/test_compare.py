@@ -1,17 +1,20 @@
 """`rankwise compare`: what differs between two runs, as JSON and on a terminal."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from rankwise.cli import app
+from rankwise.compare import comparison
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import pair
 from rankwise.items import Items
 from rankwise.params import Report
 from rankwise.records import AllocationRecord, Scores
+from rankwise.report.comparison import print_comparison
 
 
 def said(*arguments: str) -> str:
@@ -62,6 +65,15 @@ def test_text_shows_differences_noise_and_tests(here: Path) -> None:
     assert "parameters that differ: none" in again
     assert "largest differences: none" in again
     assert again.count("≈ +0.00") == 7  # perplexity, five tasks, their average
+
+
+def test_words_of_others_are_no_markup_of_the_terminal(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = comparison("svd-80", "svd-50")
+    hostile = {"decompose.words": ("[/red]", "[bold]x")}
+    print_comparison(found.model_copy(update={"parameters": hostile}))
+    assert re.search(r"decompose\.words +\[/red\] +\[bold\]x", capsys.readouterr().out)
 
 
 def test_dense_and_refined_runs(here: Path) -> None:

@@ -1,11 +1,14 @@
 """Artifacts: they come back equal, equal ones have equal bytes, and broken files are named."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 
 from rankwise.artifacts import BlockFactors, BlockStatistics, Factors, SparsePart, Tokens
 from rankwise.errors import RankwiseError
-from rankwise.files import read_json, sealed, write_json
+from rankwise.files import read_json, replacing, sealed, write_json
 from rankwise.records import ModelManifest, SpeedRecord
 
 COSINES = {(0, "attention"): 1 / 3, (1, "mlp"): -2.5}
@@ -73,6 +76,32 @@ def test_round_trips_and_equal_bytes(tmp_path, tiny_statistics):
 def test_no_temporary_file_is_left(tmp_path):
     factors().save(tmp_path / "f", torch.float32)
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_file_gets_its_name_after_the_disk_has_its_bytes(tmp_path, monkeypatch):
+    """And the folder's names are flushed after it, so that a power cut leaves all of it or nothing."""
+    done, fsync, replace = [], os.fsync, Path.replace
+
+    def flushed(number):
+        fsync(number)
+        done.append(("flushed", Path(f"/proc/self/fd/{number}").readlink().name))
+
+    def renamed(path, target):
+        done.append(("renamed", path.name))
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", renamed)
+    temporary, folder = f".a.json.{os.getpid()}.tmp", tmp_path.name
+    write_json(tmp_path / "a.json", {})
+    assert done == [("flushed", temporary), ("renamed", temporary), ("flushed", folder)]
+    done.clear()
+    with replacing(tmp_path / "b") as within:
+        within.mkdir()
+        (within / "x").touch()
+    temporary = f".b.{os.getpid()}.tmp"
+    written = [("flushed", "x"), ("flushed", temporary)]
+    assert done == [*written, ("renamed", temporary), ("flushed", folder)]
 
 
 def test_other_missing_and_broken_files_are_named(tmp_path):

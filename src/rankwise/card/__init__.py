@@ -1,5 +1,6 @@
 """The model card of a checkpoint: its README.md, what it is, what it costs and how it is opened."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,5 +39,13 @@ def card(
             refined=refined,
             scores=scores or [],
             tasks=sorted(scores[0].zero_shot) if scores else [],
+            code=_code,
         )
     )
+
+
+def _code(text: str) -> str:
+    """Return a word of others as Markdown's code on one line, whatever it holds: nothing in it is markup."""
+    line = " ".join(text.split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"

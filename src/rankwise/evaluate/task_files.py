@@ -8,6 +8,7 @@ is to include a task file of the installed lm-eval (see `official`).
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ PASSED_ON = (
 INCLUDED = (*PASSED_ON, "process_docs")
 """What is taken from an included file of lm-eval's."""
 METRICS = ("acc", "acc_norm")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+"""A task's: it stands in records, MLflow, the report, and the model card."""
 KINDS: dict[str, type] = {
     "test_split": str,
     "validation_split": str,
@@ -122,6 +125,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _check_values(path: Path, config: dict[str, Any]) -> None:
+    if not NAME.fullmatch(config["task"]):
+        raise RankwiseError(
+            f"{path}: a task is named by letters, digits, '_', '.' and '-', found {config['task'][:100]!r}"
+        )
     expected = {"output_type": "multiple_choice", "dataset_path": "json"}
     for key, value in expected.items():
         if config.get(key) != value:

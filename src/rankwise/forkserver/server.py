@@ -69,6 +69,9 @@ class Server:
         files: list[int] = []
         try:
             packet, files, _, _ = socket.recv_fds(connection, PACKET, 3)
+            if not packet:  # the client ended before it asked
+                connection.close()
+                return None
             request = Request.decode(packet)
             refused = difference(request, self.interpreter, self.environment) or _threads()
             pid = -1 if refused else os.fork()

@@ -14,7 +14,7 @@ from rankwise.report.words import NOTHING, number, word
 
 def print_comparison(found: Comparison) -> None:
     """Print parameters, ranks and scores in which two runs differ."""
-    console = Console()
+    console = Console(markup=False)
     if not console.is_terminal:
         console.width = 120
     console.print(f"{found.run} against {found.reference}", style="bold", highlight=False)
