@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rankwise.records import asked_as
+from rankwise.report.figures import accuracy_by_task
 from rankwise.report.spectra import Decomposition, spectra_figure
 from rankwise.report.speeds import LONGEST, speed_beside_dense
 from rankwise.report.study import RunResult
@@ -86,6 +87,12 @@ def test_speed_is_a_factor_of_dense_with_its_quartiles(study: Path, phase: str) 
             assert math.isclose(trace["x"][row], ours.median / dense)
             assert math.isclose(low, ours.quartiles[0] / dense)
             assert math.isclose(high, ours.quartiles[1] / dense)
+
+
+def test_a_name_that_reads_as_a_date_or_number_is_a_row_all_the_same(study: Path) -> None:
+    results = results_of(study)
+    assert speed_beside_dense(results, "prefill")["layout"]["yaxis"]["type"] == "category"
+    assert accuracy_by_task(results)["layout"]["yaxis"]["type"] == "category"
 
 
 def test_a_long_name_leaves_room_for_its_row(study: Path) -> None:

@@ -108,7 +108,7 @@ def accuracy_by_task(results: list[RunResult]) -> Figure:
     least = min(s.acc - s.acc_stderr for r in results for s in r.scores.zero_shot.values())
     left = min(least, *(task.chance for task in dense.values())) - 0.03
     figure.update_xaxes(title="accuracy", tickformat=".0%", range=[max(0.0, left), 1.02])
-    figure.update_yaxes(autorange="reversed", ticklabelstandoff=4)
+    figure.update_yaxes(type="category", autorange="reversed", ticklabelstandoff=4)
     return plain(figure)
 
 

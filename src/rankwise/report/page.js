@@ -25,13 +25,19 @@ function themed(layout) {
   };
 }
 
-function draw() {
-  for (const place of document.querySelectorAll("[data-figure]")) {
-    const figure = figures[place.dataset.figure];
-    Plotly.react(place, figure.data, themed(figure.layout), { displayModeBar: false, responsive: true });
-    if (!place.nextElementSibling) place.after(legend(place, figure.data));
-  }
+/* Markers have a rim of paper, which sets them off from each other and is what a dot in one is drawn with. */
+function rimmed(trace) {
+  if (!trace.marker || !trace.mode || trace.marker.line) return trace;
+  const color = getComputedStyle(document.documentElement).getPropertyValue("--paper");
+  return { ...trace, marker: { ...trace.marker, line: { width: 1, color } } };
 }
+
+function draw(place) {
+  const figure = figures[place.dataset.figure];
+  Plotly.react(place, figure.data.map(rimmed), themed(figure.layout), { displayModeBar: false, responsive: true });
+  if (!place.nextElementSibling) place.after(legend(place, figure.data));
+}
+const drawAll = () => document.querySelectorAll("[data-figure]").forEach(draw);
 
 /* A button for every named trace, below the plot; a click hides the trace with its group, or shows them again. */
 function legend(place, traces) {
@@ -48,7 +54,8 @@ function legend(place, traces) {
       const shown = button.getAttribute("aria-pressed") === "false";
       for (const other of box.children)
         if (other.dataset.group === button.dataset.group) other.setAttribute("aria-pressed", shown);
-      Plotly.restyle(place, { visible: shown }, [...traces.keys()].filter((at) => group(traces[at]) === button.dataset.group));
+      for (const other of traces) if (group(other) === button.dataset.group) other.visible = shown;
+      draw(place);
     });
     box.append(button);
   }
@@ -164,6 +171,6 @@ for (const box of document.querySelectorAll(".scroll")) {
   new ResizeObserver(() => edges(box)).observe(box);
 }
 addEventListener("hashchange", open);
-dark.addEventListener("change", draw);
+dark.addEventListener("change", drawAll);
 open();
-draw();
+drawAll();

@@ -20,7 +20,7 @@ def speed_beside_dense(results: list[RunResult], phase: Literal["prefill", "deco
     Bars: quartiles of the repeats, over the same median of the dense model. The dense model's own row
     is its second copy beside itself: what differs there is the machine's unrest.
     """
-    figure = go.Figure()
+    figure, ends = go.Figure(), [1.0]
     batches = [point.batch for point in results[0].speed.points]
     for place, batch in enumerate(batches):
         timed = [
@@ -30,6 +30,8 @@ def speed_beside_dense(results: list[RunResult], phase: Literal["prefill", "deco
         factors = [ours.median / dense.median for ours, dense in timed]
         below = [(ours.median - ours.quartiles[0]) / dense.median for ours, dense in timed]
         above = [(ours.quartiles[1] - ours.median) / dense.median for ours, dense in timed]
+        ends += [f - less for f, less in zip(factors, below, strict=True)]
+        ends += [f + more for f, more in zip(factors, above, strict=True)]
         figure.add_scatter(
             x=factors,
             y=[result.name for result in results],
@@ -54,10 +56,13 @@ def speed_beside_dense(results: list[RunResult], phase: Literal["prefill", "deco
     )
     names = [result.name for result in results]
     figure.update_yaxes(
+        type="category",  # or Plotly takes a run named 10-1 for a date
         autorange="reversed",
         tickvals=names,
         ticktext=[n if len(n) <= LONGEST else f"{n[: LONGEST - 1]}…" for n in names],
         ticklabelstandoff=4,
     )
-    figure.update_xaxes(title="× the dense model's tokens/s")
+    room = 0.02 + 0.05 * (max(ends) - min(ends))
+    reach = [min(ends) - room, max(ends) + room]
+    figure.update_xaxes(title="× the dense model's tokens/s", range=reach)
     return plain(figure)
