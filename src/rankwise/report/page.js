@@ -85,7 +85,7 @@ function sort(button) {
   const head = button.closest("th"), table = button.closest("table"), body = table.tBodies[1];
   const column = Number(button.dataset.column);
   const descending = head.getAttribute("aria-sort") === "ascending";
-  const value = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent;
+  const value = (row) => row.cells[column].dataset.value ?? row.dataset.run;
   const compare = (a, b) => {
     const [one, other] = [value(a), value(b)];
     if (one === "" || other === "") return (one === "") - (other === "");
@@ -134,7 +134,10 @@ const forms = {
 };
 function table(form) {
   const { cell, best, whole } = forms[form];
-  const text = (given) => (given.classList.contains("best") ? best(cell(clean(given))) : cell(clean(given)));
+  const text = (given) => {
+    const shown = cell(given.scope === "row" ? given.parentElement.dataset.run : clean(given));
+    return given.classList.contains("best") ? best(shown) : shown;
+  };
   const rows = [...document.querySelectorAll("#summary tbody tr:not([hidden]):not(.gap)")];
   const head = document.querySelector("#summary thead tr");
   return `${whole([...head.cells].map((given) => cell(clean(given))), rows.map((row) => [...row.cells].map(text)))}\n`;
