@@ -73,11 +73,10 @@ def make(folder: Path, seconds: float) -> Study:
 def run(study: Study, profile: str) -> tuple[float, list[Wave], list[float]]:
     """Search on the cluster; return its time, its waves, and how long each stayed unnoticed [s]."""
     rows = [f"data/search/searched/trial_{n}.jsonl" for n in range(Q * ROUNDS)]
-    before = len(jobs())
     began = time.time()
     study.do("snakemake", "--workflow-profile", f"profiles/{profile}", *rows)
     over = time.time()
-    left = jobs()[before:]
+    left = [job for job in jobs() if job[0] >= int(began)]
     waves = []
     for n in range(ROUNDS):
         trials = [f"trial/searched/trial_{t}" for t in range(n * Q, (n + 1) * Q)]
