@@ -35,22 +35,22 @@ class Place:
     pool: int | None = None
     sequence: int = 0
     _seen: list[tuple[str, Tensor]] = field(default_factory=list)
-    """What was looked at in this batch, and of every sequence whether it is finite."""
+    """What was looked at in this batch: of every sequence whether it is finite [sequences], or of all of them [ ]."""
 
     def watch(self, what: str, x: Tensor) -> None:
         """Look at ``x`` [sequences, length, width], or at rows that do not say of which sequence [tokens, width]."""
         finite = x.isfinite()
-        self._seen.append((what, finite.flatten(1).all(1) if x.ndim == 3 else finite.all()[None]))
+        self._seen.append((what, finite.flatten(1).all(1) if x.ndim == 3 else finite.all()))
 
     def refuse_not_finite(self) -> None:
         """Raise RankwiseError for the first thing in the batch that is not finite, with its sequence."""
         seen, self._seen = self._seen, []
-        if not seen or bool(torch.cat([finite for _, finite in seen]).all()):
+        if not seen or bool(torch.stack([finite.all() for _, finite in seen]).all()):
             return
         what, finite = next((what, finite) for what, finite in seen if not bool(finite.all()))
-        bad = self.sequence + int((~finite).nonzero()[0])
-        apart = len(finite) == 1
-        at = f"in the batch from sequence {bad} on" if apart else f"in sequence {bad}"
+        at = f"in the batch from sequence {self.sequence} on"
+        if finite.ndim:
+            at = f"in sequence {self.sequence + int((~finite).nonzero()[0])}"
         pool = "" if self.pool is None else f" (pool {self.pool})"
         raise RankwiseError(f"{what} are NaN or infinite {at}{pool}; {WHAT_TO_DO}")
 
