@@ -13,25 +13,28 @@ LARGE = 1024
 """From this size on; below, the solver in float64 takes little."""
 BLOCK, STEPS = 64, 6
 """Directions that are looked for beforehand, at most, and products with the matrix that they get."""
+ENOUGH = 2
+"""Vectors a direction; of fewer the smaller eigenvalues are nothing, or damping alone, and float32 does not do."""
 ROUNDING = torch.finfo(torch.float32).eps
 ABOVE = 100
 """Roundings of the largest eigenvalue that the smaller half of them must reach on average; else all is done in float64."""
 
 
-def eigenpairs(matrix: Tensor) -> tuple[Tensor, Tensor]:
+def eigenpairs(matrix: Tensor, samples: int) -> tuple[Tensor, Tensor]:
     """Return eigenvalues [n], ascending, and eigenvectors [n, n] of a positive semi-definite ``matrix`` [n, n].
 
-    From `LARGE` on, of float64: what a projection on the last r of them leaves, r up to n/2, is the least
+    ``samples`` says of how many vectors it is the moment. From `LARGE` on, of float64: what a projection on the last r of them leaves, r up to n/2, is the least
     that there is to 1e-4 of it; they are orthonormal to 1e-5.
     """
-    if len(matrix) < LARGE or matrix.dtype != torch.float64:
+    size = len(matrix)
+    if size < LARGE or samples < ENOUGH * size or matrix.dtype != torch.float64:
         return torch.linalg.eigh(matrix)
     values, vectors, following = _dominant(matrix)
     if not bool(following > 0):  # a few directions are all there is
         return torch.linalg.eigh(matrix)
     found, others = torch.linalg.eigh(_rest(matrix, vectors, following))
     found, others = found[len(values) :].double(), others[:, len(values) :]
-    if not bool(found[: len(matrix) // 2].mean() > ABOVE * ROUNDING):
+    if not bool(found[: size // 2].mean() > ABOVE * ROUNDING):
         return torch.linalg.eigh(matrix)
     every = torch.cat([others.double(), vectors], 1)
     others = every[:, : len(found)]

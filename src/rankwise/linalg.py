@@ -71,20 +71,22 @@ def entries(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return places.to(torch.int32 if short else torch.int64), values, values.abs()
 
 
-def principal(moment: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+def principal(moment: Tensor, rank: int, samples: int) -> tuple[Tensor, Tensor]:
     """Return the first eigenvectors of a positive semi-definite matrix and the roots of all its eigenvalues.
 
-    ``moment`` [k, k]; directions [k, rank] with fixed signs, spectrum [k] descending.
+    ``moment`` [k, k] of ``samples`` vectors; directions [k, rank] with fixed signs, spectrum [k] descending.
     """
-    values, vectors = eigenpairs(moment)
+    values, vectors = eigenpairs(moment, samples)
     directions = vectors[:, -rank:].flip(1)
     return directions.mul_(_signs(directions)), values.flip(0).clamp_min(0).sqrt()
 
 
-def left_vectors(matrix: Tensor, moment: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+def left_vectors(
+    matrix: Tensor, moment: Tensor, rank: int, samples: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return the first ``rank`` eigenvectors U [m, rank] of ``A C Aᵀ``, ``Uᵀ A`` [rank, n], and the roots of all eigenvalues [n].
 
-    ``matrix`` A [m, n], m ≥ n; ``moment`` C [n, n] positive semi-definite. With A = Q R, Q orthonormal:
+    ``matrix`` A [m, n], m ≥ n; ``moment`` C [n, n] positive semi-definite, of ``samples`` vectors. With A = Q R, Q orthonormal:
     ``U = Q P``, P the eigenvectors of ``R C Rᵀ``, a problem of the smaller size n that needs no root of C.
     R is a Cholesky factor of AᵀA where A's condition allows (`CONDITION`), else Householder's.
     """
@@ -92,9 +94,9 @@ def left_vectors(matrix: Tensor, moment: Tensor, rank: int) -> tuple[Tensor, Ten
     scales = lower.diagonal()
     if bool(failed) or not bool(scales.min() * CONDITION > scales.max()):
         basis, upper = torch.linalg.qr(matrix)
-        directions, spectrum = principal(symmetric(upper @ moment, upper.T), rank)
+        directions, spectrum = principal(symmetric(upper @ moment, upper.T), rank, samples)
         return basis @ directions, rounded_product(directions.T, upper), spectrum
-    directions, spectrum = principal(symmetric(lower.T @ moment, lower), rank)
+    directions, spectrum = principal(symmetric(lower.T @ moment, lower), rank, samples)
     solved = torch.linalg.solve_triangular(lower.T, directions, upper=True)
     return matrix @ solved, rounded_product(directions.T, lower.T), spectrum
 

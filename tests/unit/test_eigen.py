@@ -7,6 +7,8 @@ from torch import Tensor
 from rankwise import eigen
 
 SIZE = eigen.LARGE
+PLENTY = 100 * SIZE
+"""Vectors that a moment is of."""
 STEP = torch.arange(1, SIZE + 1, dtype=torch.float64)
 SPECTRA = {
     "flat": STEP.flip(0) / SIZE + 0.1,
@@ -45,7 +47,7 @@ def test_projections_leave_as_little_as_they_can(
     matrix = matrix_of(spectrum)
     real = torch.linalg.eigh
     monkeypatch.setattr(torch.linalg, "eigh", lambda m: solved.append((m.dtype, len(m))) or real(m))
-    values, vectors = eigen.eigenpairs(matrix)
+    values, vectors = eigen.eigenpairs(matrix, PLENTY)
     assert ((torch.float64, SIZE) in solved) == (name in IN_FLOAT64)
     least = spectrum.sum() - spectrum.cumsum(0)
     excess = left_by_projection(matrix, vectors) - least
@@ -60,17 +62,18 @@ def test_projections_leave_as_little_as_they_can(
     )
 
 
-def test_small_and_single_precision_matrices_go_to_the_library(
+def test_small_matrices_and_those_of_few_vectors_go_to_the_library(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(eigen, "_dominant", lambda _: pytest.fail("not for these"))
-    for matrix in (torch.eye(SIZE - 1).double(), torch.eye(SIZE)):
-        values, vectors = eigen.eigenpairs(matrix)
+    cases = (torch.eye(SIZE - 1).double(), PLENTY), (torch.eye(SIZE), PLENTY)
+    for matrix, samples in (*cases, (torch.eye(SIZE).double(), SIZE)):
+        values, vectors = eigen.eigenpairs(matrix, samples)
         assert values.dtype == vectors.dtype == matrix.dtype
         torch.testing.assert_close(vectors @ vectors.T, matrix)
 
 
 def test_the_same_matrix_gives_the_same_bytes() -> None:
     matrix = matrix_of(SPECTRA["massive"])
-    first, second = eigen.eigenpairs(matrix), eigen.eigenpairs(matrix.clone())
+    first, second = eigen.eigenpairs(matrix, PLENTY), eigen.eigenpairs(matrix.clone(), PLENTY)
     assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))

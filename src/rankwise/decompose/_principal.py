@@ -26,9 +26,9 @@ def principal_outputs(
     scaled = weight if scale is None else scale @ weight
     if out > columns:
         moment = linalg.damped(inputs.moment(centred=centred), damping)
-        return linalg.left_vectors(scaled, moment, rank)
+        return linalg.left_vectors(scaled, moment, rank, inputs.tokens)
     moment = inputs.output_moment(weight, damping, centred=centred)
     if scale is not None:
         moment = scale @ moment @ scale
-    directions, spectrum = linalg.principal(moment, rank)
+    directions, spectrum = linalg.principal(moment, rank, inputs.tokens)
     return directions, linalg.rounded_product(directions.T, scaled), spectrum

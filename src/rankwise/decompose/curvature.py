@@ -83,5 +83,5 @@ class Curvature(Decomposer):
         # Damping G by δ adds δ WᵀW to Wᵀ G W: the same damping on either side.
         added = self.gradient_damping * gradient.mean_square * weight.T @ weight
         moment = root.T @ (gradient.second_moment + added) @ root
-        directions, spectrum = linalg.principal(moment, rank)
+        directions, spectrum = linalg.principal(moment, rank, inputs.tokens)
         return weight @ (root @ directions), directions.T @ (root / values).T, spectrum
