@@ -1,6 +1,6 @@
 """A search in rounds on a SLURM cluster of two nodes on this machine: its time beside its critical path.
 
-    python bench/cluster.py [--seconds 180]
+    python bench/cluster.py [--seconds 60 300]
 
 Trials are stand-ins that sleep, so that eight fit beside each other on any machine; what is measured is the
 engine: submission, SLURM, Snakemake on the node, and when Snakemake looks again. Needs root, Debian's
@@ -9,9 +9,13 @@ packages, and the repository's tests. Writes a block of docs/cluster.md.
 
 import argparse
 import json
+import os
+import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from document import ROOT, fill
@@ -27,22 +31,37 @@ SETTINGS = (
     f"allocate.hyperopt={{multiple: 1, floor: 0.1, trials: {Q * ROUNDS}, q: {Q}, seed: 0}}",
 )  # fmt: skip
 START = "    log, stage, *rest = arguments[1:]\n"
+HEAD = (
+    f"| profile | a trial | {ROUNDS} rounds of {Q} | of the trials alone | of the critical path "
+    "| submission | on the node | until noticed | overhead a job |\n" + "|---" + 8 * "|---:" + "|"
+)
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Jobs that are submitted together, a suggestion or its trials: when what happened, of the job that is last."""
+
+    submitted: float
+    """By SLURM, the first of them, in whole seconds."""
+    started: float
+    """By SLURM, on a node, in whole seconds."""
+    began: float
+    """The stage, after Snakemake and Python have come up there."""
+    ended: float
+    """The stage."""
 
 
 def make(folder: Path, seconds: float) -> Study:
-    """Make a study whose trials sleep and note when; bring it to where the search begins."""
+    """Make a study whose search notes when, and whose trials sleep; bring it to where the search begins."""
     study = make_study(folder, quick=True, settings=SETTINGS)
     stages = study.folder / "package/rankwise/__main__.py"
-    wait = (
-        f"    if stage == 'trial':\n        import time; began = time.time(); time.sleep({seconds})\n"
-        "        Path(log).with_suffix('.times').write_text(f'[{began}, {time.time()}]')\n"
+    note = (
+        "    import time; began = time.time(); Path(log).parent.mkdir(parents=True, exist_ok=True)\n"
+        f"    if stage == 'trial':\n        time.sleep({seconds})\n"
+        "    Path(log).with_suffix('.times').write_text(f'[{began}, {time.time()}]')\n"
     )
     text = stages.read_text()
-    stages.write_text(
-        text.replace(
-            START, START + "    Path(log).parent.mkdir(parents=True, exist_ok=True)\n" + wait
-        )
-    )
+    stages.write_text(text.replace(START, START + note))
     study.do(
         "snakemake",
         "data/decompose/dense/svd/block_0.safetensors",
@@ -51,48 +70,66 @@ def make(folder: Path, seconds: float) -> Study:
     return study
 
 
-def run(study: Study, profile: str) -> tuple[float, float, float]:
-    """Search on the cluster; return its time, and means over trials: until a trial begins, until a round is over [s]."""
-    rounds = [f"data/search/searched/trial_{n}.jsonl" for n in range(Q * ROUNDS)]
+def run(study: Study, profile: str) -> tuple[float, list[Wave], list[float]]:
+    """Search on the cluster; return its time, its waves, and how long each stayed unnoticed [s]."""
+    rows = [f"data/search/searched/trial_{n}.jsonl" for n in range(Q * ROUNDS)]
     began = time.time()
-    study.do("snakemake", "--workflow-profile", f"profiles/{profile}", *rounds)
-    took = time.time() - began
-    logs = study.folder / "logs/trial/searched"
-    times = [json.loads((logs / f"trial_{n}.times").read_text()) for n in range(Q * ROUNDS)]
-    suggested = [
-        (study.folder / f"data/search/searched/round_{n}.jsonl").stat().st_mtime
-        for n in range(ROUNDS)
-    ]
-    waits = [at - suggested[n // Q] for n, (at, _) in enumerate(times)]
-    ends = [max(end for _, end in times[n * Q : (n + 1) * Q]) for n in range(ROUNDS)]
-    seen = [*suggested[1:], began + took]
-    return (
-        took,
-        sum(waits) / len(waits),
-        sum(s - e for s, e in zip(seen, ends, strict=True)) / ROUNDS,
-    )
+    study.do("snakemake", "--workflow-profile", f"profiles/{profile}", *rows)
+    over = time.time()
+    left = [job for job in jobs() if job[0] >= int(began)]
+    waves = []
+    for n in range(ROUNDS):
+        trials = [f"trial/searched/trial_{t}" for t in range(n * Q, (n + 1) * Q)]
+        for names in ([f"suggest/searched/round_{n}"], trials):
+            own, left = left[: len(names)], left[len(names) :]
+            files = [study.folder / f"logs/{name}.times" for name in names]
+            stages = [json.loads(file.read_text()) for file in files]
+            began_last, ended_last = (max(times) for times in zip(*stages, strict=True))
+            first, last = min(at for at, _ in own), max(at for _, at in own)
+            waves.append(Wave(first, last, began_last, ended_last))
+    if left:
+        sys.exit(f"{profile}: {len(left)} jobs ran a second time; run it again")
+    noticed = [*(wave.submitted for wave in waves[1:]), over]
+    return over - began, waves, [at - w.ended for at, w in zip(noticed, waves, strict=True)]
+
+
+def jobs() -> list[tuple[float, float]]:
+    """Return when SLURM was given every job that it knows, the oldest first, and when it started it."""
+    words = ["squeue", "--noheader", "--states=all", "--sort=i", "--format=%V %S"]
+    lines = subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()
+    times = [[datetime.fromisoformat(word).timestamp() for word in line.split()] for line in lines]
+    return [(given, started) for given, started in times]
+
+
+def row(profile: str, seconds: float, study: Study) -> str:
+    """Measure one search; return its row."""
+    took, waves, unnoticed = run(study, profile)
+    alone = ROUNDS * seconds
+    submission = [wave.started - wave.submitted for wave in waves]
+    starting = [wave.began - wave.started for wave in waves]
+    ratios = f"{took / alone:.2f} | {took / (alone + sum(submission)):.2f}"
+    means = [sum(part) / len(waves) for part in (submission, starting, unnoticed)]
+    parts = " | ".join(f"{mean:.1f} s" for mean in [*means, (took - alone) / len(waves)])
+    return f"| `{profile}` | {seconds:.0f} s | {took:.0f} s | {ratios} | {parts} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=180.0, help="that a trial takes")
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--seconds", type=float, nargs="+", default=[60.0, 300.0], help="a trial")
+    lengths = parser.parse_args().seconds
     if reason := why_not():
         sys.exit(reason)
-    lines = [
-        f"| profile | {ROUNDS} rounds of {Q} trials of {seconds:.0f} s | of {ROUNDS} × {seconds:.0f} s "
-        "| suggested until a trial begins, mean | last trial's end until the next suggestion, mean |",
-        "|---|---:|---:|---:|---:|",
-    ]
+    load = os.getloadavg()[0]
+    lines = [HEAD]
     with Cluster(nodes=2, cores=Q) as _, tempfile.TemporaryDirectory(prefix="search-") as folder:
-        for profile in PROFILES:
-            study = make(Path(folder) / profile, seconds)
-            took, wait, after = run(study, profile)
-            ratio = took / (ROUNDS * seconds)
-            lines.append(
-                f"| `{profile}` | {took:.0f} s | {ratio:.2f} | {wait:.1f} s | {after:.1f} s |"
-            )
-            print(lines[-1], flush=True)
+        for seconds in lengths:
+            for profile in PROFILES:
+                study = make(Path(folder) / f"{profile}-{seconds:.0f}", seconds)
+                lines.append(row(profile, seconds, study))
+                print(lines[-1], flush=True)
+    lines.append(
+        f"\nLoad of the machine's {os.cpu_count()} cores before the first row: {load:.1f}."
+    )
     fill(ROOT / "docs/cluster.md", "search", "\n".join(lines))
 
 

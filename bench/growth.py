@@ -25,6 +25,7 @@ from rankwise.artifacts import BlockStatistics
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.factoring import factor_block
 from rankwise.models.reading import empty_dense
+from rankwise.weights import Weights
 
 BASE = {"width": 512, "layers": 2, "tokens": 4096}
 VARIED = {
@@ -53,7 +54,7 @@ def measure(folder: Path, tokens: int) -> dict[str, float]:
     _, gathered = clock.lap()
     for path in paths:
         for _, factors in factor_block(
-            folder, FAMILY, BlockStatistics.load(path), PooledPCA(), CPU
+            Weights(folder, FAMILY), BlockStatistics.load(path), PooledPCA(), CPU
         ):
             factors.stored(torch.float32)
     _, factored = clock.lap()

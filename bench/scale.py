@@ -116,8 +116,9 @@ def ours(folder: Path) -> dict[str, Any]:
     [path] = streamed(folder, text())
     gathered = clock.lap()
     block = BlockStatistics.load(path)
-    found = factor_block(folder, FAMILY, block, PooledPCA(), CPU)
-    linears = {name: factors.stored(torch.float32) for name, factors in found}
+    linears = dict(
+        factor_block(Weights(folder, FAMILY), block, PooledPCA(), CPU, stored=torch.float32)
+    )
     factored = clock.lap()
     BlockFactors("pooled_pca", [0], linears).save(folder / "factors", torch.float32)
     sizes = path.stat().st_size, (folder / "factors").stat().st_size

@@ -64,7 +64,7 @@ def prepare(study: Path, case: str, method: str, **settings) -> Made:
     [block] = gather(model, family, weight_of, ids(), [LAYERS], asked)
     [bent] = gather_gradients(model, family, weight_of, ids(), [LAYERS], CurvatureParams())
     decomposer = decomposers[method](**settings)
-    factors = dict(factor_block(dense, family, block, decomposer, CPU, bent))
+    factors = dict(factor_block(Weights(dense, family), block, decomposer, CPU, bent))
     BlockFactors(method, LAYERS, factors).save(study / "factors", torch.float32)
     starts = torch.arange(len(ids()))
     Tokens(ids(), starts, "calibration", "c", "0" * 64, 0).save(study / "calibration")

@@ -18,6 +18,7 @@ from rankwise.params import CurvatureParams
 from rankwise.progress import Progress
 from rankwise.states import Reader, Writer, given_states
 from rankwise.streaming import Streamed
+from rankwise.sums import Place
 
 
 class Graph:
@@ -97,12 +98,12 @@ def _backward(
 ) -> None:
     """Run one block forward and backward, keep its sums, and leave the gradient at its input in a file."""
     model, family, block = streamed.model, streamed.family, blocks[at]
-    generator = torch.Generator().manual_seed(asked.seed)
+    generator, place = torch.Generator().manual_seed(asked.seed), Place(streamed.device)
     with (
         Reader(progress.states(at), model.dtype) as before,
         Reader(progress.gradients(at + 1), model.dtype) as from_behind,
         Writer(progress.gradients(at), model.dtype) as to_before,
-        recording(model, family, block, streamed.weight_of) as sums,
+        recording(model, family, block, streamed.weight_of, place) as sums,
     ):
         graph = Graph(before)
         with streamed.only(block, graph.enter, graph.leave):
@@ -113,6 +114,8 @@ def _backward(
                 else:
                     model.get_decoder()(part, use_cache=False)
                     graph.outputs.backward(from_behind.next(graph.outputs))
+                place.refuse_not_finite()
+                place.sequence += len(some)
                 if at > 0:
                     assert graph.inputs.grad is not None  # noqa: S101 (it was asked for)
                     to_before.append(graph.inputs.grad)

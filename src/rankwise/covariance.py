@@ -70,6 +70,7 @@ def gather(
         for block, more in zip(found, part, strict=True):
             block.add(more)
         del part, more  # or they would stand beside those of the next pool
+    found = [block.to(torch.device("cpu")) for block in found]
     say_unknown(family, found)
     return found
 
@@ -82,7 +83,7 @@ def pool_by_pool(
     blocks: list[list[int]],
     asked: CovarianceParams,
 ) -> Iterator[list[BlockStatistics]]:
-    """Yield the statistics of one pool after another, one `BlockStatistics` per block of layers.
+    """Yield the statistics of one pool after another, one `BlockStatistics` per block of layers, where the model is.
 
     A batch never crosses a pool. Where ``asked.moments`` is the smaller side, a site whose linears'
     outputs are smaller than its input (the sum of out² than in²) has those gathered instead: of
@@ -111,6 +112,7 @@ def pool_by_pool(
                     model.get_decoder()(
                         pools.ids[place.sequence : end].to(model.device), use_cache=False
                     )
+                place.refuse_not_finite()
             yield [_taken(block, sums, cosines) for block in blocks]
 
 

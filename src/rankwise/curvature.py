@@ -17,7 +17,7 @@ from rankwise.artifacts import BlockCurvature, OutputGradient
 from rankwise.errors import RankwiseError
 from rankwise.family import Family, Linear
 from rankwise.params import CurvatureParams
-from rankwise.sums import ACCUMULATE
+from rankwise.sums import ACCUMULATE, WHAT_TO_DO, Place
 
 
 class GradientSums:
@@ -28,25 +28,21 @@ class GradientSums:
     that of the dense model, whose factors are sought.
     """
 
-    def __init__(self, linear: Linear, shape: tuple[int, int], weight: Tensor | None) -> None:
-        self.linear = linear
-        self.weight = weight
+    def __init__(
+        self, linear: Linear, shape: tuple[int, int], weight: Tensor | None, place: Place
+    ) -> None:
+        self.linear, self.weight, self.place = linear, weight, place
         self.second: Tensor | None = None
         self.size = min(shape)
-        self.squares = torch.zeros(shape[0], dtype=ACCUMULATE)
+        self.squares = torch.zeros(shape[0], dtype=ACCUMULATE, device=place.device)
 
     def add(self, gradient: Tensor) -> None:
         """Add gradients [..., out] of some tokens."""
+        self.place.watch(f"{self}: gradients", gradient)
         rows = gradient.detach().reshape(-1, gradient.shape[-1])
         if rows.dtype in (torch.bfloat16, torch.float16):
             rows = rows.float()
-        squares = rows.square().sum(0, dtype=ACCUMULATE)
-        if not bool(squares.isfinite().all()):
-            raise RankwiseError(
-                f"curvature of layer {self.linear.layer}, {self.linear.name}: gradients are NaN or infinite; "
-                "check the model's weights, or load it in float32 (prepare.model.dtype)"
-            )
-        self.squares = self.squares.to(squares.device) + squares
+        self.squares += rows.square().sum(0, dtype=ACCUMULATE)
         if self.weight is not None:
             rows = rows @ self.weight.to(rows)
         if self.second is None:
@@ -54,11 +50,17 @@ class GradientSums:
         linalg.add_gram(self.second, rows)
 
     def gradient(self, tokens: int) -> OutputGradient:
-        """Return the finished sums."""
+        """Return the finished sums; refuses those that overflowed."""
         if self.second is None:  # no gradient reaches this linear: the loss does not depend on it
             self.second = torch.zeros(self.size, self.size, dtype=ACCUMULATE)
+        if not (linalg.finite(self.second) and linalg.finite(self.squares)):
+            raise RankwiseError(f"{self}: second moments are NaN or infinite; {WHAT_TO_DO}")
         side = "out" if self.weight is None else "in"
         return OutputGradient(linalg.mirrored(self.second).cpu(), side, self.squares.cpu(), tokens)
+
+    def __str__(self) -> str:
+        """Name the linear, for errors."""
+        return f"curvature of layer {self.linear.layer}, {self.linear.name}"
 
 
 def gather(
@@ -80,10 +82,12 @@ def gather(
     """
     layers = [layer for block in blocks for layer in block]
     generator = torch.Generator().manual_seed(asked.seed)
-    with recording(model, family, layers, weight_of) as sums:
+    place = Place(model.device)
+    with recording(model, family, layers, weight_of, place) as sums:
         for some in tqdm(ids.split(asked.batch), "curvature", disable=None):
-            part = some.to(model.device)
-            total_loss(model, part, asked, generator).backward()
+            total_loss(model, some.to(model.device), asked, generator).backward()
+            place.refuse_not_finite()
+            place.sequence += len(some)
     return [block_of(block, sums, ids) for block in blocks]
 
 
@@ -113,7 +117,11 @@ def _drawn(logits: Tensor, generator: torch.Generator) -> Tensor:
 
 @contextmanager
 def recording(
-    model: nn.Module, family: Family, layers: list[int], weight_of: Callable[[str], Tensor]
+    model: nn.Module,
+    family: Family,
+    layers: list[int],
+    weight_of: Callable[[str], Tensor],
+    place: Place,
 ) -> Iterator[dict[str, GradientSums]]:
     """Hook the outputs of all linears; only activations get gradients, from the embeddings on."""
     sums: dict[str, GradientSums] = {}
@@ -124,9 +132,8 @@ def recording(
     for linear in family.linears(layers):
         weight = weight_of(linear.name)
         out, columns = weight.shape
-        device: torch.device = model.device  # type: ignore[assignment]
-        kept = weight.to(device) if out > columns else None
-        sums[linear.name] = GradientSums(linear, (out, columns), kept)
+        kept = weight.to(place.device) if out > columns else None
+        sums[linear.name] = GradientSums(linear, (out, columns), kept, place)
         module = model.get_submodule(linear.name)
         hooks.append(module.register_forward_hook(_listener(sums[linear.name])))
     try:

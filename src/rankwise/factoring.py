@@ -5,7 +5,6 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from rankwise.artifacts import BlockCurvature, BlockStatistics, Factors, InputSt
 from rankwise.budget import Matrix
 from rankwise.decompose import Decomposer
 from rankwise.errors import RankwiseError, nearest
-from rankwise.family import Family, Linear
+from rankwise.family import Linear
 from rankwise.weights import Weights
 
 log = logging.getLogger("rankwise.decompose")
@@ -32,28 +31,28 @@ def largest_rank(shape: tuple[int, ...]) -> int:
 
 
 def factor_block(
-    folder: Path,
-    family: Family,
+    weights: Weights,
     block: BlockStatistics,
     decomposer: Decomposer,
     device: torch.device,
     curvature: BlockCurvature | None = None,
+    stored: torch.dtype | None = None,
 ) -> Iterator[tuple[str, Factors]]:
     """Yield name and factors of every linear of the block that the method does not leave dense.
 
     Only the block's own weights are read, one at a time; what the linears of a site share is found
     once. A bias that the linear has already is carried on: into the factors' offset. An expert of which
-    the calibration text says too little stays dense, with a warning. Raises RankwiseError naming the
-    linear where a result is not finite.
+    the calibration text says too little stays dense, with a warning. Factors are in `FACTORISE`, or as a
+    file of ``stored`` precision holds them. Raises RankwiseError naming the linear where a result is not finite.
     """
     for kind in decomposer.dense:
-        if kind not in family.kinds():
+        if kind not in weights.family.kinds():
             raise RankwiseError(
-                f"decompose: 'dense' names '{kind}', a type of linear that this model has not; {nearest(kind, family.kinds())}"
+                f"decompose: 'dense' names '{kind}', a type of linear that this model has not; "
+                f"{nearest(kind, weights.family.kinds())}"
             )
-    weights = Weights(folder, family)
     name = decomposer.__class__.__name__
-    linears = [x for x in family.linears(block.layers) if x.kind not in decomposer.dense]
+    linears = [x for x in weights.family.linears(block.layers) if x.kind not in decomposer.dense]
     for site, members in groupby(linears, key=lambda linear: (linear.layer, linear.site)):
         shared = block.sites[site].to(device)
         for linear in tqdm(members, f"{name}, layer {site[0]}, {site[1]}", disable=None):
@@ -63,17 +62,47 @@ def factor_block(
                     linear.name,
                 )
                 continue
-            weight = weights.get(linear.name).to(device, FACTORISE)
-            outputs = block.outputs.get(linear.name)
-            inputs = replace(shared, outputs=None if outputs is None else outputs.to(device))
-            if curvature is not None:
-                inputs = replace(inputs, gradient=curvature.linears[linear.name].to(device))
-            factors = factored_linear(linear, weight, inputs, decomposer)
-            bias = weights.bias(linear.name)
-            if bias is not None:
-                before = 0 if factors.offset is None else factors.offset
-                factors = replace(factors, offset=before + bias.to(device, FACTORISE))
+            inputs = _inputs_of(linear, shared, block, curvature)
+            factors = _with_bias(linear, weights, inputs, decomposer)
+            if stored is not None:
+                factors = _as_stored(linear, factors, stored)
             yield linear.name, factors.to(torch.device("cpu"))
+            del factors, inputs  # or they would stand beside those of the next linear
+
+
+def _inputs_of(
+    linear: Linear,
+    shared: InputStatistics,
+    block: BlockStatistics,
+    curvature: BlockCurvature | None,
+) -> InputStatistics:
+    """Return a site's statistics with what belongs to one of its linears alone."""
+    device, outputs = shared.second.device, block.outputs.get(linear.name)
+    inputs = replace(shared, outputs=None if outputs is None else outputs.to(device))
+    if curvature is None:
+        return inputs
+    return replace(inputs, gradient=curvature.linears[linear.name].to(device))
+
+
+def _with_bias(
+    linear: Linear, weights: Weights, inputs: InputStatistics, decomposer: Decomposer
+) -> Factors:
+    """Return the factors of a linear whose weight is on disk, a bias that it has already in their offset."""
+    device = inputs.second.device
+    weight = weights.get(linear.name).to(device, FACTORISE)
+    factors = factored_linear(linear, weight, inputs, decomposer)
+    bias = weights.bias(linear.name)
+    if bias is None:
+        return factors
+    before = 0 if factors.offset is None else factors.offset
+    return replace(factors, offset=before + bias.to(device, FACTORISE))
+
+
+def _as_stored(linear: Linear, factors: Factors, dtype: torch.dtype) -> Factors:
+    try:
+        return factors.stored(dtype)
+    except RankwiseError as error:
+        raise RankwiseError(f"{linear.name}: {error}") from error
 
 
 def _known(linear: Linear, block: BlockStatistics, curvature: BlockCurvature | None) -> bool:

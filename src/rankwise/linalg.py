@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from rankwise.eigen import LARGE, eigenpairs
+
 PANEL = 512
 """Rows of a symmetric product that are multiplied at once; fewer are no faster."""
 CONDITION = 1e5
@@ -69,14 +71,14 @@ def entries(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return places.to(torch.int32 if short else torch.int64), values, values.abs()
 
 
-def principal(moment: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the eigenvectors of a positive semi-definite matrix and the roots of its eigenvalues.
+def principal(moment: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Return the first eigenvectors of a positive semi-definite matrix and the roots of all its eigenvalues.
 
-    ``moment`` [k, k]; directions [k, k] with fixed signs, spectrum [k] descending.
+    ``moment`` [k, k]; directions [k, rank] with fixed signs, spectrum [k] descending.
     """
-    values, vectors = torch.linalg.eigh(moment)
-    directions = vectors.flip(1)
-    return directions * _signs(directions), values.flip(0).clamp_min(0).sqrt()
+    values, vectors = eigenpairs(moment)
+    directions = vectors[:, -rank:].flip(1)
+    return directions.mul_(_signs(directions)), values.flip(0).clamp_min(0).sqrt()
 
 
 def left_vectors(matrix: Tensor, moment: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,13 +92,11 @@ def left_vectors(matrix: Tensor, moment: Tensor, rank: int) -> tuple[Tensor, Ten
     scales = lower.diagonal()
     if bool(failed) or not bool(scales.min() * CONDITION > scales.max()):
         basis, upper = torch.linalg.qr(matrix)
-        directions, spectrum = principal(symmetric(upper @ moment, upper.T))
-        directions = directions[:, :rank]
-        return basis @ directions, directions.T @ upper, spectrum
-    directions, spectrum = principal(symmetric(lower.T @ moment, lower))
-    directions = directions[:, :rank]
+        directions, spectrum = principal(symmetric(upper @ moment, upper.T), rank)
+        return basis @ directions, rounded_product(directions.T, upper), spectrum
+    directions, spectrum = principal(symmetric(lower.T @ moment, lower), rank)
     solved = torch.linalg.solve_triangular(lower.T, directions, upper=True)
-    return matrix @ solved, directions.T @ lower.T, spectrum
+    return matrix @ solved, rounded_product(directions.T, lower.T), spectrum
 
 
 def projection_errors(matrix: Tensor, parts: Tensor) -> Tensor:
@@ -111,6 +111,13 @@ def projection_errors(matrix: Tensor, parts: Tensor) -> Tensor:
 def finite(tensor: Tensor) -> bool:
     """Tell whether every number is one. Their sum tells in one pass, unless it is too large itself."""
     return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
+
+
+def rounded_product(left: Tensor, right: Tensor) -> Tensor:
+    """Return ``left @ right``, where it is large multiplied in float32: for factors, which no file holds in more."""
+    if left.shape[1] < LARGE:
+        return left @ right
+    return (left.float() @ right.float()).to(left.dtype)
 
 
 def symmetric(left: Tensor, right: Tensor) -> Tensor:

@@ -194,7 +194,7 @@ def stream(
                     pools = Pools.of_shard(ids, asked, shard)
                     parts = pool_by_pool(model, family, weight_of, pools, [block], asked)
                     for number, [part] in enumerate(parts):  # as they come: memory holds one
-                        part.save(progress.statistics(at, number))
+                        part.to(torch.device("cpu")).save(progress.statistics(at, number))
                     del part
             if shard is None:
                 whole.save(progress.statistics(at))

@@ -5,7 +5,7 @@ float64 (`ACCUMULATE`).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -25,21 +25,34 @@ WHAT_TO_DO = "check the model's weights, or load it in float32 (prepare.model.dt
 
 @dataclass
 class Place:
-    """Where the pass is: the pool and the first sequence of the batch; and on which device."""
+    """Where the pass is: the pool, if there are any, and the first sequence of the batch; and on which device.
+
+    What passes is looked at on the device, so that it need not wait for the CPU; the answer is asked
+    for once a batch (`refuse_not_finite`).
+    """
 
     device: torch.device
-    pool: int = 0
+    pool: int | None = None
     sequence: int = 0
+    _seen: list[tuple[str, Tensor]] = field(default_factory=list)
+    """What was looked at in this batch, and of every sequence whether it is finite."""
 
-    def of(self, x: Tensor) -> str:
-        """Name the sequence of ``x`` [sequences, length, width] that is not finite.
+    def watch(self, what: str, x: Tensor) -> None:
+        """Look at ``x`` [sequences, length, width], or at rows that do not say of which sequence [tokens, width]."""
+        finite = x.isfinite()
+        self._seen.append((what, finite.flatten(1).all(1) if x.ndim == 3 else finite.all()[None]))
 
-        Of rows that do not say which sequence they are of [tokens, width], name the batch.
-        """
-        if x.ndim < 3:
-            return f"in the batch from sequence {self.sequence} on (pool {self.pool})"
-        bad = int((~x.isfinite()).flatten(1).any(1).nonzero()[0])
-        return f"in sequence {self.sequence + bad} (pool {self.pool})"
+    def refuse_not_finite(self) -> None:
+        """Raise RankwiseError for the first thing in the batch that is not finite, with its sequence."""
+        seen, self._seen = self._seen, []
+        if not seen or bool(torch.cat([finite for _, finite in seen]).all()):
+            return
+        what, finite = next((what, finite) for what, finite in seen if not bool(finite.all()))
+        bad = self.sequence + int((~finite).nonzero()[0])
+        apart = len(finite) == 1
+        at = f"in the batch from sequence {bad} on" if apart else f"in sequence {bad}"
+        pool = "" if self.pool is None else f" (pool {self.pool})"
+        raise RankwiseError(f"{what} are NaN or infinite {at}{pool}; {WHAT_TO_DO}")
 
 
 class SiteSums:
@@ -73,6 +86,7 @@ class SiteSums:
 
     def add(self, x: Tensor) -> None:
         """Add inputs ``x`` [..., width], all of the present pool."""
+        self.place.watch(f"covariance of layer {self.layer}, site {self.site}: inputs", x)
         rows = x.detach().reshape(-1, x.shape[-1])
         if rows.dtype in (torch.bfloat16, torch.float16):
             rows = rows.float()
@@ -85,14 +99,9 @@ class SiteSums:
             linalg.add_gram(self.outputs[name], rows @ weight.to(rows).T)
         self.first += rows.sum(0, dtype=ACCUMULATE)
         self.absolute += rows.abs().sum(0, dtype=ACCUMULATE)
-        if not bool(self.first.isfinite().all()):
-            raise RankwiseError(
-                f"covariance of layer {self.layer}, site {self.site}: inputs are NaN or infinite "
-                f"{self.place.of(x)}; {WHAT_TO_DO}"
-            )
 
     def take(self) -> tuple[InputStatistics, dict[str, Tensor]]:
-        """Hand out the pool's statistics of the inputs and of outputs; refuses sums that overflowed."""
+        """Hand out the pool's statistics of the inputs and of outputs, on the device; refuses sums that overflowed."""
         sums = [self.second, *self.outputs.values()]
         for each in sums:
             if each.ndim == 2:
@@ -101,11 +110,9 @@ class SiteSums:
             raise RankwiseError(
                 f"covariance of layer {self.layer}, site {self.site}: second moments are NaN or infinite"
             )
-        means = self.first.cpu()[None] / max(self.tokens, 1)
-        outputs = {name: moment.cpu() for name, moment in self.outputs.items()}
-        found = InputStatistics(
-            self.second.cpu(), means, torch.tensor([self.tokens]), self.absolute.cpu()
-        )
+        means = self.first[None] / max(self.tokens, 1)
+        tokens = torch.tensor([self.tokens], device=self.place.device)
+        outputs, found = self.outputs, InputStatistics(self.second, means, tokens, self.absolute)
         del self.second, self.outputs  # or they would stand beside those of the next pool
         return found, outputs
 
@@ -141,13 +148,10 @@ class CosineSums:
     def reach(self, sublayer: str, state: Tensor) -> None:
         """Take the hidden state behind a sublayer [..., width]."""
         behind = state.detach()
+        what = f"covariance of layer {self.layer}, sublayer {sublayer}: hidden states"
+        self.place.watch(what, behind)
         cosine = functional.cosine_similarity(self._state.float(), behind.float(), dim=-1)
         self.totals[sublayer] += cosine.sum(dtype=ACCUMULATE)
-        if not bool(self.totals[sublayer].isfinite()):
-            raise RankwiseError(
-                f"covariance of layer {self.layer}, sublayer {sublayer}: hidden states are NaN or infinite "
-                f"{self.place.of(behind)}; {WHAT_TO_DO}"
-            )
         if not self.parallel:
             self._state = behind
 

@@ -17,6 +17,7 @@ from rankwise.factoring import factor_block
 from rankwise.models import family_of
 from rankwise.params import CovarianceParams
 from rankwise.search import SearchModel
+from rankwise.weights import Weights
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 ARCHITECTURE = "LlamaForCausalLM"
@@ -29,7 +30,7 @@ def test_ours_equals_the_published_algorithm(tmp_path):
     asked = CovarianceParams(pools=4, batch=2, moments="smaller")
     [block] = gather(model, family, weight_of(model), ids, [[0, 1]], asked)
     method = PooledPCA(damping=0.0)
-    factors = dict(factor_block(tmp_path, family, block, method, torch.device("cpu")))
+    factors = dict(factor_block(Weights(tmp_path, family), block, method, torch.device("cpu")))
     BlockFactors("pooled_pca", [0, 1], factors).save(tmp_path / "f", torch.float32)
     found = reference.decompose(reference.gather(model, list(factors), ids, 4, 2))
     for name, ours in factors.items():

@@ -2,13 +2,14 @@
 
     python -m tests.cluster [--rounds 20] [--seed 0] [embedded] [rounds]
 
-Writes rows of docs/cluster.md.
+Writes rows of docs/cluster.md, that of the rounds after each of them.
 """
 
 import argparse
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -23,7 +24,7 @@ LAST = 12
 """Jobs of the study in rounds that are finished, at most, when something is killed."""
 
 
-def embedded(cluster: Cluster, folder: Path, asked: argparse.Namespace) -> Tally:
+def embedded(cluster: Cluster, folder: Path, asked: argparse.Namespace) -> Iterator[Tally]:
     """Run the embedded study here and on the cluster, and compare."""
     tally = Tally("the embedded study beside a local run", 0, tried=1)
     here, there = Study(folder / "here"), Study(folder / "there")
@@ -39,10 +40,10 @@ def embedded(cluster: Cluster, folder: Path, asked: argparse.Namespace) -> Tally
     elif there.hashes() != here.hashes():
         tally.missed("other bytes", wrong=True)
     print(f"{len(here.hashes())} files compared", flush=True)  # noqa: T201
-    return tally
+    yield tally
 
 
-def rounds(cluster: Cluster, folder: Path, asked: argparse.Namespace) -> Tally:
+def rounds(cluster: Cluster, folder: Path, asked: argparse.Namespace) -> Iterator[Tally]:
     """Kill something at a random moment of each round, and compare with a local run."""
     tally = Tally("one kill a round: job, node, controller or Snakemake", asked.seed)
     study = make_study(folder / "study", quick=True, settings=ONE_RUN)
@@ -60,7 +61,7 @@ def rounds(cluster: Cluster, folder: Path, asked: argparse.Namespace) -> Tally:
         elif missed:
             tally.missed(f"{kind} after {after} jobs: {missed}")
         print(f"round {number}: {kind} after {after} jobs", *tally.problems, flush=True)  # noqa: T201
-    return tally
+        yield tally
 
 
 PARTS = {"embedded": embedded, "rounds": rounds}
@@ -79,10 +80,10 @@ def main() -> int:
     failed = False
     with Cluster() as cluster, tempfile.TemporaryDirectory(prefix="cluster-") as folder:
         for part in asked.parts or PARTS:
-            tally = PARTS[part](cluster, Path(folder), asked)
+            for tally in PARTS[part](cluster, Path(folder), asked):
+                put_table(PAGE, [tally])
+                failed |= bool(tally.problems)
             print(tally.row(), *tally.problems, flush=True)  # noqa: T201
-            put_table(PAGE, [tally])
-            failed |= bool(tally.problems)
     return int(failed)
 
 

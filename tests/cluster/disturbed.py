@@ -17,7 +17,7 @@ from tests.workflow.studies import Study
 
 RUN = ("python", "-m", "rankwise", "run", "--profile", "slurm")
 KINDS = ("job", "node", "controller", "snakemake")
-PATIENCE = 240
+PATIENCE = 600
 """Until a run counts as hanging [s]."""
 AWAY = 1.0
 """How long a node or the controller is gone [s]."""

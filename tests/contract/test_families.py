@@ -91,7 +91,9 @@ def case(request, tmp_path_factory):
 def compressed(case, tmp_path_factory):
     """The same, factored by our method at keep 0.6, in memory and as a checkpoint."""
     factors = dict(
-        factor_block(case.folder, case.family, case.statistics, Curvature(), CPU, case.gradients)
+        factor_block(
+            Weights(case.folder, case.family), case.statistics, Curvature(), CPU, case.gradients
+        )
     )
     stored = tmp_path_factory.mktemp("factors") / "block_0"
     BlockFactors("curvature", LAYERS, factors).save(stored, torch.float32)

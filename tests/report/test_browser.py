@@ -24,7 +24,7 @@ addEventListener("unhandledrejection", (event) => problems.push(String(event.rea
 addEventListener("securitypolicyviolation", (event) => problems.push("asked for " + event.blockedURI));
 for (const level of ["error", "warn"]) console[level] = (...words) => problems.push(words.join(" "));
 </script>"""
-TELL = """<script>
+TELL = r"""<script>
 addEventListener("load", async () => {
   const order = () => [...document.querySelectorAll("#summary tbody tr")].map((row) => row.dataset.run);
   const click = (column) => { document.querySelector(`[data-column="${column}"]`).click(); return order(); };
@@ -44,6 +44,37 @@ addEventListener("load", async () => {
     return copied.text;
   };
   const shown = [...document.querySelectorAll("[data-figure]")];
+  /* Which columns a reader sees before scrolling the table, whether something says that there are more, and where the names are after it. */
+  const seen = () => {
+    const box = document.querySelector("#summary").parentElement, edge = box.getBoundingClientRect().right;
+    const heads = [...document.querySelectorAll("#summary thead th")].filter((head) => head.checkVisibility());
+    const whole = heads.filter((head) => head.getBoundingClientRect().right <= edge + 1).map((head) => head.innerText.replace(/\s+/g, " ").trim());
+    const name = document.querySelector("#summary tbody:not(.dense) th"), before = name.getBoundingClientRect().left;
+    const said = document.querySelector(".hint").checkVisibility(), fades = getComputedStyle(box).maskImage !== "none";
+    box.scrollLeft = 9999;
+    const moved = name.getBoundingClientRect().left - before, needed = box.scrollWidth > box.clientWidth + 1;
+    box.scrollLeft = 0;
+    return { whole, said, fades, moved, needed };
+  };
+  /* The legend of a figure: as many swatches as names, none within the plot; a click hides the trace and a second one shows it again. */
+  const legends = () => {
+    const found = {};
+    for (const place of shown) {
+      const box = place.nextElementSibling, names = [...box.children].map((button) => button.textContent);
+      found[place.dataset.figure] = {
+        names, swatches: box.querySelectorAll("svg").length, inside: place.querySelectorAll(".legend").length,
+        plot: place.querySelector(".nsewdrag").getBoundingClientRect().height, all: place.getBoundingClientRect().height,
+        looks: new Set([...box.querySelectorAll("svg")].map((picture) => picture.innerHTML)).size,
+      };
+    }
+    const tasks = document.querySelector('[data-figure="tasks"]'), button = tasks.nextElementSibling.children[1];
+    const drawn = () => tasks.querySelectorAll(".scatterlayer .trace").length;
+    const before = drawn();
+    button.click();
+    const hidden = drawn(), pressed = button.getAttribute("aria-pressed");
+    button.click();
+    return { found, before, hidden, pressed, after: drawn() };
+  };
   parent.postMessage({
     problems, order: order(), ascending: click(3), descending: click(3), name: click(0),
     filtered: typed("svd BLOCK"), none: typed("no such run"), filtered_again: typed("bolaco-50"), told: document.getElementById("shown").textContent,
@@ -51,7 +82,7 @@ addEventListener("load", async () => {
     sorted: document.querySelector("th[aria-sort]").getAttribute("aria-sort"),
     width: innerWidth, needed: document.documentElement.scrollWidth,
     wider: shown.filter((place) => place.scrollWidth > place.clientWidth + 1).map((place) => place.dataset.figure),
-    figures: shown.length, drawn: document.querySelectorAll("[data-figure] .main-svg:first-child").length,
+    seen: seen(), legends: legends(), figures: shown.length, drawn: document.querySelectorAll("[data-figure] .main-svg:first-child").length,
     ink: getComputedStyle(document.body).color, text: shown[0].querySelector("text").style.fill,
   }, "*");
 });
@@ -90,6 +121,31 @@ def told(folder: Path, *, dark: bool) -> dict[str, Any]:
     return value
 
 
+def check_table(seen: dict[str, Any], *, narrow: bool) -> None:
+    """On a phone a reader sees what a run is worth, that there is more, and never loses the names."""
+    wanted = ["run", "keep reached", "perplexity", "zero-shot average"]
+    assert set(wanted) <= set(seen["whole"])
+    assert seen["needed"] == seen["said"] == seen["fades"] == narrow
+    assert seen["moved"] == 0
+
+
+def check_legends(legends: dict[str, Any]) -> None:
+    """Legends stand below the plots and take nothing from them."""
+    runs = ["dense", *RUNS, *REFINED]
+    assert legends["found"]["tasks"]["names"] == runs
+    assert legends["found"]["prefill"]["names"] == ["batch 1", "batch 8"]
+    for legend in legends["found"].values():
+        assert legend["swatches"] == legend["looks"] == len(legend["names"])
+        assert legend["inside"] == 0
+        assert legend["plot"] > 0.5 * legend["all"]
+    assert (legends["before"], legends["hidden"], legends["after"]) == (
+        len(runs),
+        len(runs) - 1,
+        len(runs),
+    )
+    assert legends["pressed"] == "false"
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no chromium on PATH: apt-get install chromium")
 @pytest.mark.parametrize("dark", [False, True])
 def test_page_in_a_browser(study: Path, arguments: list[str], tmp_path: Path, dark: bool) -> None:
@@ -106,7 +162,7 @@ def test_page_in_a_browser(study: Path, arguments: list[str], tmp_path: Path, da
         assert page["problems"] == []
         assert page["needed"] <= int(width)
         assert page["wider"] == []
-        assert page["drawn"] == page["figures"] == 6 + len(RUNS) + 2 * len(REFINED)
+        assert page["drawn"] == page["figures"] == 7 + len(RUNS) + 2 * len(REFINED)
         assert page["order"] == ["dense", *RUNS, *REFINED]
         assert page["ascending"] == ["dense", *by_perplexity]
         assert page["descending"] == ["dense", *by_perplexity[::-1]]
@@ -124,5 +180,7 @@ def test_page_in_a_browser(study: Path, arguments: list[str], tmp_path: Path, da
         assert run.startswith("| bolaco-50 | 0.50 |")
         assert page["latex"].splitlines()[0] == r"\begin{tabular}{lrrrrrrr}"
         assert len(page["latex"].splitlines()) == 8
+        check_table(page["seen"], narrow=width == "380")
+        check_legends(page["legends"])
         red = int(re.findall(r"\d+", page["ink"])[0])
         assert red > 200 if dark else red < 60

@@ -34,6 +34,7 @@ from rankwise.runs import Run
 from rankwise.spending import Budget
 from rankwise.stages import allocate
 from rankwise.target import Target
+from rankwise.weights import Weights
 from tests.conftest import tiny_llama
 from tests.contract.test_allocators import problem
 from tests.unit.test_compression import save_model
@@ -243,7 +244,9 @@ def test_the_stage_hands_statistics_to_those_who_ask(tmp_path, tiny_statistics):
     )
     block.save(tmp_path / "block_0")
     factors = dict(
-        factor_block(tmp_path / "dense", manifest.family, block, SVD(), torch.device("cpu"))
+        factor_block(
+            Weights(tmp_path / "dense", manifest.family), block, SVD(), torch.device("cpu")
+        )
     )
     BlockFactors("svd", [0, 1], factors).save(tmp_path / "factors", torch.float32)
     sections = {

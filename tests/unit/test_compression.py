@@ -32,6 +32,7 @@ from rankwise.sources import MODEL_FILES, hashes
 from rankwise.spending import Budget
 from rankwise.target import Target
 from rankwise.weight_files import counted, headers
+from rankwise.weights import Weights
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 ARCHITECTURE = "LlamaForCausalLM"
@@ -81,7 +82,7 @@ def compressed(request, tmp_path):
     [bent] = gather_gradients(
         model, family, weight_of(model), random_ids(), [[0, 1]], CurvatureParams()
     )
-    factors = dict(factor_block(tmp_path / "dense", family, blocks[0], method, CPU, bent))
+    factors = dict(factor_block(Weights(tmp_path / "dense", family), blocks[0], method, CPU, bent))
     BlockFactors(request.param, [0, 1], factors).save(tmp_path / "factors", torch.float32)
     factors = BlockFactors.load(tmp_path / "factors").linears
     matrices = matrices_of(manifest, "float32", factors)
@@ -187,7 +188,9 @@ def test_nan_in_a_weight_names_the_linear(tmp_path, tiny_statistics):
     block = BlockStatistics([0, 1], tiny_statistics)
     with pytest.raises(RankwiseError, match=r"layers.0.self_attn.o_proj: the weight holds NaN"):
         list(
-            factor_block(tmp_path / "m", family_of(ARCHITECTURE), block, decomposers["svd"](), CPU)
+            factor_block(
+                Weights(tmp_path / "m", family_of(ARCHITECTURE)), block, decomposers["svd"](), CPU
+            )
         )
 
 

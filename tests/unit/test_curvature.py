@@ -7,12 +7,13 @@ import torch
 from torch.nn import functional
 
 from rankwise.artifacts import BlockCurvature, InputStatistics, OutputGradient
-from rankwise.curvature import gather
+from rankwise.curvature import GradientSums, gather
 from rankwise.decompose.curvature import Curvature
 from rankwise.errors import RankwiseError
 from rankwise.linalg import damped
 from rankwise.models import family_of
 from rankwise.params import CurvatureParams
+from rankwise.sums import Place
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 FAMILY = family_of("LlamaForCausalLM")
@@ -64,6 +65,24 @@ def test_gradients_that_are_not_finite_are_named():
     model.model.layers[1].mlp.up_proj.weight.data[0, 0] = float("nan")
     with pytest.raises(RankwiseError, match=r"curvature of layer 1.*NaN or infinite"):
         gather(model, FAMILY, weight_of(model), random_ids(2), [[0, 1]], CurvatureParams())
+
+
+def test_the_sequence_whose_gradients_are_not_finite_is_named():
+    model, ids = tiny_llama(tie_word_embeddings=False), random_ids(5)
+    ids[ids == 7] = 8
+    ids[3, 2] = 7
+    model.model.embed_tokens.weight.data[7] = float("nan")
+    asked = CurvatureParams(batch=2)
+    with pytest.raises(RankwiseError, match=r"curvature of layer 1.* in sequence 3;"):
+        gather(model, FAMILY, weight_of(model), ids, [[0, 1]], asked)
+
+
+def test_gradients_whose_squares_overflow_are_refused():
+    found = GradientSums(FAMILY.linears([0])[0], (4, 4), None, Place(torch.device("cpu")))
+    found.add(torch.full((1, 2, 4), 1e30))
+    found.place.refuse_not_finite()
+    with pytest.raises(RankwiseError, match=r"q_proj: second moments are NaN or infinite"):
+        found.gradient(2)
 
 
 def test_round_trip(tmp_path):

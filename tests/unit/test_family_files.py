@@ -91,4 +91,4 @@ def test_a_type_to_leave_dense_that_the_family_has_not(tmp_path):
     with pytest.raises(
         RankwiseError, match=r"'v', a type of linear that this model has not; .*qkv"
     ):
-        dict(factor_block(tmp_path, family, block, SVD(dense=("v",)), CPU))
+        dict(factor_block(Weights(tmp_path, family), block, SVD(dense=("v",)), CPU))

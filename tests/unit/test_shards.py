@@ -14,7 +14,7 @@ from tests.unit.test_compression import save_tokenizer
 from tests.unit.test_params import changed
 from tests.unit.test_streaming import case, llama
 
-POOLS, BLOCKS = 4, 2
+POOLS, BLOCKS = 8, 2
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def gathered(study, folder, shards, *, streaming):
 
 def test_any_number_of_shards_gives_the_same_bytes(study, tmp_path):
     found = {}
-    for shards in (1, 2, 4):
+    for shards in (1, 2, 8):
         for streaming in (False, True):
             folder = tmp_path / f"{shards}_{streaming}"
             folder.mkdir()

@@ -16,6 +16,7 @@ from rankwise.factoring import factor_block, largest_rank
 from rankwise.models import family_of
 from rankwise.moments import Moments
 from rankwise.params import CovarianceParams, CurvatureParams
+from rankwise.weights import Weights
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 ARCHITECTURE = "LlamaForCausalLM"
@@ -144,5 +145,5 @@ def test_linears_of_a_site_share_one_whitening(model, blocks, gradients, tmp_pat
     for name, times in {"pooled_pca": 0, "curvature": 1, "curvature_sparse": 4, "svd": 0}.items():
         found.clear()
         method = decomposers[name]()
-        dict(factor_block(tmp_path, FAMILY, blocks[method.moments], method, cpu, bent))
+        dict(factor_block(Weights(tmp_path, FAMILY), blocks[method.moments], method, cpu, bent))
         assert len(found) == times

@@ -24,6 +24,7 @@ from rankwise.runs import CompressedRun, Run, built
 from rankwise.stages import allocate, build
 from rankwise.validation import load_params
 from rankwise.weight_files import Stored, checkpoint_bytes, file_bytes
+from rankwise.weights import Weights
 from tests.conftest import random_ids, tiny_llama, weight_of
 from tests.unit.test_compression import ARCHITECTURE, save_model
 from tests.unit.test_params import ROOT
@@ -46,7 +47,7 @@ def study(tmp_path_factory):
     for name, settings in METHODS.items():
         method = decomposers[name](**settings)
         cpu = torch.device("cpu")
-        factors = dict(factor_block(folder / "dense", family, block, method, cpu, bent))
+        factors = dict(factor_block(Weights(folder / "dense", family), block, method, cpu, bent))
         BlockFactors(name, [0, 1], factors).save(folder / name, torch.float32)
     write_json(folder / "compute.json", Compute().model_dump())
     return folder

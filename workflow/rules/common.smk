@@ -41,6 +41,8 @@ BUILT = STUDY.built()  # name: what to do, the steps on the way to a run include
 REFINED = STUDY.refinements()  # name: which run to refine, and how
 COMPRESSED = list(STUDY.compressions())
 METHODS = sorted({run.decompose for run in BUILT.values()})
+ALLOCATORS = sorted({run.allocate for run in BUILT.values()})
+REFINERS = sorted({run.refine for run in REFINED.values()})
 ORIGINS = sorted({run.origin for run in BUILT.values()})  # models that are looked at
 # A block is some consecutive layers, the unit of scatter.
 BLOCKS = range(len(STUDY.compute.blocks(STUDY.prepare.model.layers)))

@@ -1,7 +1,8 @@
 """Report: one page and one summary of the whole study.
 
 in   data/scores, data/items, data/speed (runs and the dense model), data/allocate, data/refine and
-     the manifests of the checkpoints (runs), the factors for their spectra, the sections that made them
+     the manifests of the checkpoints (runs), the factors for their spectra, the manifests of what went
+     in, and the sections that made them: all but track's, for the page tells how to make the runs again
 out  data/report/index.html, summary.json
      logs/, undeclared: what the stages took is on the page, for it holds times anyway
 """
@@ -11,7 +12,6 @@ rule report:
     """Put every run beside the dense model: table, figures, ranks, search trials, refinements."""
     input:
         params=section("report"),
-        runs=section("runs"),
         scores=expand("data/scores/{run}.json", run=[DENSE, *RUNS]),
         by_item=expand("data/items/{run}.json", run=[DENSE, *RUNS]),
         speed=expand("data/speed/{run}.json", run=[DENSE, *RUNS]),
@@ -22,11 +22,19 @@ rule report:
         sections=[
             section(name)
             for name in [
+                *("prepare.model", "prepare.corpora", "prepare.tasks"),
                 *(f"sample.{role}" for role in ROLES),
+                *("covariance", "curvature"),
                 *(f"decompose.{method}" for method in METHODS),
+                *(f"allocate.{name}" for name in ALLOCATORS),
+                *(f"refine.{name}" for name in REFINERS),
                 *(f"runs.{run}" for run in COMPRESSED),
+                *("runs", "build", "evaluate", "speed", "report", "compute"),
             ]
         ],
+        model=manifest(DENSE),
+        corpora="data/prepare/corpora.json",
+        tasks="data/prepare/tasks.json",
         factors=sorted({path for run in COMPRESSED for path in factors(run)}),
         code=code("stages.report", *(module("decompose", method) for method in METHODS)),
         rules=smk("report"),
@@ -62,6 +70,9 @@ rule report:
             {params.checkpoint} \
             {params.sections} \
             {params.factors} \
+            --model {input.model:q} \
+            --corpora {input.corpora:q} \
+            --tasks {input.tasks:q} \
             --logs {params.logs:q} \
             --out {output.page:q} \
             --summary {output.summary:q}

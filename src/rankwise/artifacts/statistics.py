@@ -122,11 +122,14 @@ class InputStatistics:
         return self.whitenings[key]
 
     def merge(self, other: "InputStatistics") -> "InputStatistics":
-        """Return the statistics of both samples together, exactly: pools stay pools, sums add."""
+        """Return the statistics of both samples together, exactly: pools stay pools, sums add.
+
+        The large sum is this one's, changed in place.
+        """
         means = torch.cat([self.pool_means, other.pool_means])
         tokens = torch.cat([self.pool_tokens, other.pool_tokens])
         return InputStatistics(
-            self.second + other.second, means, tokens, self.absolute + other.absolute
+            self.second.add_(other.second), means, tokens, self.absolute + other.absolute
         )
 
     def to(self, device: torch.device) -> "InputStatistics":
@@ -187,6 +190,12 @@ class BlockStatistics:
             self.cosines[key] += total
         for name, second in other.outputs.items():
             self.outputs[name] += second
+
+    def to(self, device: torch.device) -> "BlockStatistics":
+        """Return the same statistics on another device."""
+        sites = {key: stats.to(device) for key, stats in self.sites.items()}
+        outputs = {name: second.to(device) for name, second in self.outputs.items()}
+        return replace(self, sites=sites, outputs=outputs)
 
     def save(self, path: Path) -> None:
         """Write every sum in float64, of a symmetric matrix one triangle."""

@@ -28,6 +28,7 @@ def principal_outputs(
         moment = linalg.damped(inputs.moment(centred=centred), damping)
         return linalg.left_vectors(scaled, moment, rank)
     moment = inputs.output_moment(weight, damping, centred=centred)
-    directions, spectrum = linalg.principal(moment if scale is None else scale @ moment @ scale)
-    directions = directions[:, :rank]
-    return directions, directions.T @ scaled, spectrum
+    if scale is not None:
+        moment = scale @ moment @ scale
+    directions, spectrum = linalg.principal(moment, rank)
+    return directions, linalg.rounded_product(directions.T, scaled), spectrum

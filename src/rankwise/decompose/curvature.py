@@ -82,6 +82,6 @@ class Curvature(Decomposer):
         root, values = inputs.whitening(self.damping, centred=True)
         # Damping G by δ adds δ WᵀW to Wᵀ G W: the same damping on either side.
         added = self.gradient_damping * gradient.mean_square * weight.T @ weight
-        directions, spectrum = linalg.principal(root.T @ (gradient.second_moment + added) @ root)
-        directions = directions[:, :rank]
+        moment = root.T @ (gradient.second_moment + added) @ root
+        directions, spectrum = linalg.principal(moment, rank)
         return weight @ (root @ directions), directions.T @ (root / values).T, spectrum

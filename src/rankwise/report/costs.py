@@ -66,5 +66,5 @@ def costs_figure(costs: list[Cost]) -> Figure:
         )  # fmt: skip
     figure.update_xaxes(title="seconds, all jobs")
     figure.update_yaxes(autorange="reversed", ticklabelstandoff=4)
-    figure.update_layout(height=90 + 34 * len(costs), bargap=0.3)
+    figure.update_layout(height=60 + 34 * len(costs), bargap=0.3)
     return plain(figure)

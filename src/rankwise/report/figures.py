@@ -103,10 +103,12 @@ def accuracy_by_task(results: list[RunResult]) -> Figure:
             type="line", x0=dense[task].chance, x1=dense[task].chance, line=line, **ends
         )
     figure.update_layout(
-        scattermode="group", scattergap=0.25, height=90 + _row_height(results) * len(tasks)
+        scattermode="group", scattergap=0.25, height=60 + _row_height(results) * len(tasks)
     )
-    figure.update_xaxes(title="accuracy", tickformat=".0%")
-    figure.update_yaxes(autorange="reversed", ticklabelstandoff=4)
+    least = min(s.acc - s.acc_stderr for r in results for s in r.scores.zero_shot.values())
+    left = min(least, *(task.chance for task in dense.values())) - 0.03
+    figure.update_xaxes(title="accuracy", tickformat=".0%", range=[max(0.0, left), 1.02])
+    figure.update_yaxes(type="category", autorange="reversed", ticklabelstandoff=4)
     return plain(figure)
 
 
@@ -177,12 +179,12 @@ def forward_place(kind: str) -> int:
     return KINDS.index(kind) if kind in KINDS else len(KINDS)
 
 
-def scale(values: list[float]) -> dict[str, Any]:
-    """Return a logarithmic axis where the values need one; ticks at 1, 2 and 5, over many decades at 1."""
+def scale(values: list[float], most: int = DECADES) -> dict[str, Any]:
+    """Return a logarithmic axis where the values need one; ticks at 1, 2 and 5, over more than ``most`` powers at 1."""
     if not values or min(values) <= 0 or max(values) / min(values) <= LOG_RANGE:
         return {}
     powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
-    steps = (1, 2, 5) if len(powers) <= DECADES else (1,)
+    steps = (1, 2, 5) if len(powers) <= most else (1,)
     ticks = [step * 10.0**power for power in powers for step in steps]
     return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:,g}" for tick in ticks]}
 

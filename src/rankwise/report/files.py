@@ -24,6 +24,10 @@ class StudyFiles:
     """Manifests, that of the dense model included; may be empty."""
     sections: list[Path] = field(default_factory=list)
     factors: list[Path] = field(default_factory=list)
+    model: Path | None = None
+    """Manifest of the dense model; so of the texts and the tasks."""
+    corpora: Path | None = None
+    tasks: Path | None = None
 
 
 def weights_of(manifest: Path) -> tuple[str, list[FileHash]]:

@@ -8,7 +8,6 @@ import plotly.graph_objects as go
 from rankwise.files import to_json
 from rankwise.report.study import RunResult
 from rankwise.report.styles import Styles
-from rankwise.runs import DENSE
 
 Bars = dict[str, tuple[float, float]]
 """Run → how far its error bar reaches down and up."""
@@ -89,8 +88,6 @@ def _all_but_seed(result: RunResult) -> str:
     allocation = result.allocation
     if allocation is None or "seed" not in allocation.parameters:
         return f"run {result.name}"
-    origin = result.decomposition.origin if result.decomposition else DENSE
     refined = result.refinement.parameters if result.refinement else {}
     settings = {key: value for key, value in allocation.parameters.items() if key != "seed"}
-    step = origin.rpartition("--")[2]  # the runs on the way are other ones for every seed
-    return to_json([result.method, str(result.scores.asked), settings, step, refined])
+    return to_json([result.method, str(result.scores.asked), settings, refined])

@@ -4,23 +4,27 @@ The page's own policy (Content-Security-Policy) forbids every load, so that a br
 lead to the records beside it, where a number can be looked up.
 """
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rankwise.params import Report
 from rankwise.report import figures
+from rankwise.report.again import versions
 from rankwise.report.costs import costs_figure, read_costs
 from rankwise.report.curves import outcome, refinement_curves
 from rankwise.report.facts import facts
+from rankwise.report.inputs import Input
 from rankwise.report.searches import search_convergence
 from rankwise.report.spectra import Decomposition, predicted_figure, spectra_figure
-from rankwise.report.speeds import speed_by_batch
+from rankwise.report.speeds import speed_beside_dense
 from rankwise.report.study import RunResult, best
+from rankwise.report.styles import SYMBOLS
 from rankwise.report.table import cells, columns, points, relative
 from rankwise.report.verdicts import methods, verdicts
-from rankwise.report.words import percent
+from rankwise.report.words import glued, percent
 
 CAPTIONS = {
     "perplexity": "Perplexity of the test text: lower is better; of several seeds mean and range",
@@ -28,19 +32,32 @@ CAPTIONS = {
     "zero_shot": "Zero-shot average over the tasks: higher is better",
     "predicted": "Change of the loss: measured against predicted; on the dotted line they agree",
     "tasks": "Accuracy by task, with standard errors; dotted: guessing",
-    "speed": "Speed beside the dense model timed in turn: prefill (line), decoding (dotted)",
+    "prefill": "Prefill beside the dense model timed in turn, with quartiles: further right is faster",
+    "decode": "Decoding beside the dense model timed in turn, with quartiles: further right is faster",
     "search": "Search: objective of every trial, and the best so far",
 }
 WIDE = ("tasks", "search", "costs")
 
 
-def render(given: Report, results: list[RunResult], gaps: dict[str, str], logs: Path | None) -> str:
-    """Return the whole page; ``results`` holds the dense model first, compared with the others."""
+def render(
+    given: Report,
+    results: list[RunResult],
+    gaps: dict[str, str],
+    logs: Path | None,
+    inputs: Sequence[Input] = (),
+    params: str | None = None,
+) -> str:
+    """Return the whole page; ``results`` holds the dense model first, compared with the others.
+
+    ``params``: the params.yaml that makes the runs again, where it is known.
+    """
     from plotly.offline import get_plotlyjs
 
     folder = files("rankwise.report")
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    template = environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8"))
+    templates = PackageLoader("rankwise", "report")
+    environment = Environment(loader=templates, autoescape=True, undefined=StrictUndefined)
+    environment.filters["glued"] = glued
+    template = environment.get_template("page.html.j2")
     decompositions = _decompositions(results)
     marked = best(results, given)
     return template.render(
@@ -61,9 +78,13 @@ def render(given: Report, results: list[RunResult], gaps: dict[str, str], logs: 
         verdicts=verdicts(results, marked),
         methods=methods(results),
         relative=relative,
+        inputs=inputs,
+        params=params,
+        versions=versions(results),
         captions=CAPTIONS,
         wide=WIDE,
         figures=_figures(results, decompositions, logs),
+        symbols=SYMBOLS,
         style=(folder / "page.css").read_text(encoding="utf-8"),
         script=(folder / "page.js").read_text(encoding="utf-8"),
         plotly=get_plotlyjs(),
@@ -91,7 +112,8 @@ def _figures(
         drawn["zero_shot"] = figures.zero_shot_by_keep(results)
         drawn["tasks"] = figures.accuracy_by_task(results)
     if len(results) > 1:
-        drawn["speed"] = speed_by_batch(results)
+        drawn["prefill"] = speed_beside_dense(results, "prefill")
+        drawn["decode"] = speed_beside_dense(results, "decode")
     if any(result.predicted is not None for result in results):
         drawn["predicted"] = predicted_figure(results)
     if any(result.trials for result in results):

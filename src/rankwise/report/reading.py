@@ -60,7 +60,7 @@ def read_study(files: StudyFiles, page: Path) -> tuple[list[RunResult], dict[str
         refinements,
         read_searches(allocations, [trials for _, trials in planned]),
     )
-    sections = {path.stem: read_json(path) for path in files.sections}
+    sections = read_sections(files.sections)
     decompositions = read_decompositions(files.factors)
     weights = dict(map(weights_of, whole["checkpoints"]))
     links = _links(files, page)
@@ -73,6 +73,11 @@ def read_study(files: StudyFiles, page: Path) -> tuple[list[RunResult], dict[str
         )
         for result in found
     ], gaps
+
+
+def read_sections(paths: list[Path]) -> dict[str, Any]:
+    """Return the sections of params.yaml by name, such as ``sample.test``."""
+    return {path.stem: read_json(path) for path in paths}
 
 
 def _gaps(files: StudyFiles) -> dict[str, str]:

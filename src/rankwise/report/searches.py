@@ -37,9 +37,10 @@ def search_convergence(results: list[RunResult]) -> Figure:
             "dash": styles.dash(result),
             "width": 2,
         }
+        end = {**marker, "size": [0] * (len(trials) - 1) + [9], "opacity": 1}
         figure.add_scatter(
-            x=trials, y=list(accumulate(values, min)), mode="lines", line=line, name=result.name,
-            legendgroup=result.name, hovertemplate="best so far %{y:.4g}",
+            x=trials, y=list(accumulate(values, min)), mode="lines+markers", line=line, marker=end,
+            name=result.name, legendgroup=result.name, hovertemplate="best so far %{y:.4g}",
         )  # fmt: skip
         if rows[0]["trial"] == 0 and "losses" in rows[0]:
             level = {**line, "dash": "dot", "width": 1}

@@ -14,7 +14,7 @@ from rankwise.measure import Measure
 from rankwise.records import AllocationRecord
 from rankwise.report.figures import Figure, forward_place, plain, scale
 from rankwise.report.study import RunResult
-from rankwise.report.styles import COLORS, DENSE_COLOR, Styles
+from rankwise.report.styles import COLORS, DASHES, DENSE_COLOR, Styles
 
 POINTS = 41
 """Points of one drawn spectrum."""
@@ -79,14 +79,16 @@ def spectra_figure(made: Decomposition, kinds: dict[str, str]) -> Figure:
     figure = go.Figure()
     for place, kind in enumerate(sorted(found, key=lambda kind: (forward_place(kind), kind))):
         mean = np.mean(found[kind], axis=0)
+        # Lines without markers: a dash of its own for every one says again what its colour says.
+        style = {"color": COLORS[place % len(COLORS)], "dash": DASHES[place % len(DASHES)]}
         figure.add_scatter(
             x=shares.round(4).tolist(), y=[float(f"{value:.4g}") for value in mean], mode="lines",
-            name=kind, line={"color": COLORS[place % len(COLORS)], "width": 1.5},
+            name=kind, line={**style, "width": 1.5},
             hovertemplate=f"{kind}: %{{y:.3g}} left at %{{x:.2f}}<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title="share of components kept")
     figure.update_yaxes(title="share of the measure lost")
-    figure.update_layout(height=260)
+    figure.update_layout(height=220)
     return plain(figure)
 
 
@@ -113,6 +115,6 @@ def predicted_figure(results: list[RunResult]) -> Figure:
         x=[min(values), max(values)], y=[min(values), max(values)], mode="lines", showlegend=False,
         hoverinfo="skip", line={"color": DENSE_COLOR, "dash": "dot", "width": 1},
     )  # fmt: skip
-    figure.update_xaxes(title="predicted [nats/token]", **scale(values))
+    figure.update_xaxes(title="predicted [nats/token]", **scale(values, most=2))
     figure.update_yaxes(title="measured [nats/token]", **scale(values))
     return plain(figure)

@@ -1,33 +1,68 @@
-"""How fast the runs are at every batch size, as factors of the dense model timed in turn with each."""
+"""How fast the runs are: factors of the dense model timed in turn with each, with their spread."""
+
+from typing import Literal
 
 import plotly.graph_objects as go
 
 from rankwise.report.figures import Figure, plain
 from rankwise.report.study import RunResult
-from rankwise.report.styles import DENSE_COLOR, Styles
-from rankwise.runs import DENSE
+from rankwise.report.styles import COLORS, DENSE_COLOR, SHAPES
+
+ROW = 26
+"""Height of one run [px]."""
+LONGEST = 18
+"""Most letters of a run's name beside its row."""
 
 
-def speed_by_batch(results: list[RunResult]) -> Figure:
-    """Prefill and decoding of every run over batch sizes; a level at 1, the dense model itself."""
-    styles, figure = Styles(results), go.Figure()
-    runs = [result for result in results if result.name != DENSE]
-    for result in runs:
-        pairs = list(zip(result.speed.points, result.speed.dense, strict=True))
-        for phase, dash in (("prefill", "solid"), ("decode", "dot")):
-            factors = [getattr(p, phase).median / getattr(d, phase).median for p, d in pairs]
-            figure.add_scatter(
-                x=[str(point.batch) for point, _ in pairs],
-                y=factors,
-                mode="lines+markers",
-                name=result.name,
-                legendgroup=result.name,
-                showlegend=phase == "prefill",
-                line={"color": styles.color(result), "width": 1.5, "dash": dash},
-                marker={"size": 8, "symbol": styles.symbol(result)},
-                hovertemplate=f"{result.name}, {phase}: × %{{y:.2f}} at batch %{{x}}<extra></extra>",
-            )
-    figure.add_hline(y=1, line={"color": DENSE_COLOR, "width": 1.5, "dash": "dash"})
-    figure.update_xaxes(title="batch size", type="category")
-    figure.update_yaxes(title="factor of the dense model")
+def speed_beside_dense(results: list[RunResult], phase: Literal["prefill", "decode"]) -> Figure:
+    """Tokens a second over those of the dense model, a row a run, a marker a batch size.
+
+    Bars: quartiles of the repeats, over the same median of the dense model. The dense model's own row
+    is its second copy beside itself: what differs there is the machine's unrest.
+    """
+    figure, ends = go.Figure(), [1.0]
+    batches = [point.batch for point in results[0].speed.points]
+    for place, batch in enumerate(batches):
+        timed = [
+            (getattr(result.speed.points[place], phase), getattr(result.speed.dense[place], phase))
+            for result in results
+        ]
+        factors = [ours.median / dense.median for ours, dense in timed]
+        below = [(ours.median - ours.quartiles[0]) / dense.median for ours, dense in timed]
+        above = [(ours.quartiles[1] - ours.median) / dense.median for ours, dense in timed]
+        ends += [f - less for f, less in zip(factors, below, strict=True)]
+        ends += [f + more for f, more in zip(factors, above, strict=True)]
+        figure.add_scatter(
+            x=factors,
+            y=[result.name for result in results],
+            error_x={"array": above, "arrayminus": below, "thickness": 1.5, "width": 0},
+            mode="markers",
+            orientation="h",
+            name=f"batch {batch}",
+            offsetgroup=str(batch),
+            marker={
+                "color": COLORS[place % len(COLORS)],
+                "symbol": SHAPES[place % len(SHAPES)],
+                "size": 8,
+            },
+            customdata=[f"{ours.median:,.0f} tokens/s, dense {d.median:,.0f}" for ours, d in timed],
+            hovertemplate=f"%{{y}}, batch {batch}: × %{{x:.2f}}<br>%{{customdata}}<extra></extra>",
+        )
+    figure.add_vline(x=1, line={"color": DENSE_COLOR, "width": 1.5, "dash": "dash"})
+    figure.update_layout(
+        scattermode="group",
+        scattergap=0.4,
+        height=70 + max(1, len(batches) / 2) * ROW * len(results),
+    )
+    names = [result.name for result in results]
+    figure.update_yaxes(
+        type="category",  # or Plotly takes a run named 10-1 for a date
+        autorange="reversed",
+        tickvals=names,
+        ticktext=[n if len(n) <= LONGEST else f"{n[: LONGEST - 1]}…" for n in names],
+        ticklabelstandoff=4,
+    )
+    room = 0.02 + 0.05 * (max(ends) - min(ends))
+    reach = [min(ends) - room, max(ends) + room]
+    figure.update_xaxes(title="× the dense model's tokens/s", range=reach)
     return plain(figure)

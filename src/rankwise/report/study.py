@@ -60,10 +60,13 @@ class RunResult:
 
     @property
     def method(self) -> str:
-        """Decomposer, allocator and refiner in one phrase."""
+        """Decomposer, allocator, how many steps if several, and refiner in one phrase."""
         if self.allocation is None:
             return DENSE
         parts = [self.allocation.decompose, self.allocation.allocate]
+        before = self.decomposition.origin.rpartition("--step")[2] if self.decomposition else DENSE
+        if before != DENSE:
+            parts[-1] += f" in {int(before) + 1} steps"
         return " + ".join(parts + ([self.refinement.method] if self.refinement else []))
 
     @property

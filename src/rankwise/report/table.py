@@ -45,7 +45,7 @@ def columns(results: list[RunResult]) -> list[Column]:
         Column("zero-shot", "average"),
         Column("parameters"),
         Column("checkpoint", "MB"),
-        Column("tokens/s", f"prefill, batch {results[0].speed.points[-1].batch}"),
+        Column("speed", f"prefill, batch {results[0].speed.points[-1].batch}"),
     ]
 
 
@@ -75,11 +75,11 @@ def cells(result: RunResult, dense: SummaryRow) -> list[Cell]:
             _factor(result, row.checkpoint_bytes / dense.checkpoint_bytes),
         ),
         Cell(
-            "tokens_per_second",
-            row.tokens_per_second,
-            f"{row.tokens_per_second:,.0f}",
             "speed",
-            _factor(result, ratio),
+            ratio,
+            f"{TIMES} {ratio:.2f}",
+            "speed",
+            f"{row.tokens_per_second:,.0f} tokens/s",
         ),
     ]
 

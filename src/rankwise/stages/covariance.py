@@ -36,6 +36,8 @@ def command(
     ] = None,
 ) -> None:
     """Run a model, dense or compressed, over the calibration text and keep the statistics of its inputs."""
+    import torch
+
     from rankwise import checkpoint as checkpoints
     from rankwise.artifacts import Tokens
     from rankwise.compute import set_up
@@ -70,7 +72,7 @@ def command(
         paths = iter(out)
         for part in found:
             for block in part:
-                block.save(next(paths))
+                block.to(torch.device("cpu")).save(next(paths))
     log.info("%d layers, %d tokens in %d pools", manifest.layers, ids.numel(), asked.pools)
 
 

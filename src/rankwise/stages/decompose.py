@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from rankwise.errors import RankwiseError
 from rankwise.options import ComputeFile, ModelFile, OutFile, ParamsFile
 
 log = logging.getLogger("rankwise.decompose")
@@ -31,6 +30,7 @@ def command(
     from rankwise.records import ModelManifest
     from rankwise.sections import read_method, read_section
     from rankwise.sources import check, model_folder
+    from rankwise.weights import Weights
 
     decomposer = read_method(params, decomposers)
     method = params.stem.removeprefix("decompose.")
@@ -41,12 +41,8 @@ def command(
     block = BlockStatistics.load(covariance)
     gradients = None if curvature is None else BlockCurvature.load(curvature)
     dtype = DTYPES[manifest.dtype]
-    found = factor_block(folder, manifest.family, block, decomposer, device, gradients)
-    linears = {}
-    for name, factors in found:
-        try:
-            linears[name] = factors.stored(dtype)
-        except RankwiseError as error:
-            raise RankwiseError(f"{name}: {error}") from error
+    weights = Weights(folder, manifest.family)
+    found = factor_block(weights, block, decomposer, device, gradients, dtype)
+    linears = dict(found)
     BlockFactors(method, block.layers, linears).save(out, dtype)
     log.info("%s: %d linears of layers %s", method, len(linears), block.layers)

@@ -32,6 +32,9 @@ def command(
     factors: Annotated[
         list[Path] | None, typer.Option(help="Factors, for their spectra; repeat.")
     ] = None,
+    model: Annotated[Path | None, typer.Option(help="Manifest of the dense model.")] = None,
+    corpora: Annotated[Path | None, typer.Option(help="Manifest of the texts.")] = None,
+    tasks: Annotated[Path | None, typer.Option(help="Manifest of the zero-shot tasks.")] = None,
     logs: Annotated[
         Path | None, typer.Option(help="Folder of logs, for what the stages took.")
     ] = None,
@@ -44,9 +47,11 @@ def command(
 
     from rankwise.files import write_text
     from rankwise.params import Report
+    from rankwise.report.again import params_text
     from rankwise.report.files import StudyFiles
+    from rankwise.report.inputs import read_inputs
     from rankwise.report.page import render
-    from rankwise.report.reading import read_study
+    from rankwise.report.reading import read_sections, read_study
     from rankwise.report.study import compared, summarise
     from rankwise.sections import read_section
 
@@ -62,11 +67,16 @@ def command(
         checkpoints=checkpoint or [],
         sections=section or [],
         factors=factors or [],
+        model=model,
+        corpora=corpora,
+        tasks=tasks,
     )
     found, gaps = read_study(files, out)
     for sentence in gaps.values():
         log.warning("%s", sentence)
     results = compared(found, given)
-    write_text(out, render(given, results, gaps, logs))
+    sections = read_sections(files.sections)
+    inputs = read_inputs(files, sections)
+    write_text(out, render(given, results, gaps, logs, inputs, params_text(sections)))
     summarise(given, results, gaps).save(summary)
     log.info("%d runs: %s", len(results), out)

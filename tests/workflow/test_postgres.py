@@ -1,20 +1,18 @@
-"""MLflow's server over PostgreSQL: two studies fill it at the same time and stand side by side."""
+"""MLflow's server over PostgreSQL: what either engine ran, filled at the same time, stands side by side."""
 
+import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from rankwise import engines
-from rankwise.files import write_json
-from rankwise.report.files import StudyFiles
 from tests.cluster.local import install
-from tests.report.conftest import RUNS
 from tests.tracking.test_server import PATIENCE, ask, free_port, serving
+from tests.workflow.studies import Study
 
 ENGINES = ("snakemake", "dvc")
 SERVER = Path("/usr/lib/postgresql")
@@ -58,51 +56,46 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.wait()
 
 
-def _options(files: StudyFiles) -> list[str]:
-    given = {
-        "--scores": files.scores, "--items": files.items, "--allocation": files.allocations,
-        "--trials": files.trials, "--checkpoint": files.checkpoints,
-    }  # fmt: skip
-    return [word for name, paths in given.items() for path in paths for word in (name, str(path))]
-
-
-def test_runs_of_two_studies_filled_at_once_stand_side_by_side(
-    database: str, study: Path, files: StudyFiles, tmp_path: Path
+def test_runs_of_both_engines_filled_at_once_stand_side_by_side(
+    database: str, both: tuple[Study, Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    studies = [study.copy(tmp_path / name) for study, name in zip(both, ENGINES, strict=True)]
+    for study, name in zip(studies, ENGINES, strict=True):
+        study.change(f"track.experiment='study by {name}'")
+    run = ("python", "-m", "rankwise", "run", "--engine")
     where = ("--artifacts-destination", str(tmp_path / "artifacts"))
     with serving(database, tmp_path / "server.log", *where) as address:
-        variables = engines.environment() | {"MLFLOW_TRACKING_URI": address}
-        jobs = []
-        for name in ENGINES:
-            write_json(tmp_path / f"{name}.json", {"experiment": f"study by {name}"})
-            command = [
-                *(
-                    sys.executable,
-                    "-m",
-                    "rankwise",
-                    "track",
-                    "--params",
-                    str(tmp_path / f"{name}.json"),
-                ),
-                *("--summary", str(study / "report/summary.json")),
-                *("--report", str(study / "report/index.html"), *_options(files)),
-                *("--store", str(tmp_path / "none.db"), "--out", str(tmp_path / f"{name}.tracked")),
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        with ThreadPoolExecutor() as pool:
+            jobs = [
+                pool.submit(study.do, *run, name)
+                for study, name in zip(studies, ENGINES, strict=True)
             ]
-            jobs.append(subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True))
-        for job in jobs:
-            _, said = job.communicate(timeout=PATIENCE)
-            assert job.returncode == 0, said
-        found = ask(address, "experiments/search", max_results=10)["experiments"]
-        numbers = [one["experiment_id"] for one in found if one["name"].startswith("study by")]
-        assert len(numbers) == len(ENGINES)
-        asked = {"experiment_ids": numbers, "filter": "metrics.perplexity > 0", "max_results": 1000}
-        runs = ask(address, "runs/search", **asked)["runs"]
+            for job in jobs:
+                job.result()
+        there = ask(address, "experiments/search", max_results=10)["experiments"]
+        numbers = {one["name"]: one["experiment_id"] for one in there}
+        tables = [_table(address, numbers[f"study by {name}"]) for name in ENGINES]
+        # In one table, as MLflow's page shows two experiments that are ticked.
+        asked = {"experiment_ids": list(numbers.values()), "filter": "params.decompose = 'svd'"}
+        found = ask(address, "runs/search", **asked)["runs"]
+    runs = set(studies[0].folder.joinpath("data/scores").glob("*.json"))
+    assert set(tables[0]) == {path.stem for path in runs}
+    assert tables[0] == tables[1]
+    names = sorted(run["info"]["run_name"] for run in found)
+    assert names == ["plain", "plain", "trained", "trained"]
+    for study, name in zip(studies, ENGINES, strict=True):
+        tracked = json.loads((study.folder / "data/track/tracked.json").read_text())
+        assert tracked["experiment"] == f"study by {name}"
+
+
+def _table(address: str, experiment: str) -> dict[str, tuple[dict[str, str], dict[str, float]]]:
+    """Return run → its parameters and its metrics, but for those that are times."""
+    asked = {"experiment_ids": [experiment], "filter": "metrics.parameters > 0"}
     rows = {}
-    for run in runs:
+    for run in ask(address, "runs/search", **asked)["runs"]:
         metrics = {m["key"]: m["value"] for m in run["data"]["metrics"]}
-        rows.setdefault(run["info"]["run_name"], []).append(metrics)
-    assert {"dense", *RUNS} <= set(rows)
-    for name in ("dense", *RUNS):
-        here, there = rows[name]
-        assert here == there
-    assert not (tmp_path / "none.db").exists()
+        del metrics["tokens_per_second"]
+        parameters = {p["key"]: p["value"] for p in run["data"]["params"]}
+        rows[run["info"]["run_name"]] = parameters, metrics
+    return rows

@@ -1,0 +1,76 @@
+"""What went into a study: model, texts and tasks, where each comes from and exactly which bytes it is."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rankwise.records import CorporaManifest, CorpusManifest, FileHash, ModelManifest, TasksManifest
+from rankwise.report.files import StudyFiles
+from rankwise.sources import EMBEDDED, TASK_FOLDERS
+
+
+@dataclass(frozen=True)
+class Input:
+    """One thing that went in, as words."""
+
+    title: str
+    facts: dict[str, str]
+    files: list[FileHash] = field(default_factory=list)
+    """What it consists of, where that is more than one file."""
+
+
+def read_inputs(files: StudyFiles, sections: dict[str, Any]) -> list[Input]:
+    """Return model, texts and tasks as far as their manifests are given."""
+    found = []
+    if files.model is not None:
+        found.append(_model(ModelManifest.load(files.model)))
+    if files.corpora is not None:
+        corpora = CorporaManifest.load(files.corpora).corpora
+        found += [_text(name, corpus, sections) for name, corpus in corpora.items()]
+    if files.tasks is not None and (tasks := TasksManifest.load(files.tasks)).source is not None:
+        found.append(_tasks(tasks.source, tasks))
+    return found
+
+
+def _model(model: ModelManifest) -> Input:
+    return Input(
+        "Model",
+        {
+            **_source(model.source, model.revision, ships=model.source == EMBEDDED),
+            "architecture": f"{model.architecture}, {model.layers} decoder blocks",
+            "parameters": f"{model.parameters:,}, loaded and run in {model.dtype}",
+        },
+        model.files,
+    )
+
+
+def _text(name: str, corpus: CorpusManifest, sections: dict[str, Any]) -> Input:
+    ships = corpus.source.startswith(f"{EMBEDDED}/") and corpus.revision is None
+    facts = _source(corpus.source, corpus.revision, ships=ships)
+    if corpus.file is not None:
+        facts["file"] = corpus.file
+    if Path(corpus.file or corpus.source).suffix != ".txt":
+        facts["field"] = corpus.field
+    if corpus.characters is not None:
+        facts["characters"] = f"the first {corpus.characters:,}"
+    for key, given in sections.items():
+        if key.startswith("sample.") and given["corpus"] == name:
+            number = "all" if given["sequences"] is None else f"{given['sequences']:,}"
+            windows = f"{number} windows of {given['length']} tokens"
+            drawn = "in order" if given["sequences"] is None else f"seed {given['seed']}"
+            facts[f"for {key.removeprefix('sample.')}"] = f"{windows}, {drawn}"
+    return Input(f"Text {name}", facts | {"bytes": f"{corpus.bytes:,}, sha256 {corpus.sha256}"})
+
+
+def _tasks(source: str, tasks: TasksManifest) -> Input:
+    facts = _source(source, None, ships=source in TASK_FOLDERS)
+    if tasks.data is not None:
+        facts["items"] = tasks.data
+    return Input("Zero-shot tasks", facts, [*tasks.files, *tasks.data_files])
+
+
+def _source(source: str, revision: str | None, *, ships: bool) -> dict[str, str]:
+    """Return where something comes from, in words."""
+    if revision is not None:
+        return {"source": f"{source} on the Hugging Face Hub", "commit": revision}
+    return {"source": f"{source} (comes with rankwise)" if ships else f"{source} (a local path)"}
