@@ -23,6 +23,8 @@ from tests.workflow.studies import ROOT, Study
 PAGE = ROOT / "docs/reliability.md"
 SHOWN = 10
 """Problems of a class that are printed."""
+KILLS = 4
+"""Of a run, before it is let to its end."""
 INPUTS = 100_000
 """Inputs of every parser at full count."""
 
@@ -89,13 +91,14 @@ def disks(base: Base, seed: int, times: float) -> Iterator[Tally]:
 
 
 def runs(base: Base, seed: int, times: float) -> Iterator[Tally]:
-    """Whole runs, killed at a random moment, in both engines."""
+    """Whole runs, killed at random moments one after the other, in both engines."""
     random = Random(seed)
     killed = Tally("`rankwise run` killed (SIGKILL, SIGTERM, SIGINT) at a random moment", seed)
-    for number in range(round(20 * times)):
-        engine, way, after = disturbed.random_kill(random, 25.0)
+    for number in range(round(10 * times)):
         copy = disturbed.fresh(base.study(), base.folder / f"killed {number}")
-        disturbed.kill_run(base.study(), copy, engine, way, after, killed)
+        engine = disturbed.ENGINES[number % 2]
+        kills = [disturbed.Kill.any(random, 15.0) for _ in range(KILLS)]
+        disturbed.kill_run(base.study(), copy, engine, kills, killed)
     yield killed
 
 

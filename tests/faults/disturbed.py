@@ -1,12 +1,14 @@
 """Whole runs that are killed, started twice, or started in odd places: they end with the same bytes."""
 
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -30,14 +32,32 @@ def fresh(study: Study, folder: Path) -> Study:
     return Study(folder)
 
 
-def kill_run(study: Study, copy: Study, engine: str, way: str, after: float, tally: Tally) -> None:
-    """Start a run, kill it after some seconds, start it again until it ends; count what came of it."""
-    tally.tried += 1
-    where = f"{engine}, {way} after {after:.2f} s"
-    code = _kill(_start(copy, engine), way, after)
-    if way == "SIGINT" and code not in INTERRUPTED:
-        tally.missed(f"{where}: exit code {code}")
-    before = {stage.name: _state(stage) for stage in untimed(_planned(study, copy))}
+@dataclass(frozen=True)
+class Kill:
+    """When and how a run is killed."""
+
+    way: str
+    after: float
+    """Seconds after its start."""
+
+    @classmethod
+    def any(cls, random: Random, seconds: float) -> "Kill":
+        """Return one of any way, within so many seconds."""
+        return cls(random.choice(WAYS), random.uniform(1.0, seconds))
+
+
+def kill_run(study: Study, copy: Study, engine: str, kills: list[Kill], tally: Tally) -> None:
+    """Start a run and kill it, as often as asked, then start it until it ends; count what came of it."""
+    before: dict[str, dict[str, int]] = {}
+    where = engine
+    for kill in kills:
+        tally.tried += 1
+        where = f"{where}, {kill.way} after {kill.after:.2f} s"
+        code = _kill(_start(copy, engine), kill.way, kill.after)
+        _until_free(copy)
+        if kill.way == "SIGINT" and code not in INTERRUPTED:
+            tally.missed(f"{where}: exit code {code}")
+        before = _repeated_nothing(_planned(study, copy), before, where, tally)
     done = _to_the_end(copy, engine)
     if done.returncode:
         tally.missed(f"{where}: {done.stdout[-300:]}{done.stderr[-700:]}")
@@ -45,13 +65,31 @@ def kill_run(study: Study, copy: Study, engine: str, way: str, after: float, tal
     if copy.hashes() != study.hashes():
         tally.missed(f"{where}: other bytes", wrong=True)
         return
-    after_it = {stage.name: _state(stage) for stage in untimed(copy)}
-    again = [name for name, state in before.items() if state and after_it[name] != state]
-    if len(again) > IN_FLIGHT:
-        tally.missed(f"{where}: finished work was repeated: {', '.join(again)}")
+    _repeated_nothing(copy, before, where, tally)
     left = [str(path) for path in copy.folder.rglob("data/**/.*.tmp")]
     if left:
         tally.missed(f"{where}: left behind: {', '.join(left)}")
+
+
+def _until_free(copy: Study) -> None:
+    """Wait until the engine of a killed run has let go of the study."""
+    lock, end = copy.folder / ".snakemake/rankwise.lock", time.monotonic() + PATIENCE
+    while lock.exists() and time.monotonic() < end:
+        with lock.open() as stream, suppress(BlockingIOError):
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.1)
+
+
+def _repeated_nothing(
+    copy: Study, before: dict[str, dict[str, int]], where: str, tally: Tally
+) -> dict[str, dict[str, int]]:
+    """Compare what is finished with what was before, but for the jobs that were in flight; return it."""
+    now = {stage.name: _state(stage) for stage in untimed(copy)}
+    again = [name for name, state in before.items() if state and now[name] != state]
+    if len(again) > IN_FLIGHT:
+        tally.missed(f"{where}: finished work was repeated: {', '.join(again)}")
+    return now
 
 
 def two_runs(study: Study, copy: Study, tally: Tally) -> None:
@@ -124,11 +162,6 @@ def clock_set_back(study: Study, copy: Study, tally: Tally) -> None:
         return
     copy.change("decompose.svd.dense=[]")
     _compare(study, copy, copy.call(*RUN).returncode, "clock set back", tally)
-
-
-def random_kill(random: Random, seconds: float) -> tuple[str, str, float]:
-    """Return engine, way and moment of a kill."""
-    return random.choice(ENGINES), random.choice(WAYS), random.uniform(1.0, seconds)
 
 
 def _start(copy: Study, engine: str) -> subprocess.Popen[str]:

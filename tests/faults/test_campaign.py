@@ -71,8 +71,8 @@ def test_a_killed_run_in_an_odd_place_ends_with_the_same_bytes(
 
         beside = threading.Thread(target=second)
         beside.start()
-        way = random.choice(disturbed.WAYS)
-        disturbed.kill_run(study, copy, "snakemake", way, random.uniform(6, 20), tally)
+        kill = disturbed.Kill(random.choice(disturbed.WAYS), random.uniform(6, 20))
+        disturbed.kill_run(study, copy, "snakemake", [kill], tally)
         beside.join()
     survived(tally)
     assert said[0].startswith("2 ")
