@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,18 @@ def refuse_beyond(sequences: list[int], count: int) -> None:
             f"sequences {str(sequences)[:200]} asked, the search text has 0 to {count - 1}; "
             "the suggestion is that of another text: remove its file, then rankwise run"
         )
+
+
+def _take_room(path: Path, size: int) -> None:
+    """Make a file of ``size`` bytes that has them all: where a disk fills up later, a write to mapped memory is the process's end."""
+    try:
+        with path.open("wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, size)
+    except OSError as error:
+        raise RankwiseError(
+            f"{path} could not be written ({error.strerror}): the dense model's predictions of the search text "
+            f"take {size / 1e6:,.1f} MB; make room there, or name another folder by TMPDIR"
+        ) from error
 
 
 class SearchModel:
@@ -103,8 +116,9 @@ class SearchModel:
         shape = sequences, length - 1, self.model.config.vocab_size
         with tempfile.TemporaryDirectory(prefix="rankwise-") as folder:
             # The mapping outlives its name: nothing is left behind however this process ends.
-            path = str(Path(folder) / "dense")
-            kept = torch.from_file(path, shared=True, size=math.prod(shape)).view(shape)
+            path = Path(folder) / "dense"
+            _take_room(path, 4 * math.prod(shape))
+            kept = torch.from_file(str(path), shared=True, size=math.prod(shape)).view(shape)
         for begin in range(0, sequences, self.batch):
             part = self.ids[begin : begin + self.batch]
             kept[begin : begin + len(part)] = self._log_probabilities(part).cpu()

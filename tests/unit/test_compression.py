@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 import subprocess
 import sys
 
@@ -229,6 +230,21 @@ def test_sliced_search_model_equals_the_built_one(compressed, tmp_path):
         assert masked.perplexity == pytest.approx(score.perplexity, rel=1e-4)
     untouched = search.score(dict.fromkeys(choices))
     assert untouched.kl == pytest.approx(0, abs=1e-6)
+
+
+def test_no_room_for_the_dense_model_s_predictions_is_a_sentence(compressed):
+    """All room is taken at once: where a disk fills up under mapped memory, the kernel ends the process."""
+    manifest, factors, _, _ = compressed
+    dense, _ = checkpoint.load_dense(manifest)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (1000, before[1])
+    )  # answers as a full disk or a quota does
+    try:
+        with pytest.raises(RankwiseError, match=r"dense could not be written .*TMPDIR"):
+            SearchModel(dense, factors, random_ids(4, 8), batch=4)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_trial_copies_no_weight_and_factors_nothing(compressed, monkeypatch):
