@@ -38,12 +38,17 @@ def read_yaml(path: Path) -> Any:
 
 
 def _size(value: Any, known: dict[int, int]) -> int:
-    """Return how many values there are, written out; raises RecursionError where there is no end."""
+    """Return how many values there are, written out; raises RecursionError where there is no end.
+
+    And UnicodeEncodeError for half a character (a lone surrogate, by an escape), which no file or terminal takes.
+    """
+    if isinstance(value, str):
+        value.encode()
     if not isinstance(value, dict | list):
         return 1
     if id(value) not in known:
         known[id(value)] = -1  # being counted
-        inside = value.values() if isinstance(value, dict) else value
+        inside = [*value, *value.values()] if isinstance(value, dict) else value
         known[id(value)] = 1 + sum(_size(part, known) for part in inside)
     elif known[id(value)] < 0:
         raise RecursionError("an alias holds itself")

@@ -126,6 +126,8 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("!!python/object/apply:os.system ['id']", "is not plain YAML"),
         ("a: " + "[" * 5000, "is not plain YAML"),
         ("a: \x00", "is not plain YAML"),
+        ('{a: ["\\ud800"]}', "is not plain YAML"),
+        ('{"\\udfff": 1}', "is not plain YAML"),
         ("a: &a [1]\nb: &a [2]\nc: *a", "is not plain YAML .found duplicate anchor 'a'"),
     ],
 )
