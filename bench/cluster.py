@@ -1,21 +1,23 @@
 """A search in rounds on a SLURM cluster of two nodes on this machine: its time beside its critical path.
 
-    python bench/cluster.py [--seconds 60 300]
+    python bench/cluster.py [--seconds 60 300 490]
 
 Trials are stand-ins that sleep, so that eight fit beside each other on any machine; what is measured is the
 engine: submission, SLURM, Snakemake on the node, and when Snakemake looks again. Needs root, Debian's
-packages, and the repository's tests. Writes a block of docs/cluster.md.
+packages, and the repository's tests. Writes a block of docs/cluster.md; rows of other lengths stay there.
 """
 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 
 from document import ROOT, fill
@@ -32,8 +34,9 @@ SETTINGS = (
 )  # fmt: skip
 START = "    log, stage, *rest = arguments[1:]\n"
 HEAD = (
-    f"| profile | a trial | {ROUNDS} rounds of {Q} | of the trials alone | of the critical path "
-    "| submission | on the node | until noticed | overhead a job |\n" + "|---" + 8 * "|---:" + "|"
+    f"| a trial | profile | {ROUNDS} rounds of {Q} | of the trials alone | of the critical path "
+    "| submission | on the node | until noticed | overhead a job | load before |\n"
+    "|---:|---" + 8 * "|---:" + "|"
 )
 
 
@@ -51,7 +54,7 @@ class Wave:
     """The stage."""
 
 
-def make(folder: Path, seconds: float) -> Study:
+def make(folder: Path, seconds: int) -> Study:
     """Make a study whose search notes when, and whose trials sleep; bring it to where the search begins."""
     study = make_study(folder, quick=True, settings=SETTINGS)
     stages = study.folder / "package/rankwise/__main__.py"
@@ -101,8 +104,9 @@ def jobs() -> list[tuple[float, float]]:
     return [(given, started) for given, started in times]
 
 
-def row(profile: str, seconds: float, study: Study) -> str:
+def row(profile: str, seconds: int, study: Study) -> str:
     """Measure one search; return its row."""
+    load = os.getloadavg()[0]
     took, waves, unnoticed = run(study, profile)
     alone = ROUNDS * seconds
     submission = [wave.started - wave.submitted for wave in waves]
@@ -110,27 +114,31 @@ def row(profile: str, seconds: float, study: Study) -> str:
     ratios = f"{took / alone:.2f} | {took / (alone + sum(submission)):.2f}"
     means = [sum(part) / len(waves) for part in (submission, starting, unnoticed)]
     parts = " | ".join(f"{mean:.1f} s" for mean in [*means, (took - alone) / len(waves)])
-    return f"| `{profile}` | {seconds:.0f} s | {took:.0f} s | {ratios} | {parts} |"
+    return f"| {seconds} s | `{profile}` | {took:.0f} s | {ratios} | {parts} | {load:.1f} |"
+
+
+def there(page: Path) -> dict[tuple[int, str], str]:
+    """Return the rows that a page has: length of a trial, profile → row."""
+    block = page.read_text(encoding="utf-8").partition("<!-- begin search -->")[2]
+    lines = block.partition("<!-- end search -->")[0].splitlines()
+    known = [(re.match(r"\| (\d+) s \| `(\w+)` ", line), line) for line in lines]
+    return {(int(key[1]), key[2]): line for key, line in known if key}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, nargs="+", default=[60.0, 300.0], help="a trial")
+    parser.add_argument("--seconds", type=int, nargs="+", default=[60, 300, 490], help="a trial")
     lengths = parser.parse_args().seconds
     if reason := why_not():
         sys.exit(reason)
-    load = os.getloadavg()[0]
-    lines = [HEAD]
+    page = ROOT / "docs/cluster.md"
     with Cluster(nodes=2, cores=Q) as _, tempfile.TemporaryDirectory(prefix="search-") as folder:
-        for seconds in lengths:
-            for profile in PROFILES:
-                study = make(Path(folder) / f"{profile}-{seconds:.0f}", seconds)
-                lines.append(row(profile, seconds, study))
-                print(lines[-1], flush=True)
-    lines.append(
-        f"\nLoad of the machine's {os.cpu_count()} cores before the first row: {load:.1f}."
-    )
-    fill(ROOT / "docs/cluster.md", "search", "\n".join(lines))
+        for seconds, profile in product(lengths, PROFILES):
+            study = make(Path(folder) / f"{profile}-{seconds}", seconds)
+            line = row(profile, seconds, study)
+            print(line, flush=True)
+            rows = sorted((there(page) | {(seconds, profile): line}).items())
+            fill(page, "search", "\n".join([HEAD, *(line for _, line in rows)]))
 
 
 if __name__ == "__main__":
