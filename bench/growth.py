@@ -50,7 +50,7 @@ def measure(folder: Path, tokens: int) -> dict[str, float]:
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(0, VOCABULARY, (tokens // LENGTH, LENGTH), generator=generator)
     before, clock = peak_memory(), Clock()
-    paths = streamed(folder, ids, threads=1)
+    paths = streamed(folder, ids)
     _, gathered = clock.lap()
     for path in paths:
         for _, factors in factor_block(

@@ -44,6 +44,7 @@ ASKED = CovarianceParams(pools=POOLS, batch=BATCH, moments="smaller", streaming=
 FEW = 8
 """Sequences for the models of 4 and of 12 layers."""
 CPU = torch.device("cpu")
+LAYER_BY_LAYER = Compute(layers_per_job=1)
 
 
 class Clock:
@@ -102,10 +103,10 @@ def manifest_of(folder: Path) -> ModelManifest:
     )  # fmt: skip
 
 
-def streamed(folder: Path, ids: torch.Tensor, threads: int = THREADS) -> list[Path]:
+def streamed(folder: Path, ids: torch.Tensor) -> list[Path]:
     """Gather our statistics, a layer a block."""
-    manifest, where = manifest_of(folder), Compute(threads=threads, layers_per_job=1)
-    blocks = where.blocks(manifest.layers)
+    manifest = manifest_of(folder)
+    blocks = LAYER_BY_LAYER.blocks(manifest.layers)
     return stream(Streamed.of(manifest, CPU), ids, blocks, ASKED, Progress(folder / "work", ""))
 
 
@@ -154,8 +155,8 @@ def layers(folder: Path) -> dict[str, Any]:
 
 def gradients(folder: Path) -> dict[str, Any]:
     """Stream gradients of a model of some layers."""
-    manifest, where = manifest_of(folder), Compute(threads=THREADS, layers_per_job=1)
-    source, blocks = Streamed.of(manifest, CPU), where.blocks(manifest.layers)
+    manifest = manifest_of(folder)
+    source, blocks = Streamed.of(manifest, CPU), LAYER_BY_LAYER.blocks(manifest.layers)
     asked = CurvatureParams(batch=1, streaming=True)
     stream_gradients(source, text()[:FEW], blocks, asked, Progress(folder / "gradients", ""))
     return {}
