@@ -55,11 +55,13 @@ def stream_gradients(
     memory. A pass that is stopped loses the block it was at.
     """
     last = len(blocks) - 1
+    order = [*range(last), *range(last, -1, -1)]
     with streamed.loaded(streamed.around()):
-        for step in range(progress.done, 2 * len(blocks) - 1):
-            at = step if step < last else 2 * last - step
+        for step in range(progress.done, len(order)):
+            at = order[step]
             head = streamed.behind() if at == last else []
             with streamed.files.unchanged(), streamed.loaded(head + streamed.inside(blocks[at])):
+                streamed.ahead([blocks[after] for after in order[step + 1 : step + 2]])
                 if step < last:
                     _forward(streamed, ids, blocks[at], asked, progress, at)
                 else:

@@ -60,8 +60,8 @@ def gather(
 ) -> list[BlockStatistics]:
     """Return the statistics of every site and sublayer, one `BlockStatistics` per block of layers.
 
-    Those of the pools, see `pool_by_pool`, added up in their order, so that pools gathered elsewhere
-    give the same bytes. Memory: twice the sums.
+    Where the model is. Those of the pools, see `pool_by_pool`, added up in their order, so that pools
+    gathered elsewhere give the same bytes. Memory: twice the sums.
     """
     pools = Pools(ids, asked.pools, range(asked.pools))
     parts = pool_by_pool(model, family, weight_of, pools, blocks, asked)
@@ -70,7 +70,6 @@ def gather(
         for block, more in zip(found, part, strict=True):
             block.add(more)
         del part, more  # or they would stand beside those of the next pool
-    found = [block.to(torch.device("cpu")) for block in found]
     say_unknown(family, found)
     return found
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from rankwise import linalg
 from rankwise.artifacts import BlockCurvature, OutputGradient
+from rankwise.artifacts.symmetric import Panels, finite
 from rankwise.errors import RankwiseError
 from rankwise.family import Family, Linear
 from rankwise.params import CurvatureParams
@@ -32,7 +33,7 @@ class GradientSums:
         self, linear: Linear, shape: tuple[int, int], weight: Tensor | None, place: Place
     ) -> None:
         self.linear, self.weight, self.place = linear, weight, place
-        self.second: Tensor | None = None
+        self.second: Panels | None = None
         self.size = min(shape)
         self.squares = torch.zeros(shape[0], dtype=ACCUMULATE, device=place.device)
 
@@ -46,17 +47,20 @@ class GradientSums:
         if self.weight is not None:
             rows = rows @ self.weight.to(rows)
         if self.second is None:
-            self.second = rows.new_zeros(self.size, self.size, dtype=ACCUMULATE)
-        linalg.add_gram(self.second, rows)
+            self.second = self._zeros()
+        self.second.add_gram(rows)
 
     def gradient(self, tokens: int) -> OutputGradient:
-        """Return the finished sums; refuses those that overflowed."""
+        """Return the finished sums, on the device; refuses those that overflowed."""
         if self.second is None:  # no gradient reaches this linear: the loss does not depend on it
-            self.second = torch.zeros(self.size, self.size, dtype=ACCUMULATE)
-        if not (linalg.finite(self.second) and linalg.finite(self.squares)):
+            self.second = self._zeros()
+        if not (finite(self.second) and linalg.finite(self.squares)):
             raise RankwiseError(f"{self}: second moments are NaN or infinite; {WHAT_TO_DO}")
         side = "out" if self.weight is None else "in"
-        return OutputGradient(linalg.mirrored(self.second).cpu(), side, self.squares.cpu(), tokens)
+        return OutputGradient(self.second, side, self.squares, tokens)
+
+    def _zeros(self) -> Panels:
+        return Panels.zeros(self.size, ACCUMULATE, self.place.device)
 
     def __str__(self) -> str:
         """Name the linear, for errors."""

@@ -56,7 +56,7 @@ def factor_block(
     for site, members in groupby(linears, key=lambda linear: (linear.layer, linear.site)):
         shared = block.sites[site].to(device)
         for linear in tqdm(members, f"{name}, layer {site[0]}, {site[1]}", disable=None):
-            if linear.expert is not None and not _known(linear, block, curvature):
+            if linear.expert is not None and not _known(linear, shared, curvature):
                 log.warning(
                     "%s stays dense: the calibration text says too little of this expert",
                     linear.name,
@@ -77,7 +77,7 @@ def _inputs_of(
     curvature: BlockCurvature | None,
 ) -> InputStatistics:
     """Return a site's statistics with what belongs to one of its linears alone."""
-    device, outputs = shared.second.device, block.outputs.get(linear.name)
+    device, outputs = shared.pool_means.device, block.outputs.get(linear.name)
     inputs = replace(shared, outputs=None if outputs is None else outputs.to(device))
     if curvature is None:
         return inputs
@@ -88,7 +88,7 @@ def _with_bias(
     linear: Linear, weights: Weights, inputs: InputStatistics, decomposer: Decomposer
 ) -> Factors:
     """Return the factors of a linear whose weight is on disk, a bias that it has already in their offset."""
-    device = inputs.second.device
+    device = inputs.pool_means.device
     weight = weights.get(linear.name).to(device, FACTORISE)
     factors = factored_linear(linear, weight, inputs, decomposer)
     bias = weights.bias(linear.name)
@@ -105,11 +105,11 @@ def _as_stored(linear: Linear, factors: Factors, dtype: torch.dtype) -> Factors:
         raise RankwiseError(f"{linear.name}: {error}") from error
 
 
-def _known(linear: Linear, block: BlockStatistics, curvature: BlockCurvature | None) -> bool:
+def _known(linear: Linear, inputs: InputStatistics, curvature: BlockCurvature | None) -> bool:
     """Tell whether an expert's inputs differ, and whether the loss depends on its output."""
     gradient = None if curvature is None else curvature.linears[linear.name]
     felt = gradient is None or bool(gradient.squares.any())
-    return felt and block.sites[linear.layer, linear.site].varies
+    return felt and inputs.varies
 
 
 def factored_linear(

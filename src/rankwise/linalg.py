@@ -131,12 +131,6 @@ def symmetric(left: Tensor, right: Tensor) -> Tensor:
     return mirrored(found)
 
 
-def add_gram(total: Tensor, rows: Tensor) -> None:
-    """Add ``rowsᵀ rows`` to ``total`` [d, d], up to the diagonal and a little beyond; see `mirrored`."""
-    for some, upto in panels(len(total)):
-        total[some, upto] += rows[:, some].T @ rows[:, upto]
-
-
 def mirrored(lower: Tensor) -> Tensor:
     """Make a matrix [d, d] symmetric, in place, by what stands below its diagonal."""
     for rows, _ in panels(len(lower)):

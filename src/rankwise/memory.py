@@ -12,7 +12,7 @@ SETTINGS = {
     "build": "build.check_sequences",
     "refine": "the batch of the refiner's section",
     "evaluate": "evaluate.batch",
-    "speed": "speed.batches",
+    "speed": "speed.batches, or set it to [] where nothing need be timed",
 }
 """Stage → what to lower."""
 OTHERS = "the number of jobs beside each other: --cores"

@@ -162,10 +162,10 @@ class Evaluate(Section):
 
 
 class Speed(Section):
-    """Section ``speed``: prefill and decoding, the run beside the dense model."""
+    """Section ``speed``: prefill and decoding, the run beside the dense model, both in memory."""
 
-    batches: Annotated[list[Count], Field(min_length=1)] = Field(default=[1, 8])
-    """Sequences at once; the table shows prefill at the largest."""
+    batches: list[Count] = Field(default=[1, 8])
+    """Sequences at once; the table shows prefill at the largest. None = nothing is timed."""
     length: Count = 128
     """Prompt length [tokens]."""
     new_tokens: Count = 8

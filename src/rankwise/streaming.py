@@ -101,6 +101,11 @@ class Streamed:
         finally:
             self._assign({name: tensor.to("meta") for name, tensor in given.items()})
 
+    def ahead(self, blocks: list[list[int]]) -> None:
+        """Let the system read the weights of the next block, if there is one, beside what is computed."""
+        names = [name for block in blocks for name in self.inside(block)]
+        Weights(self.files.folder, self.family).ahead(names)
+
     def keep(self, names: list[str]) -> None:
         """Hold these tensors of the model for good: copies, so that no file stays mapped for their sake."""
         self._assign({name: tensor.clone() for name, tensor in self._read(names).items()})
@@ -188,13 +193,14 @@ def stream(
             ):
                 model, family = streamed.model, streamed.family
                 weight_of = streamed.weight_of
+                streamed.ahead(blocks[at + 1 : at + 2])
                 if shard is None:
                     [whole] = gather(model, family, weight_of, ids, [block], asked)
                 else:
                     pools = Pools.of_shard(ids, asked, shard)
                     parts = pool_by_pool(model, family, weight_of, pools, [block], asked)
                     for number, [part] in enumerate(parts):  # as they come: memory holds one
-                        part.to(torch.device("cpu")).save(progress.statistics(at, number))
+                        part.save(progress.statistics(at, number))
                     del part
             if shard is None:
                 whole.save(progress.statistics(at))

@@ -4,7 +4,7 @@ Precision: activations in the model's own, products of one batch in at least flo
 float64 (`ACCUMULATE`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,14 +12,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rankwise import linalg
 from rankwise.artifacts import InputStatistics
+from rankwise.artifacts.symmetric import Panels, finite
 from rankwise.errors import RankwiseError
 
 ACCUMULATE = torch.float64
 """Precision of every sum that is kept."""
 
 
+COLUMNS = 2048
+"""Of a batch that are summed at once, so that memory holds no second batch in float64 [-]."""
 WHAT_TO_DO = "check the model's weights, or load it in float32 (prepare.model.dtype)"
 
 
@@ -55,6 +57,12 @@ class Place:
         raise RankwiseError(f"{what} are NaN or infinite {at}{pool}; {WHAT_TO_DO}")
 
 
+def _over_rows(rows: Tensor, of: Callable[[Tensor], Tensor] = torch.positive) -> Tensor:
+    """Return the sum of every column of ``of(rows)`` [width], some columns at a time: PyTorch converts them first."""
+    parts = [of(columns).sum(0, dtype=ACCUMULATE) for columns in rows.split(COLUMNS, 1)]
+    return torch.cat(parts)
+
+
 class SiteSums:
     """Running sums of one site over one pool: Σ x xᵀ, Σ |x| and Σ x; pools are added up in their order.
 
@@ -79,10 +87,11 @@ class SiteSums:
     def start(self) -> None:
         """Begin a pool, at zero."""
         zeros = partial(torch.zeros, dtype=ACCUMULATE, device=self.place.device)
-        self.second = zeros(self.width, self.width) if self.whole else zeros(self.width)
+        matrix = partial(Panels.zeros, dtype=ACCUMULATE, device=self.place.device)
+        self.second = matrix(self.width) if self.whole else zeros(self.width)
         self.first, self.absolute = zeros(self.width), zeros(self.width)
         self.tokens = 0
-        self.outputs = {name: zeros(len(w), len(w)) for name, w in self.weights.items()}
+        self.outputs = {name: matrix(len(w)) for name, w in self.weights.items()}
 
     def add(self, x: Tensor) -> None:
         """Add inputs ``x`` [..., width], all of the present pool."""
@@ -91,22 +100,18 @@ class SiteSums:
         if rows.dtype in (torch.bfloat16, torch.float16):
             rows = rows.float()
         self.tokens += len(rows)
-        if self.whole:
-            linalg.add_gram(self.second, rows)
+        if isinstance(self.second, Panels):
+            self.second.add_gram(rows)
         else:
-            self.second += rows.square().sum(0, dtype=ACCUMULATE)
+            self.second += _over_rows(rows, torch.square)
         for name, weight in self.weights.items():
-            linalg.add_gram(self.outputs[name], rows @ weight.to(rows).T)
-        self.first += rows.sum(0, dtype=ACCUMULATE)
-        self.absolute += rows.abs().sum(0, dtype=ACCUMULATE)
+            self.outputs[name].add_gram(rows @ weight.to(rows).T)
+        self.first += _over_rows(rows)
+        self.absolute += _over_rows(rows, torch.abs)
 
-    def take(self) -> tuple[InputStatistics, dict[str, Tensor]]:
+    def take(self) -> tuple[InputStatistics, dict[str, Panels]]:
         """Hand out the pool's statistics of the inputs and of outputs, on the device; refuses sums that overflowed."""
-        sums = [self.second, *self.outputs.values()]
-        for each in sums:
-            if each.ndim == 2:
-                linalg.mirrored(each)
-        if not all(linalg.finite(each) for each in sums):
+        if not all(map(finite, [self.second, *self.outputs.values()])):
             raise RankwiseError(
                 f"covariance of layer {self.layer}, site {self.site}: second moments are NaN or infinite"
             )

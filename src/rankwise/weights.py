@@ -1,5 +1,8 @@
 """The linears' weights of a model folder, read one at a time, however the files name and arrange them."""
 
+import json
+import os
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -30,21 +33,37 @@ class Weights:
 
     def get(self, linear: str) -> Tensor:
         """Return a weight [out, in]; raises RankwiseError if the files hold none."""
-        weight = self._whole(linear)
+        weight = self._joined(self._parts(linear))
         return weight.T.contiguous() if self.family.transposed else weight
 
     def tensor(self, name: str) -> Tensor:
         """Return any tensor by its name in the model's state, experts apart, as the module holds it."""
+        return self._joined(self._places(name))
+
+    def ahead(self, names: list[str]) -> None:
+        """Let the system begin to read these tensors' bytes beside what goes on; nothing waits for them."""
+        for path, parts in groupby((p for name in names for p in self._places(name)), self._path):
+            where = spans(path)
+            with path.open("rb") as stream:
+                for name, _ in parts:
+                    begin, end = where[name]
+                    os.posix_fadvise(stream.fileno(), begin, end - begin, os.POSIX_FADV_WILLNEED)
+
+    def _path(self, part: Part) -> Path:
+        return self.where[part[0]]
+
+    def _places(self, name: str) -> list[Part]:
+        """Return where the files hold a tensor of the model's state."""
         owner, _, kind = name.rpartition(".")
         if kind == "weight" and owner.startswith(f"{self.family.layers}."):
-            return self._whole(owner)
+            return self._parts(owner)
         names = [name, name.partition(".")[2]]
         if not name.startswith(self.family.layers.partition(".")[0]):  # behind the decoder
             names += [f"{head}.{kind}" for head in self.family.head]
         found = next((n for n in names if n in self.where), None)
         if found is None:
             raise RankwiseError(f"{self.folder}: the weight files hold no tensor '{name}'")
-        return self._read((found, None))
+        return [(found, None)]
 
     def bias(self, linear: str) -> Tensor | None:
         """Return a bias [out], None for a linear that has none."""
@@ -70,9 +89,9 @@ class Weights:
         out, columns = self.shape(linear)
         return out * columns + (out if self.has_bias(linear) else 0)
 
-    def _whole(self, linear: str) -> Tensor:
-        parts = [self._read(part) for part in self._parts(linear)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+    def _joined(self, parts: list[Part]) -> Tensor:
+        found = [self._read(part) for part in parts]
+        return found[0] if len(found) == 1 else torch.cat(found)
 
     def _parts(self, linear: str) -> list[Part]:
         ways = self.family.in_files(linear)
@@ -91,8 +110,21 @@ class Weights:
 
     def _read(self, part: Part) -> Tensor:
         name, number = part
-        with safe_open(self.where[name], "pt") as stream:
+        with safe_open(self._path(part), "pt") as stream:
             if number is None:
                 return stream.get_tensor(name)
             found: Tensor = stream.get_slice(name)[number]
             return found
+
+
+def spans(path: Path) -> dict[str, tuple[int, int]]:
+    """Return where the bytes of every tensor begin and end in a safetensors file."""
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+    header.pop("__metadata__", None)
+    begin = 8 + length
+    return {
+        name: (begin + entry["data_offsets"][0], begin + entry["data_offsets"][1])
+        for name, entry in header.items()
+    }

@@ -290,6 +290,8 @@ def test_weights_are_read_as_the_library_loads_them(case, tmp_path, original):
         assert weights.has_bias(linear.name) == (bias is not None)
         if bias is not None or getattr(module, "bias", None) is not None:
             torch.testing.assert_close(bias, module.bias.detach())
+    source = Streamed.of(case.manifest, CPU)
+    weights.ahead(source.inside(LAYERS))  # what cannot be found raises
 
 
 def test_prepare_finds_it_in_its_folder(case, tmp_path):

@@ -157,6 +157,15 @@ def test_evaluate_refuses_the_checkpoint_of_another_run(data: Path) -> None:
     assert not (data / "one.json").exists()
 
 
+def test_speed_of_no_batch_is_refused(data: Path) -> None:
+    write_json(data / "none.json", {"batches": []})
+    sections = ["--params", data / "none.json", "--compute", data / "compute.json"]
+    inputs = ["--checkpoint", data / "model.json", "--against", data / "model.json"]
+    with pytest.raises(RankwiseError, match=r"speed\.batches names no batch size"):
+        invoke("speed", *sections, "--run", "dense", *inputs, "--out", data / "none.out.json")
+    assert not (data / "none.out.json").exists()
+
+
 def test_speed(data: Path) -> None:
     sections = ["--params", data / "speed.json", "--compute", data / "compute.json"]
     inputs = ["--checkpoint", data / "model.json", "--against", data / "model.json"]

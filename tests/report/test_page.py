@@ -150,6 +150,20 @@ def test_without_tasks_and_without_runs(study: Path, arguments: list[str]) -> No
     assert Page((study / "report/index.html").read_text()).rows["dense"][3] == ""
 
 
+def test_a_study_that_times_no_run_has_no_speed(study: Path, arguments: list[str]) -> None:
+    left = list(arguments)
+    while "--speed" in left:
+        at = left.index("--speed")
+        del left[at : at + 2]
+    report(left)
+    page = Page((study / "report/index.html").read_text())
+    assert set(page.rows) == {"dense", *RUNS, *REFINED}
+    assert all(len(row) == len(page.rows["dense"]) for row in page.rows.values())
+    assert "tokens/s" not in (study / "report/index.html").read_text()
+    rows = Summary.load(study / "report/summary.json").rows
+    assert all(row.tokens_per_second is None for row in rows)
+
+
 def test_gaps_are_named(study: Path, arguments: list[str]) -> None:
     scores = [Scores.load(path) for path in sorted((study / "scores").glob("*.json"))]
     items = [Items.load(path) for path in sorted((study / "items").glob("*.json"))]

@@ -18,6 +18,7 @@ from rankwise.allocate.problem import Trials
 from rankwise.allocate.uniform import Uniform
 from rankwise.allocation import matrices_of, problem_of, record_of
 from rankwise.artifacts import BlockFactors, BlockStatistics
+from rankwise.artifacts.symmetric import whole
 from rankwise.budget import Kept
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
@@ -121,7 +122,7 @@ def test_statistics_equal_a_reference_and_shards_merge():
     asked = CovarianceParams(pools=4, batch=3)
     [block] = gather(model, family, weight_of(model), ids, [[0, 1]], asked)
     found = block.sites[1, "mlp_out"]
-    torch.testing.assert_close(found.second, x.T @ x)
+    torch.testing.assert_close(whole(found.second), x.T @ x)
     torch.testing.assert_close(found.pool_means, x.view(4, -1, x.shape[-1]).mean(1))
     asked = CovarianceParams(pools=2, batch=3)
     halves = [

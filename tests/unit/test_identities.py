@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from rankwise import linalg
 from rankwise.artifacts import InputStatistics
+from rankwise.artifacts.symmetric import Panels, Triangle, added, finite, whole
 from rankwise.decompose.asvd import ASVD
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.decompose.svd import SVD
@@ -182,7 +183,7 @@ def test_running_sums_equal_the_reference():
             sums.add(part)
         taken.append(sums.take()[0])
     found = taken[0].merge(taken[1])
-    torch.testing.assert_close(found.second, x.double().T @ x.double(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(whole(found.second), x.double().T @ x.double(), rtol=1e-5, atol=1e-5)
     assert found.pool_tokens.tolist() == [24, 40]
     means = torch.stack([half.double().mean(0) for half in x.split([24, 40])])
     torch.testing.assert_close(found.pool_means, means)
@@ -220,9 +221,19 @@ def test_half_of_a_symmetric_product_is_enough(size):
     product = linalg.symmetric(a, a.T)
     torch.testing.assert_close(product, a @ a.T)
     assert torch.equal(product, product.T)
-    total = torch.ones(size, size, dtype=torch.float64)
-    linalg.add_gram(total, a.T)
-    torch.testing.assert_close(linalg.mirrored(total), a @ a.T + 1)
+    sums = Panels.zeros(size, torch.float64, torch.device("cpu"))
+    for rows in a.T.split(7):
+        sums.add_gram(rows)
+    assert len(sums) == size
+    torch.testing.assert_close(sums.whole(), a @ a.T)
+    assert torch.equal(sums.whole(), sums.whole().T)
+    assert torch.equal(sums.diagonal(), sums.whole().diagonal())
+    assert torch.equal(Triangle.of(sums).whole(), sums.whole())
+    assert finite(sums)
+    twice = 2 * sums.whole()
+    assert torch.equal(whole(added(sums, sums)), twice)
+    sums.parts[-1][0, 0] = torch.nan
+    assert not finite(sums)
 
 
 @pytest.mark.parametrize("least", [1.0, 1e-3, 1e-7, 0.0])

@@ -176,6 +176,18 @@ def test_a_probe_knows_every_shape_and_times_grow_with_the_text(tmp_path: Path) 
     assert found[0].seconds == pytest.approx(sum(stage.seconds for stage in found[0].stages))
 
 
+def test_a_study_that_times_no_run_never_holds_two_models(llama: Path, tmp_path: Path) -> None:
+    """LLaMA-2-7B in bfloat16 on the CPU, to its report: one model fits 24 GB, two do not."""
+    needed = {}
+    for batches in ("[1]", "[]"):
+        asked = (ON_CPU, "evaluate.batch=1", f"speed.batches={batches}")
+        params = params_of(tmp_path, "svd-llm", *asked)
+        found = plan(params, Sizes.of(params, llama), ROOMY, BASE)
+        needed[batches] = {stage.stage: stage.memory_mib for stage in found.stages}
+    assert needed["[1]"].keys() - needed["[]"].keys() == {"speed"}
+    assert max(needed["[]"].values()) < 22_000 < 24 * 1024 < needed["[1]"]["speed"]
+
+
 def test_a_layer_count_that_is_not_the_models_is_refused(tmp_path: Path) -> None:
     params = params_of(tmp_path, "embedded", "prepare.model.layers=7")
     with pytest.raises(RankwiseError, match=r"prepare.model.layers: 7 given, .* has 5"):

@@ -7,7 +7,7 @@ import torch
 
 from rankwise import linalg
 from rankwise.artifacts import BlockCurvature, BlockStatistics
-from rankwise.artifacts.store import packed, unpacked
+from rankwise.artifacts.symmetric import Triangle, added, whole
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers
@@ -68,9 +68,9 @@ def test_output_sums_are_those_of_the_outputs(model, blocks):
     y = torch.cat(seen).flatten(0, 1)
     block = blocks[Moments.SMALLER]
     assert list(block.outputs) == [DOWN]
-    torch.testing.assert_close(block.outputs[DOWN], y.T @ y)
-    assert block.sites[1, "mlp_out"].second.ndim == 1
-    assert all(block.sites[1, site].second.ndim == 2 for site in ("mlp_in", "attention_in"))
+    torch.testing.assert_close(whole(block.outputs[DOWN]), y.T @ y)
+    assert block.sites[1, "mlp_out"].squares is not None
+    assert all(block.sites[1, site].squares is None for site in ("mlp_in", "attention_in"))
     inputs = replace(block.sites[1, "mlp_out"], outputs=block.outputs[DOWN])
     pools = [torch.cov(pool.T) for pool in y.chunk(4)]
     torch.testing.assert_close(
@@ -86,16 +86,16 @@ def test_what_a_method_declares_is_all_that_it_needs(name, model, blocks, gradie
             continue
         weight = weight_of(model)(linear.name)
         rank = largest_rank(weight.shape)
-        whole, little = (
+        of_inputs, little = (
             method(weight, given(blocks[level], linear, gradients), rank)
             for level in (Moments.INPUTS, method.moments)
         )
-        torch.testing.assert_close(little.spectrum, whole.spectrum, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(little.spectrum, of_inputs.spectrum, rtol=1e-6, atol=1e-9)
         for r in (1, rank // 2, rank):
-            low, expected = (f.left[:, :r] @ f.right[:r] for f in (little, whole))
+            low, expected = (f.left[:, :r] @ f.right[:r] for f in (little, of_inputs))
             torch.testing.assert_close(low, expected, rtol=1e-5, atol=1e-7)
-            if whole.offset is not None:
-                torch.testing.assert_close(little.bias(r), whole.bias(r), rtol=1e-5, atol=1e-7)
+            if of_inputs.offset is not None:
+                torch.testing.assert_close(little.bias(r), of_inputs.bias(r), rtol=1e-5, atol=1e-7)
 
 
 def test_asking_for_more_than_was_gathered_is_refused(blocks):
@@ -112,9 +112,8 @@ def test_a_file_holds_one_triangle(blocks, tmp_path):
         again = BlockStatistics.load(tmp_path / "b")
         for site, inputs in block.sites.items():
             for part in ("second", "pool_means", "absolute"):
-                torch.testing.assert_close(
-                    getattr(again.sites[site], part), getattr(inputs, part), rtol=1e-12, atol=1e-12
-                )
+                found, given = (getattr(of, part) for of in (again.sites[site], inputs))
+                torch.testing.assert_close(whole(found), whole(given), rtol=1e-12, atol=1e-12)
         assert again.outputs.keys() == block.outputs.keys()
     triangles = 8 * (3 * 32 * 33 // 2 + 88 * 89 // 2)
     assert triangles < sizes[Moments.INPUTS] < triangles + 12_000
@@ -125,8 +124,20 @@ def test_a_file_holds_one_triangle(blocks, tmp_path):
 def test_triangles_come_back(width):
     g = torch.Generator().manual_seed(width)
     x = torch.randn(width, width, dtype=torch.float64, generator=g)
-    assert len(packed(x + x.T)) == width * (width + 1) // 2
-    assert torch.equal(unpacked(packed(x + x.T)), x + x.T)
+    matrix = x + x.T
+    triangle = Triangle.of(matrix)
+    assert len(triangle) == width
+    assert len(triangle.values) == width * (width + 1) // 2
+    assert torch.equal(triangle.whole(), matrix)
+    assert torch.equal(triangle.diagonal(), matrix.diagonal())
+    assert torch.equal(whole(added(triangle, triangle)), 2 * matrix)
+    assert torch.equal(triangle.whole(), matrix)  # a sum leaves what a file maps as it was
+
+
+@pytest.mark.parametrize("shape", [(2,), (5,), (3, 2)])
+def test_numbers_that_are_no_triangle_are_refused(shape):
+    with pytest.raises(ValueError, match="no triangle"):
+        Triangle(torch.zeros(shape))
 
 
 def test_linears_of_a_site_share_one_whitening(model, blocks, gradients, tmp_path, monkeypatch):

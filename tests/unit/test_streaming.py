@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -32,6 +33,7 @@ from rankwise.sources import MODEL_FILES, hashes
 from rankwise.stages.covariance import command
 from rankwise.streaming import Streamed, stream
 from rankwise.sums import SiteSums
+from rankwise.weights import spans
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 BLOCKS = [[0], [1, 2], [3]]
@@ -282,3 +284,33 @@ def test_a_killed_stage_goes_on(small, tmp_path):
     command(**given, out=out)
     assert not (tmp_path / "work").exists()
     assert contents(out) == whole(manifest, family, tmp_path, [[0, 1], [2, 3]])
+
+
+def in_cache(path, begin, end):
+    """Tell whether the system has these bytes of a file in memory."""
+    with path.open("rb") as stream:
+        buffer = bytearray(end - begin)
+        try:
+            return os.preadv(stream.fileno(), [buffer], begin, os.RWF_NOWAIT) == len(buffer)
+        except BlockingIOError:
+            return False
+
+
+def test_the_next_block_is_read_while_this_one_is_computed(tmp_path):
+    """By the system, which is told ahead: its bytes are in memory though nobody read them."""
+    model = tiny_llama(num_hidden_layers=4, intermediate_size=2048, hidden_size=256)
+    manifest, _ = case(model, tmp_path)
+    source, file = Streamed.of(manifest, torch.device("cpu")), tmp_path / "model.safetensors"
+    name = "model.layers.1.mlp.down_proj.weight"
+    begin, end = spans(file)[name]
+    assert load_file(file)[name].numpy().tobytes() == file.read_bytes()[begin:end]
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
+        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if in_cache(file, begin, end):
+        pytest.skip("the temporary folder's file system lies in memory")
+    source.ahead([[1]])
+    give_up = time.monotonic() + 20
+    while not in_cache(file, begin, end):
+        assert time.monotonic() < give_up
+        time.sleep(0.01)

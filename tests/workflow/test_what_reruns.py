@@ -135,6 +135,13 @@ def test_a_run_added(study: Study) -> None:
     check(study, f"*-third {END}", cut=True)
 
 
+def test_no_run_is_timed(study: Study) -> None:
+    study.change("speed.batches=[]")
+    study.print_dvc()
+    assert not [name for name in study.stages() if name.startswith("speed")]
+    check(study, END, cut=True)
+
+
 def test_a_family_of_the_study(study: Study) -> None:
     family = study.folder / "families/own.yaml"
     family.parent.mkdir()

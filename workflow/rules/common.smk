@@ -44,6 +44,8 @@ METHODS = sorted({run.decompose for run in BUILT.values()})
 ALLOCATORS = sorted({run.allocate for run in BUILT.values()})
 REFINERS = sorted({run.refine for run in REFINED.values()})
 ORIGINS = sorted({run.origin for run in BUILT.values()})  # models that are looked at
+# Runs that are timed: all, or none.
+TIMED = [DENSE, *RUNS] if STUDY.speed.batches else []
 # A block is some consecutive layers, the unit of scatter.
 BLOCKS = range(len(STUDY.compute.blocks(STUDY.prepare.model.layers)))
 # Jobs that gather some of the pools; none where one job gathers all.

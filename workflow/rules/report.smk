@@ -1,8 +1,9 @@
 """Report: one page and one summary of the whole study.
 
-in   data/scores, data/items, data/speed (runs and the dense model), data/allocate, data/refine and
-     the manifests of the checkpoints (runs), the factors for their spectra, the manifests of what went
-     in, and the sections that made them: all but track's, for the page tells how to make the runs again
+in   data/scores, data/items, data/speed where runs are timed (runs and the dense model), data/allocate,
+     data/refine and the manifests of the checkpoints (runs), the factors for their spectra, the
+     manifests of what went in, and the sections that made them: all but track's, for the page tells how
+     to make the runs again
 out  data/report/index.html, summary.json
      logs/, undeclared: what the stages took is on the page, for it holds times anyway
 """
@@ -14,7 +15,7 @@ rule report:
         params=section("report"),
         scores=expand("data/scores/{run}.json", run=[DENSE, *RUNS]),
         by_item=expand("data/items/{run}.json", run=[DENSE, *RUNS]),
-        speed=expand("data/speed/{run}.json", run=[DENSE, *RUNS]),
+        speed=expand("data/speed/{run}.json", run=TIMED),
         allocation=expand("data/allocate/{run}.json", run=COMPRESSED),
         refinement=expand("data/refine/{run}.json", run=REFINED),
         trials=expand("data/allocate/{run}.trials.jsonl", run=COMPRESSED),

@@ -1,5 +1,7 @@
 """Speed: tokens per second beside the dense model; measured, so never compared byte by byte.
 
+Only where the report asks for it: speed.batches may be none, for a model that memory holds once.
+
 in   a checkpoint's manifest, data/prepare/model.json
 out  data/speed/<run>.json
 """

@@ -7,14 +7,15 @@ import torch
 from torch import Tensor
 
 from rankwise import linalg
-from rankwise.artifacts.store import moved, packed, read, understood, unpacked, write
+from rankwise.artifacts.store import moved, read, understood, write
+from rankwise.artifacts.symmetric import Symmetric, Triangle, finite, whole
 
 
 @dataclass(frozen=True)
 class OutputGradient:
     """Second moments of the loss's gradient g [out] at one linear's output, as sums over tokens."""
 
-    second: Tensor
+    second: Symmetric
     """float64: Σ g gᵀ [out, out], or Σ (Wᵀg)(Wᵀg)ᵀ [in, in] where that is smaller."""
     side: str
     """'out' or 'in': which of the two."""
@@ -26,7 +27,7 @@ class OutputGradient:
     @property
     def second_moment(self) -> Tensor:
         """E[g gᵀ] [out, out] or Wᵀ E[g gᵀ] W [in, in]."""
-        return self.second / self.tokens
+        return whole(self.second) / self.tokens
 
     @property
     def mean_square(self) -> float:
@@ -41,6 +42,11 @@ class OutputGradient:
         if self.side == "out":
             return linalg.damped(self.second_moment, damping)
         return self.squares / self.tokens + damping * self.mean_square
+
+    @property
+    def finite(self) -> bool:
+        """Whether every sum is a number."""
+        return finite(self.second) and linalg.finite(self.squares)
 
     def to(self, device: torch.device) -> "OutputGradient":
         """Return the same sums on another device."""
@@ -60,7 +66,8 @@ class BlockCurvature:
         tensors: dict[str, Tensor] = {}
         facts = {}
         for name, found in self.linears.items():
-            tensors |= {f"{name}.second": packed(found.second), f"{name}.squares": found.squares}
+            second = Triangle.of(found.second).values
+            tensors |= {f"{name}.second": second, f"{name}.squares": found.squares}
             facts[name] = {"side": found.side, "tokens": found.tokens}
         write(path, "curvature@3", tensors, {"layers": self.layers, "linears": facts})
 
@@ -71,7 +78,7 @@ class BlockCurvature:
         tensors, head = read(path, "curvature@3")
         linears = {
             name: OutputGradient(
-                second=unpacked(tensors[f"{name}.second"]),
+                second=Triangle(tensors[f"{name}.second"]),
                 squares=tensors[f"{name}.squares"],
                 **facts,
             )

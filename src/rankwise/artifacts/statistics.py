@@ -8,7 +8,8 @@ from torch import Tensor
 
 from rankwise import linalg
 from rankwise.artifacts.gradients import OutputGradient
-from rankwise.artifacts.store import moved, packed, read, understood, unpacked, write
+from rankwise.artifacts.store import moved, read, understood, write
+from rankwise.artifacts.symmetric import Symmetric, Triangle, added, finite, whole
 from rankwise.errors import RankwiseError
 
 SCHEMA = "covariance@4"
@@ -20,8 +21,8 @@ VARIES = 1e-6
 class InputStatistics:
     """Moments of the inputs x [d] of one site, as sums, so that parts merge exactly by addition."""
 
-    second: Tensor
-    """[d, d] float64: sum of x xᵀ over all tokens; its diagonal alone [d] where no more was gathered."""
+    second: Symmetric
+    """[d, d] float64: sum of x xᵀ over all tokens; its diagonal alone, a tensor [d], where no more was gathered."""
     pool_means: Tensor
     """[pools, d] float64: mean of x inside each pool of calibration sequences."""
     pool_tokens: Tensor
@@ -30,7 +31,7 @@ class InputStatistics:
     """[d] float64: sum of |x| over all tokens."""
     gradient: OutputGradient | None = None
     """At the output of the linear to be factored, for methods that ask for it; no part of the sums."""
-    outputs: Tensor | None = None
+    outputs: Symmetric | None = None
     """[out, out] float64: sum of y yᵀ, y = W x of the linear to be factored, where it stands for ``second``."""
     whitenings: dict[tuple[float, bool], tuple[Tensor, Tensor]] = field(
         default_factory=dict, repr=False, compare=False
@@ -55,7 +56,8 @@ class InputStatistics:
     @property
     def mean_square(self) -> Tensor:
         """[d]: E[x²]."""
-        return (self.second if self.second.ndim == 1 else self.second.diagonal()) / self.tokens
+        alone = self.squares
+        return (self.second.diagonal() if alone is None else alone) / self.tokens
 
     @property
     def second_moment(self) -> Tensor:
@@ -73,10 +75,11 @@ class InputStatistics:
     @property
     def finite(self) -> bool:
         """Whether every sum is a number, those at the output among them."""
-        sums = [self.second, self.pool_means, self.absolute, self.outputs]
-        if self.gradient is not None:
-            sums += [self.gradient.second, self.gradient.squares]
-        return all(linalg.finite(tensor) for tensor in sums if tensor is not None)
+        sums: list[Symmetric] = [self.second, self.pool_means, self.absolute]
+        if self.outputs is not None:
+            sums.append(self.outputs)
+        felt = self.gradient is None or self.gradient.finite
+        return felt and all(map(finite, sums))
 
     @property
     def varies(self) -> bool:
@@ -102,9 +105,10 @@ class InputStatistics:
             moment = linalg.damped(self.moment(centred=centred), damping)
             return linalg.symmetric(weight @ moment, weight.T)
         powers = self.mean_square
-        moment = self.outputs / self.tokens
+        second = whole(self.outputs)
+        moment = second / self.tokens
         if centred:
-            moment = self._centred(self.outputs, self.pool_means @ weight.T)
+            moment = self._centred(second, self.pool_means @ weight.T)
             within = self.tokens * powers - self._weighted(self.pool_means.square())
             powers = within / self._freedom
         added = linalg.symmetric(weight, weight.T)
@@ -124,12 +128,12 @@ class InputStatistics:
     def merge(self, other: "InputStatistics") -> "InputStatistics":
         """Return the statistics of both samples together, exactly: pools stay pools, sums add.
 
-        The large sum is this one's, changed in place.
+        The large sum is this one's, changed in place, unless files hold both.
         """
         means = torch.cat([self.pool_means, other.pool_means])
         tokens = torch.cat([self.pool_tokens, other.pool_tokens])
         return InputStatistics(
-            self.second.add_(other.second), means, tokens, self.absolute + other.absolute
+            added(self.second, other.second), means, tokens, self.absolute + other.absolute
         )
 
     def to(self, device: torch.device) -> "InputStatistics":
@@ -138,12 +142,18 @@ class InputStatistics:
 
     def _whole(self) -> Tensor:
         """Return ``second`` [d, d]; raises RankwiseError where only its diagonal was gathered."""
-        if self.second.ndim == 1:
+        if self.squares is not None:
             raise RankwiseError(
                 f"of {len(self.second)} inputs the statistics hold the mean squares alone, their second moments are needed; "
                 "set covariance.moments to inputs, or let the method declare what it needs (Decomposer.moments)"
             )
-        return self.second
+        return whole(self.second)
+
+    @property
+    def squares(self) -> Tensor | None:
+        """The diagonal [d] where of the second moments no more was gathered, else None."""
+        held = self.second
+        return held if isinstance(held, Tensor) and held.ndim == 1 else None
 
     def _centred(self, second: Tensor, means: Tensor) -> Tensor:
         """Return the covariance inside pools from sums of products [d, d] and the pools' means [pools, d]."""
@@ -168,7 +178,7 @@ class BlockStatistics:
     """(layer, site) → statistics."""
     cosines: dict[tuple[int, str], float] = field(default_factory=dict)
     """(layer, sublayer) → sum over all tokens of the cosine between the hidden state before and behind [-]."""
-    outputs: dict[str, Tensor] = field(default_factory=dict)
+    outputs: dict[str, Symmetric] = field(default_factory=dict)
     """Module name → [out, out] float64: sum of y yᵀ, for linears whose outputs were the smaller side."""
 
     @property
@@ -189,29 +199,24 @@ class BlockStatistics:
         for key, total in other.cosines.items():
             self.cosines[key] += total
         for name, second in other.outputs.items():
-            self.outputs[name] += second
-
-    def to(self, device: torch.device) -> "BlockStatistics":
-        """Return the same statistics on another device."""
-        sites = {key: stats.to(device) for key, stats in self.sites.items()}
-        outputs = {name: second.to(device) for name, second in self.outputs.items()}
-        return replace(self, sites=sites, outputs=outputs)
+            self.outputs[name] = added(self.outputs[name], second)
 
     def save(self, path: Path) -> None:
-        """Write every sum in float64, of a symmetric matrix one triangle."""
+        """Write every sum in float64, of a symmetric matrix one triangle; from wherever they are."""
         tensors = {}
         for (layer, site), stats in self.sites.items():
-            diagonal = stats.second.ndim == 1
-            tensors[f"{layer}.{site}.{'squares' if diagonal else 'second'}"] = (
-                stats.second if diagonal else packed(stats.second)
-            )
-            tensors[f"{layer}.{site}.pool_means"] = stats.pool_means
-            tensors[f"{layer}.{site}.pool_tokens"] = stats.pool_tokens
-            tensors[f"{layer}.{site}.absolute"] = stats.absolute
+            owner = f"{layer}.{site}"
+            if stats.squares is not None:
+                tensors[f"{owner}.squares"] = stats.squares
+            else:
+                tensors[f"{owner}.second"] = Triangle.of(stats.second).values
+            tensors[f"{owner}.pool_means"] = stats.pool_means
+            tensors[f"{owner}.pool_tokens"] = stats.pool_tokens
+            tensors[f"{owner}.absolute"] = stats.absolute
         for (layer, sublayer), total in self.cosines.items():
             tensors[f"{layer}.{sublayer}.cosines"] = torch.tensor(total, dtype=torch.float64)
         for name, second in self.outputs.items():
-            tensors[f"{name}.outputs"] = packed(second)
+            tensors[f"{name}.outputs"] = Triangle.of(second).values
         write(path, SCHEMA, tensors, {"layers": self.layers})
 
     @classmethod
@@ -219,16 +224,17 @@ class BlockStatistics:
     def load(cls, path: Path) -> "BlockStatistics":
         """Read the statistics of one block of layers."""
         tensors, head = read(path, SCHEMA)
-        sites, cosines, outputs = {}, {}, {}
+        sites, cosines = {}, {}
+        outputs: dict[str, Symmetric] = {}
         for key, tensor in tensors.items():
             owner, _, quantity = key.rpartition(".")
             if quantity == "outputs":
-                outputs[owner] = unpacked(tensor)
+                outputs[owner] = Triangle(tensor)
                 continue
             layer, place = owner.split(".")
             if quantity in ("second", "squares"):
                 sites[int(layer), place] = InputStatistics(
-                    unpacked(tensor) if quantity == "second" else tensor,
+                    Triangle(tensor) if quantity == "second" else tensor,
                     tensors[f"{owner}.pool_means"],
                     tensors[f"{owner}.pool_tokens"],
                     tensors[f"{owner}.absolute"],

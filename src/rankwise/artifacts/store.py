@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import json
-import math
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from rankwise.artifacts.symmetric import Panels, Triangle
 from rankwise.errors import RankwiseError
 from rankwise.files import damaged, repair, replacing, sealed, unsealed
 
@@ -22,8 +22,8 @@ T = TypeVar("T")
 
 
 def write(path: Path, schema: str, tensors: dict[str, Tensor], head: dict[str, Any]) -> None:
-    """Write tensors under a schema's name, with a head of JSON values and every digest beside them."""
-    contiguous = {name: tensor.contiguous() for name, tensor in sorted(tensors.items())}
+    """Write tensors, wherever they are, under a schema's name, with a head of JSON values and every digest beside them."""
+    contiguous = {name: tensor.cpu().contiguous() for name, tensor in sorted(tensors.items())}
     digests = {name: _digest(tensor) for name, tensor in contiguous.items()}
     head = sealed({"schema": f"rankwise/{schema}", "tensors": digests, **head})
     with replacing(path) as temporary:
@@ -98,19 +98,5 @@ def _digest(tensor: Tensor) -> str:
 
 def moved(holder: Any, device: torch.device) -> dict[str, Any]:
     """Return the tensors among an object's fields on ``device``."""
-    return {k: v.to(device) for k, v in vars(holder).items() if isinstance(v, Tensor)}
-
-
-def packed(matrix: Tensor) -> Tensor:
-    """Return the upper triangle of a symmetric ``matrix`` [d, d], row by row [d·(d + 1)/2]."""
-    return torch.cat([row[at:] for at, row in enumerate(matrix)])
-
-
-def unpacked(triangle: Tensor) -> Tensor:
-    """Return the symmetric matrix [d, d] of a triangle that `packed` made."""
-    width = (math.isqrt(8 * len(triangle) + 1) - 1) // 2
-    matrix = triangle.new_empty(width, width)
-    for at, part in enumerate(triangle.split(list(range(width, 0, -1)))):
-        matrix[at, at:] = part
-        matrix[at:, at] = part
-    return matrix
+    held = Tensor | Panels | Triangle
+    return {k: v.to(device) for k, v in vars(holder).items() if isinstance(v, held)}

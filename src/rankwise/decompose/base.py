@@ -30,6 +30,9 @@ class Decomposer(BaseModel, ABC):
     moments: ClassVar[Moments] = Moments.INPUTS
     """What the method needs of its inputs; the pass gathers no more than the methods of the runs need."""
 
+    workspace: ClassVar[float] = 3.0
+    """Matrices of the size of a weight, in float64, that it and the errors behind it hold at once, for the plan [-]."""
+
     nested: ClassVar[bool] = True
     """Whether the first r components are the factors of every smaller rank, whatever the largest is."""
 

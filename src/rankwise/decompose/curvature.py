@@ -38,6 +38,7 @@ class Curvature(Decomposer):
     gradient: ClassVar[bool] = True
     measure: ClassVar[Measure] = Measure.LOSS
     moments: ClassVar[Moments] = Moments.SMALLER
+    workspace: ClassVar[float] = 4.0
 
     damping: Annotated[float, Field(gt=0, lt=1)] = 1e-6
     """Added to the covariance's diagonal, relative to its mean [-]."""

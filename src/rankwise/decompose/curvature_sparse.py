@@ -56,6 +56,7 @@ class CurvatureSparse(Decomposer):
     gradient: ClassVar[bool] = True
     measure: ClassVar[Measure] = Measure.LOSS
     moments: ClassVar[Moments] = Moments.INPUTS
+    workspace: ClassVar[float] = 33.0
     nested: ClassVar[bool] = False
 
     damping: Annotated[float, Field(gt=0, lt=1)] = 1e-2
@@ -176,10 +177,13 @@ class CurvatureSparse(Decomposer):
                 values = quick.fit(target, values * mask, mask, self.iterations)
                 dropped.append(gone)
                 remaining = count
-            fits.insert(0, values.to(whole.dtype))
+            fits.insert(0, values)
         dropped.append(_least(values.square() * quick.released, mask, remaining))
         places = torch.cat(dropped).flip(0)
-        refits = [fit.flatten()[places[:level]] for fit, level in zip(fits, levels, strict=True)]
+        refits = [
+            fit.flatten()[places[:level]].to(whole.dtype)
+            for fit, level in zip(fits, levels, strict=True)
+        ]
         part = SparsePart(
             places.to(torch.int32 if whole.numel() < 2**31 else torch.int64),
             whole.flatten()[places],

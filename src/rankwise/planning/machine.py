@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from rankwise import linalg
 from rankwise.artifacts import InputStatistics, OutputGradient
 from rankwise.compute import DTYPES, set_up
 from rankwise.decompose import Decomposer
@@ -20,13 +22,17 @@ from rankwise.factoring import FACTORISE, factored_linear
 from rankwise.family import Linear
 from rankwise.forkserver.server import PRELOADED
 from rankwise.params import Params
-from rankwise.planning.sizes import Sizes
+from rankwise.planning.sizes import Sizes, shapes_by_outputs
+from rankwise.planning.study import gathered
 from rankwise.validation import made
 
 LONG = 0.25
 """A measurement is long enough when it takes this much [s]."""
 SMALLEST, LARGEST = 64, 1024
-"""Sides of the matrices that decomposers are tried on."""
+"""Smaller sides of the matrices that decomposers are tried on."""
+GROWTH = 2.8
+"""Power of a matrix's side with which a decomposer's time grows: 2.4 from 512 on, 2.9 from 2048 on [-]."""
+TRIED = Linear("probe", 0, "probe", "probe", "probe")
 TOKENS = 2048
 """Tokens that one layer is tried on, at most."""
 FILE = 2**26
@@ -105,17 +111,19 @@ def probe(params: Params, sizes: Sizes) -> Speed:
 
     One decoder block of the model with random weights, on a few tokens; products; a file; every
     decomposer on matrices of the model's shapes or, where those take too long, on smaller ones of the same
-    proportions, whose time is scaled by out·in·min(out, in).
+    proportions (`_factoring`).
     """
     device = set_up(params.compute)
     layer, head = _forward(params, sizes, device)
     square = torch.randn(1024, 1024, device=device)
     product = _seconds(lambda: square @ square, device) / 1024**3
     factoring = {}
+    by_outputs = shapes_by_outputs(sizes.matrices, gathered(params))
     for name in dict.fromkeys(run.decompose for run in params.compressions().values()):
         method = made(params, "decompose", name)
         for shape in sizes.shapes():
-            factoring[name, shape] = _factoring(method, shape, device)
+            outputs = shape in by_outputs
+            factoring[name, shape] = _factoring(method, shape, device, outputs=outputs)
     return Speed(layer, head, product, _disk(), factoring)
 
 
@@ -178,34 +186,40 @@ def _forward(params: Params, sizes: Sizes, device: torch.device) -> tuple[float,
     return layer / ids.numel(), around / ids.numel()
 
 
-def _factoring(method: Decomposer, shape: tuple[int, int], device: torch.device) -> float:
-    """Return what a decomposer takes for a matrix of this shape [s]."""
-    scale = SMALLEST / max(shape)
+def _factoring(
+    method: Decomposer, shape: tuple[int, int], device: torch.device, *, outputs: bool
+) -> float:
+    """Return what a decomposer takes for a matrix of this shape [s]; a large one from a smaller of its proportions."""
+    scale = SMALLEST / min(shape)
     while True:
         small = shape if scale >= 1 else tuple(max(8, round(scale * side)) for side in shape)
-        taken = _seconds(partial(_factor, method, small, device), device)
-        if small == shape or taken > LONG or max(small) >= LARGEST:
-            return taken * _work(shape) / _work(small)
+        weight, inputs = _random(small, device, outputs=outputs)
+        taken = _seconds(partial(factored_linear, TRIED, weight, inputs, method), device)
+        if small == shape or taken > LONG or min(small) >= LARGEST:
+            return taken * max(1.0, 1 / scale) ** GROWTH
         scale *= 2
 
 
-def _work(shape: tuple[int, ...]) -> int:
-    return shape[0] * shape[1] * min(shape)
-
-
-def _factor(method: Decomposer, shape: tuple[int, ...], device: torch.device) -> None:
-    """Factor a random matrix, its inputs' and gradients' moments random too."""
+def _random(
+    shape: tuple[int, ...], device: torch.device, *, outputs: bool
+) -> tuple[Tensor, InputStatistics]:
+    """Return a random weight [out, in] and moments of its inputs, or of its ``outputs``, and of gradients."""
     out, columns = shape
     generator = torch.Generator().manual_seed(0)
     draw = lambda *sides: torch.randn(*sides, generator=generator, dtype=FACTORISE)  # noqa: E731
-    weight, x, g = draw(out, columns), draw(2 * columns, columns), draw(2 * out, out)
-    side, rows = ("in", g @ weight) if out > columns else ("out", g)
-    gradient = OutputGradient(rows.T @ rows, side, g.square().sum(0), len(g))
+    gram = lambda side: linalg.symmetric((rows := draw(2 * side, side)).T, rows)  # noqa: E731
+    weight, squares = draw(out, columns), draw(columns).square()
+    side = "in" if out > columns else "out"
+    gradient = OutputGradient(gram(min(shape)), side, draw(out).square(), 2 * min(shape))
     inputs = InputStatistics(
-        x.T @ x, x.mean(0)[None], torch.tensor([len(x)]), x.abs().sum(0), gradient
+        second=squares if outputs else gram(columns),
+        pool_means=draw(1, columns) / columns,
+        pool_tokens=torch.tensor([2 * (out if outputs else columns)]),
+        absolute=squares.sqrt(),
+        gradient=gradient,
+        outputs=gram(out) if outputs else None,
     )
-    linear = Linear("probe", 0, "probe", "probe", "probe")
-    factored_linear(linear, weight.to(device), inputs.to(device), method)
+    return weight.to(device), inputs.to(device)
 
 
 def _disk() -> float:

@@ -1,10 +1,12 @@
 """How large a model is, without its weights."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from rankwise import linalg
 from rankwise.decompose import decomposers
 from rankwise.family import Family, Linear
 from rankwise.moments import Moments
@@ -132,19 +134,38 @@ class Sizes:
 def moments_of(matrices: list[Matrix], moments: Moments) -> list[int]:
     """Return the sides of the second moments that the forward pass gathers, as `covariance` chooses them."""
     sides: list[int] = []
-    for _, members in groupby(matrices, key=lambda m: (m.linear.layer, m.linear.site)):
-        site = list(members)
+    if moments == Moments.CHANNELS:
+        return sides
+    for site in _sites(matrices):
         outs = [matrix.out for matrix in site]
-        if moments == Moments.CHANNELS:
-            continue
-        smaller = moments == Moments.SMALLER and sum(n * n for n in outs) < site[0].columns ** 2
-        sides += outs if smaller else [site[0].columns]
+        sides += outs if _by_outputs(site, moments) else [site[0].columns]
     return sides
+
+
+def shapes_by_outputs(matrices: list[Matrix], moments: Moments) -> set[tuple[int, int]]:
+    """Return the shapes [out, in] of linears of whose outputs, rather than inputs, moments are gathered."""
+    sites = [site for site in _sites(matrices) if _by_outputs(site, moments)]
+    return {(matrix.out, matrix.columns) for site in sites for matrix in site}
+
+
+def _sites(matrices: list[Matrix]) -> Iterator[list[Matrix]]:
+    for _, members in groupby(matrices, key=lambda m: (m.linear.layer, m.linear.site)):
+        yield list(members)
+
+
+def _by_outputs(site: list[Matrix], moments: Moments) -> bool:
+    return moments == Moments.SMALLER and sum(m.out**2 for m in site) < site[0].columns ** 2
 
 
 def whole(sides: list[int]) -> int:
     """Return the bytes of symmetric matrices of these sides in memory."""
     return sum(SUM * side * side for side in sides)
+
+
+def panels(sides: list[int]) -> int:
+    """Return their bytes while a pass sums them."""
+    parts = [part for side in sides for part in linalg.panels(side)]
+    return sum(SUM * (rows.stop - rows.start) * upto.stop for rows, upto in parts)
 
 
 def triangles(sides: list[int]) -> int:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from plotly.offline import get_plotlyjs
 
+from rankwise.decompose import decomposers
 from rankwise.planning.need import Need
-from rankwise.planning.sizes import SUM, gradients, moments_of, triangles, whole
+from rankwise.planning.sizes import SUM, gradients, moments_of, panels, triangles, whole
 from rankwise.planning.study import FLOAT, Study, count
 from rankwise.validation import made
 
@@ -17,8 +18,8 @@ TRAINED = 4
 """Numbers that AdamW holds for one it trains: the number, its gradient, two moments [-]."""
 SAVED = 4
 """What autograd saves of a decoder block, in activations at their fullest (`Sizes.activations`) [-]."""
-WORKSPACE = 5
-"""Matrices of the size of a weight, in float64, that a decomposer and the errors behind it hold at once [-]."""
+MULTIPLIED = 5
+"""Matrices of the size of a weight, in float64, that the check of a checkpoint multiplies factors in [-]."""
 DATABASE = 2**20
 """MLflow's, of a few runs [bytes]."""
 
@@ -34,7 +35,8 @@ def needs(study: Study) -> Iterator[Need]:
     if study.params.refinements():
         yield refine(study)
     yield evaluate(study)
-    yield speed(study)
+    if study.params.speed.batches:
+        yield speed(study)
     page = len(get_plotlyjs())
     yield Need("report", 1, 0, disk=page)
     yield Need("track", 1, 0, disk=page + DATABASE)
@@ -51,10 +53,10 @@ def covariance(study: Study) -> Need:
     tokens = count(text)
     pools = 1 if asked.pools // asked.shards == 1 and asked.shards > 1 else 2
     active, scratch = study.active(asked.batch, text.length), 0
-    tensors = study.models(1, pools * whole(every) + active)
+    tensors = study.models(1, _summed(sides, every, pools, active))
     if asked.streaming:
-        sums = pools * max(map(whole, sides))
-        tensors = study.around + study.largest_block + sums + active
+        sums = max(_summed([block], block, pools, active) for block in sides)
+        tensors = study.around + study.largest_block + sums
         scratch = triangles(every) + 2 * study.states
     jobs = study.origins * (1 if asked.shards == 1 else asked.shards + 1)
     kept = triangles(every) * study.origins
@@ -71,6 +73,12 @@ def covariance(study: Study) -> Need:
     )
 
 
+def _summed(blocks: list[list[int]], sides: list[int], pools: int, active: int) -> int:
+    """Return the most that sums take: while activations are there, or while those of a block are written."""
+    written = max(triangles(block) + whole([max(block, default=0)]) for block in blocks)
+    return panels(sides) + max((pools - 1) * panels(sides) + active, written)
+
+
 def curvature(study: Study) -> Need:
     """The model, sums of every linear, weights with more outputs than inputs again, what autograd saves.
 
@@ -84,7 +92,7 @@ def curvature(study: Study) -> Need:
         blocks, layers, passes = study.blocks, study.params.compute.layers_per_job, 3
         scratch = triangles(sides) + len(blocks) * study.states
     wide = [sum(m.numbers for m in block if m.out > m.columns) for block in blocks]
-    sums = max(whole([matrix.smaller for matrix in block]) for block in blocks)
+    sums = max(panels([matrix.smaller for matrix in block]) for block in blocks)
     saved = SAVED * min(layers, study.sizes.layers) * study.active(asked.batch, text.length)
     work = sums + saved + study.predictions(asked.batch, text.length)
     streamed = study.around + study.largest_block + work
@@ -105,22 +113,22 @@ def curvature(study: Study) -> Need:
 
 
 def decompose(study: Study) -> Need:
-    """One block's statistics, mapped and whole, its factors, and the work on the largest weight."""
-    largest = 0
+    """One block's statistics, mapped, the largest of them whole, its factors, and the work on the largest weight."""
+    largest, itemsize = 0, study.sizes.itemsize
     for block in study.blocks:
         weights = sum(matrix.numbers for matrix in block)
         sides = moments_of(block, study.moments)
         if gradients(study.params):
             sides += [matrix.smaller for matrix in block]
-        held = whole(sides) + triangles(sides) + 2 * weights * study.sizes.itemsize
-        largest = max(largest, held)
-    work = WORKSPACE * SUM * study.sizes.largest
+        held = whole([max(sides, default=0)]) + triangles(sides) + weights * itemsize
+        largest = max(largest, held + study.sizes.largest * itemsize)
     used = {(run.origin, run.decompose) for run in study.params.built().values()}
     factored: dict[tuple[str, tuple[int, int]], int] = {}
     for _, name in used:
         for shape, number in study.sizes.shapes().items():
             factored[name, shape] = factored.get((name, shape), 0) + number
     kept = study.factors * len(used)
+    work = max(workspace(study, name) for _, name in used)
     return Need(
         "decompose",
         len(used) * len(study.blocks),
@@ -129,6 +137,12 @@ def decompose(study: Study) -> Need:
         factored=factored,
         moved=kept + (study.sizes.bytes + covariance(study).disk) * len(used),
     )
+
+
+def workspace(study: Study, name: str) -> int:
+    """Return the bytes that a section of decompose works in on the largest weight."""
+    method = decomposers[study.params.method("decompose", name)]
+    return round(method.workspace * SUM * study.sizes.largest)
 
 
 def allocate(study: Study) -> Need:
@@ -165,7 +179,7 @@ def build(study: Study) -> Need:
     runs = study.params.built().values()
     kept = sum(study.checkpoint(run.keep) for run in runs)
     most = max(study.checkpoint(run.keep) for run in runs)
-    work = WORKSPACE * SUM * study.sizes.largest
+    work = MULTIPLIED * SUM * study.sizes.largest
     text = study.params.sample.calibration
     checked = min(study.params.build.check_sequences, count(text)) * text.length
     return Need(

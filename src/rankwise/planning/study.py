@@ -68,8 +68,7 @@ class Study:
     @property
     def moments(self) -> Moments:
         """What the forward pass gathers."""
-        asked = self.params.covariance
-        return asked.gathered if asked.moments else needed(self.params)
+        return gathered(self.params)
 
     @property
     def factors(self) -> int:
@@ -80,6 +79,12 @@ class Study:
         """Return the bytes of a checkpoint."""
         linears = self.sizes.linear_numbers * self.sizes.itemsize
         return round(self.sizes.bytes - linears * (1 - (keep or 1.0)))
+
+
+def gathered(params: Params) -> Moments:
+    """Return what the forward pass gathers."""
+    asked = params.covariance
+    return asked.gathered if asked.moments else needed(params)
 
 
 def count(text: Sample) -> int:

@@ -119,7 +119,8 @@ class SummaryRow(Asked):
     zero_shot_average: float | None
     parameters: int
     checkpoint_bytes: int
-    tokens_per_second: float
+    tokens_per_second: float | None = None
+    """Null where runs are not timed [tokens/s]."""
     against_dense: Pair | None = None
     """Null for the dense model itself."""
 

@@ -46,7 +46,7 @@ def _result(result: RunResult) -> dict[str, str]:
         if result.against_dense is not None:
             measured = result.against_dense.losses["test"].mean
             found["loss measured above dense"] = f"{measured:.4g} nats/token"
-    return found | _speed(result.speed)
+    return found | (_speed(result.speed) if result.speed else {})
 
 
 def _speed(speed: SpeedRecord) -> dict[str, str]:
@@ -114,14 +114,11 @@ def _refinement(record: RefineRecord) -> dict[str, str]:
 
 
 def _measured(result: RunResult) -> dict[str, str]:
-    scores, speed = result.scores, result.speed
+    scores = result.scores
     text = result.items.texts["test"]
     return {
         "test text": f"{scores.windows:,} windows of {scores.window_length} tokens, sha256 {text.sha256}",
-        "timed": (
-            f"{speed.repeats} repeats, prompts of {speed.length} tokens, {speed.new_tokens} decoded, "
-            f"{speed.device}, {speed.threads} thread{'s' if speed.threads > 1 else ''}"
-        ),
+        **({"timed": _how_timed(result.speed)} if result.speed else {}),
         **{
             f"evaluate: {key}": word(value)
             for key, value in scores.parameters_section.items()
@@ -129,3 +126,10 @@ def _measured(result: RunResult) -> dict[str, str]:
         },
         **{f"version: {name}": version for name, version in scores.versions.items()},
     }
+
+
+def _how_timed(speed: SpeedRecord) -> str:
+    return (
+        f"{speed.repeats} repeats, prompts of {speed.length} tokens, {speed.new_tokens} decoded, "
+        f"{speed.device}, {speed.threads} thread{'s' if speed.threads > 1 else ''}"
+    )

@@ -111,7 +111,7 @@ def _figures(
     if results[0].scores.zero_shot:
         drawn["zero_shot"] = figures.zero_shot_by_keep(results)
         drawn["tasks"] = figures.accuracy_by_task(results)
-    if len(results) > 1:
+    if len(results) > 1 and results[0].speed is not None:
         drawn["prefill"] = speed_beside_dense(results, "prefill")
         drawn["decode"] = speed_beside_dense(results, "decode")
     if any(result.predicted is not None for result in results):

@@ -15,17 +15,18 @@ LONGEST = 18
 
 
 def speed_beside_dense(results: list[RunResult], phase: Literal["prefill", "decode"]) -> Figure:
-    """Tokens a second over those of the dense model, a row a run, a marker a batch size.
+    """Of runs that were timed: tokens a second over those of the dense model, a row a run, a marker a batch size.
 
     Bars: quartiles of the repeats, over the same median of the dense model. The dense model's own row
     is its second copy beside itself: what differs there is the machine's unrest.
     """
     figure, ends = go.Figure(), [1.0]
-    batches = [point.batch for point in results[0].speed.points]
+    records = [result.speed for result in results if result.speed is not None]
+    batches = [point.batch for point in records[0].points]
     for place, batch in enumerate(batches):
         timed = [
-            (getattr(result.speed.points[place], phase), getattr(result.speed.dense[place], phase))
-            for result in results
+            (getattr(record.points[place], phase), getattr(record.dense[place], phase))
+            for record in records
         ]
         factors = [ours.median / dense.median for ours, dense in timed]
         below = [(ours.median - ours.quartiles[0]) / dense.median for ours, dense in timed]

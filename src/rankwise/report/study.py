@@ -35,7 +35,8 @@ class RunResult:
 
     scores: Scores
     items: Items
-    speed: SpeedRecord
+    speed: SpeedRecord | None = None
+    """None in a study that times no run."""
     allocation: AllocationRecord | None = None
     """None for the dense model; that of the run it started from for a refined one."""
     refinement: RefineRecord | None = None
@@ -81,7 +82,7 @@ class RunResult:
         values = self.scores.model_dump(include=set(SummaryRow.model_fields))
         return SummaryRow(
             **values,
-            tokens_per_second=self.speed.tokens_per_second,
+            tokens_per_second=self.speed.tokens_per_second if self.speed else None,
             against_dense=self.against_dense,
         )
 
@@ -102,7 +103,7 @@ def gather(
     for name in (record.run for record in scores):
         lacks = {
             "items": name not in measured,
-            "speed": name not in speed,
+            "speed": bool(speed) and name not in speed,
             "allocation": name not in allocation and name != DENSE,
         }
         for missing in [record for record, lacking in lacks.items() if lacking]:
@@ -113,7 +114,7 @@ def gather(
         RunResult(
             s,
             measured[s.run],
-            speed[s.run],
+            speed.get(s.run),
             allocation.get(s.run),
             refined.get(s.run),
             tuple(trials.get(s.run, ())),

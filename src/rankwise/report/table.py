@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rankwise.pairs import NOISE, Difference
 from rankwise.params import FURTHER
-from rankwise.records import SummaryRow
+from rankwise.records import SpeedRecord, SummaryRow
 from rankwise.report.study import RunResult
 from rankwise.report.words import NOTHING, TIMES, number
 from rankwise.runs import DENSE
@@ -35,7 +35,8 @@ class Cell:
 
 
 def columns(results: list[RunResult]) -> list[Column]:
-    """Return the columns; a further text has one of its own."""
+    """Return the columns; a further text has one of its own, speed where it was timed."""
+    speed = results[0].speed
     return [
         Column("run", align="name"),
         Column("asked"),
@@ -45,14 +46,13 @@ def columns(results: list[RunResult]) -> list[Column]:
         Column("zero-shot", "average"),
         Column("parameters"),
         Column("checkpoint", "MB"),
-        Column("speed", f"prefill, batch {results[0].speed.points[-1].batch}"),
+        *([] if speed is None else [Column("speed", f"prefill, batch {speed.points[-1].batch}")]),
     ]
 
 
 def cells(result: RunResult, dense: SummaryRow) -> list[Cell]:
     """Return the numbers of one row, in the order of the columns; sizes beside those of ``dense``."""
     row, scores = result.row, result.scores
-    ratio = result.speed.tokens_per_second / result.speed.dense[-1].prefill.median
     texts = {"test": row.perplexity}
     texts |= {f"{FURTHER}{name}": text.perplexity for name, text in scores.further.items()}
     return [
@@ -74,18 +74,18 @@ def cells(result: RunResult, dense: SummaryRow) -> list[Cell]:
             "checkpoints",
             _factor(result, row.checkpoint_bytes / dense.checkpoint_bytes),
         ),
-        Cell(
-            "speed",
-            ratio,
-            f"{TIMES} {ratio:.2f}",
-            "speed",
-            f"{row.tokens_per_second:,.0f} tokens/s",
-        ),
+        *([] if result.speed is None else [_speed(result.speed)]),
     ]
 
 
 def _factor(result: RunResult, ratio: float) -> str:
     return "" if result.name == DENSE else f"{TIMES} {ratio:.2f}"
+
+
+def _speed(speed: SpeedRecord) -> Cell:
+    ratio = speed.tokens_per_second / speed.dense[-1].prefill.median
+    said = f"{speed.tokens_per_second:,.0f} tokens/s"
+    return Cell("speed", ratio, f"{TIMES} {ratio:.2f}", "speed", said)
 
 
 def _perplexity(result: RunResult, role: str, value: float) -> Cell:

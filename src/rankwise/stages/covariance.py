@@ -36,8 +36,6 @@ def command(
     ] = None,
 ) -> None:
     """Run a model, dense or compressed, over the calibration text and keep the statistics of its inputs."""
-    import torch
-
     from rankwise import checkpoint as checkpoints
     from rankwise.artifacts import Tokens
     from rankwise.compute import set_up
@@ -72,7 +70,7 @@ def command(
         paths = iter(out)
         for part in found:
             for block in part:
-                block.to(torch.device("cpu")).save(next(paths))
+                block.save(next(paths))
     log.info("%d layers, %d tokens in %d pools", manifest.layers, ids.numel(), asked.pools)
 
 

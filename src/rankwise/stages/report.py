@@ -12,9 +12,11 @@ def command(
     params: ParamsFile,
     scores: Annotated[list[Path], typer.Option(help="Scores of a run, dense included; repeat.")],
     items: Annotated[list[Path], typer.Option(help="Items of a run, dense included; repeat.")],
-    speed: Annotated[list[Path], typer.Option(help="Speed of a run; repeat.")],
     out: OutFile,
     summary: Annotated[Path, typer.Option(help="The table as JSON.")],
+    speed: Annotated[
+        list[Path] | None, typer.Option(help="Speed of a run, where runs are timed; repeat.")
+    ] = None,
     allocation: Annotated[list[Path] | None, typer.Option(help="Ranks of a run; repeat.")] = None,
     refinement: Annotated[
         list[Path] | None, typer.Option(help="Record of a refined run; repeat.")
@@ -60,7 +62,7 @@ def command(
     files = StudyFiles(
         scores=scores,
         items=items,
-        speed=speed,
+        speed=speed or [],
         allocations=allocation or [],
         trials=trials or [],
         refinements=refinement or [],

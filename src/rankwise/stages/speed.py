@@ -21,11 +21,14 @@ def command(
 
     from rankwise.checkpoint import load
     from rankwise.compute import set_up
+    from rankwise.errors import RankwiseError
     from rankwise.evaluate.speed import beside
     from rankwise.params import Compute, Speed
     from rankwise.sections import read_section
 
     given = read_section(params, Speed)
+    if not given.batches:
+        raise RankwiseError(f"{params}: speed.batches names no batch size, so nothing is timed")
     device = set_up(read_section(compute, Compute))
     ours, dense = (load(path, device).model for path in (checkpoint, against))
     record = beside(run, ours, dense, given)

@@ -1,0 +1,122 @@
+"""Symmetric matrices in about half their memory: as passes sum them, and as files hold them."""
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from rankwise import linalg
+
+
+@dataclass(frozen=True)
+class Panels:
+    """A symmetric matrix [d, d] by some rows at a time, up to the end of their diagonal block (`linalg.panels`).
+
+    Products of tall matrices are added to it in place.
+    """
+
+    parts: list[Tensor]
+
+    @classmethod
+    def zeros(cls, size: int, dtype: torch.dtype, device: torch.device) -> Self:
+        """Return a matrix [size, size] of zeros."""
+        ends = [(rows.stop - rows.start, upto.stop) for rows, upto in linalg.panels(size)]
+        return cls([torch.zeros(*shape, dtype=dtype, device=device) for shape in ends])
+
+    def add_gram(self, rows: Tensor) -> None:
+        """Add ``rowsᵀ rows``, ``rows`` [tokens, d]."""
+        for part, (some, upto) in zip(self.parts, linalg.panels(len(self)), strict=True):
+            part.add_(rows[:, some].T @ rows[:, upto])
+
+    def __len__(self) -> int:
+        """Return d."""
+        return self.parts[-1].shape[1]
+
+    def whole(self) -> Tensor:
+        """Return the matrix [d, d], in memory of its own."""
+        matrix = self.parts[-1].new_empty(len(self), len(self))
+        for part, place in zip(self.parts, linalg.panels(len(self)), strict=True):
+            matrix[place] = part
+        return linalg.mirrored(matrix)
+
+    def diagonal(self) -> Tensor:
+        """Return the diagonal [d]."""
+        starts = [part.shape[1] - len(part) for part in self.parts]
+        return torch.cat([p.diagonal(at) for p, at in zip(self.parts, starts, strict=True)])
+
+    def to(self, device: torch.device) -> "Panels":
+        """Return the same matrix on another device."""
+        return Panels([part.to(device) for part in self.parts])
+
+
+@dataclass(frozen=True)
+class Triangle:
+    """A symmetric matrix [d, d] by its upper triangle.
+
+    That of a file stays mapped: what is done with one matrix after the other never holds two whole.
+    """
+
+    values: Tensor
+    """The triangle row by row [d·(d + 1)/2]."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no triangle."""
+        if self.values.shape != (len(self) * (len(self) + 1) // 2,):
+            raise ValueError(f"numbers of shape {list(self.values.shape)} are no triangle")
+
+    @classmethod
+    def of(cls, matrix: "Symmetric") -> "Triangle":
+        """Return the triangle of a symmetric matrix [d, d]."""
+        if isinstance(matrix, Triangle):
+            return matrix
+        return cls(torch.cat([row[at:] for at, row in enumerate(whole(matrix))]))
+
+    def __len__(self) -> int:
+        """Return d."""
+        return (math.isqrt(8 * self.values.numel() + 1) - 1) // 2
+
+    def whole(self) -> Tensor:
+        """Return the matrix [d, d], in memory of its own."""
+        width = len(self)
+        matrix = self.values.new_empty(width, width)
+        for at, part in enumerate(self.values.split(list(range(width, 0, -1)))):
+            matrix[at, at:] = part
+        return linalg.mirrored(matrix.T)
+
+    def diagonal(self) -> Tensor:
+        """Return the diagonal [d]."""
+        rows = torch.arange(len(self), device=self.values.device)
+        return self.values[rows * len(self) - rows * (rows - 1) // 2]
+
+    def to(self, device: torch.device) -> "Triangle":
+        """Return the same matrix on another device."""
+        return Triangle(self.values.to(device))
+
+
+Symmetric = Tensor | Panels | Triangle
+"""A symmetric matrix [d, d]: whole, as a pass sums it, or as a file holds it."""
+
+
+def whole(matrix: Symmetric) -> Tensor:
+    """Return a symmetric matrix whole [d, d]; one that is so already is not copied."""
+    return matrix if isinstance(matrix, Tensor) else matrix.whole()
+
+
+def finite(matrix: Symmetric) -> bool:
+    """Tell whether every number that is held of a symmetric matrix is one."""
+    if isinstance(matrix, Panels):
+        return all(linalg.finite(part) for part in matrix.parts)
+    return linalg.finite(matrix.values if isinstance(matrix, Triangle) else matrix)
+
+
+def added(matrix: Symmetric, other: Symmetric) -> Symmetric:
+    """Return the sum of two matrices; it takes the memory of the first, unless files hold both."""
+    if isinstance(matrix, Panels) and isinstance(other, Panels):
+        for part, more in zip(matrix.parts, other.parts, strict=True):
+            part.add_(more)
+        return matrix
+    if isinstance(matrix, Triangle) and isinstance(other, Triangle):
+        return Triangle(matrix.values + other.values)
+    return whole(matrix).add_(whole(other))
