@@ -188,6 +188,20 @@ def test_a_study_that_times_no_run_never_holds_two_models(llama: Path, tmp_path:
     assert max(needed["[]"].values()) < 22_000 < 24 * 1024 < needed["[1]"]["speed"]
 
 
+def test_trials_in_rounds_are_jobs_that_read_the_model_each(tmp_path: Path) -> None:
+    run = "runs={a: {decompose: pooled_pca, allocate: hyperopt, keep: 0.8}}"
+    found = {}
+    for q in (1, 4):
+        params = params_of(
+            tmp_path, "embedded", run, f"allocate.hyperopt={{trials: 10, q: {q}}}"
+        )  # fmt: skip
+        stages = plan(params, Sizes.of(params, embedded.MODEL), Room(2**50, 2**50, 2**50), 0).stages
+        [found[q]] = [stage for stage in stages if stage.stage == "allocate"]
+    assert (found[1].jobs, found[4].jobs) == (1, 1 + 10 + 3)
+    assert found[4].moved_mib > 9 * found[1].moved_mib
+    assert found[4].flops == found[1].flops
+
+
 def test_a_layer_count_that_is_not_the_models_is_refused(tmp_path: Path) -> None:
     params = params_of(tmp_path, "embedded", "prepare.model.layers=7")
     with pytest.raises(RankwiseError, match=r"prepare.model.layers: 7 given, .* has 5"):

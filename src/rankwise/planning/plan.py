@@ -42,6 +42,8 @@ class StagePlan(BaseModel):
     """What its jobs leave [MiB]."""
     scratch_mib: int
     """What the largest of them has on disk beside that while it runs [MiB]."""
+    moved_mib: int
+    """What all its jobs read and write [MiB]."""
     flops: float
     """Of forward and backward passes, sums and checks; those of decomposers are measured as time [-]."""
     seconds: float | None
@@ -117,6 +119,7 @@ def _stage(need: Need, study: Study, speed: Speed | None, base: int, *, on_gpu: 
         gpu_mib=round(need.tensors / MIB) if on_gpu else 0,
         disk_mib=round(need.disk / MIB),
         scratch_mib=round(need.scratch / MIB),
+        moved_mib=round(need.moved / MIB),
         flops=need.flops(study.sizes),
         seconds=None if speed is None else round(_seconds(need, study, speed), 3),
         longest_seconds=None if speed is None else round(_longest(need, study, speed), 3),

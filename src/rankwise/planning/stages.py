@@ -12,6 +12,7 @@ from rankwise.decompose import decomposers
 from rankwise.planning.need import Need
 from rankwise.planning.sizes import SUM, gradients, moments_of, panels, triangles, whole
 from rankwise.planning.study import FLOAT, Study, count
+from rankwise.rounds import rounds
 from rankwise.validation import made
 
 TRAINED = 4
@@ -146,11 +147,14 @@ def workspace(study: Study, name: str) -> int:
 
 
 def allocate(study: Study) -> Need:
-    """The factors, mapped; where candidates are scored also the model and two models' predictions."""
+    """The factors, mapped; where candidates are scored also the model and two models' predictions.
+
+    Of a search in rounds every suggestion and every trial is a job, which reads model and factors.
+    """
     text = study.params.sample.search
     tensors = beside = 0
     passed = 0.0
-    scored = 0
+    scored = further = 0
     for run in study.params.built().values():
         method = made(study.params, "allocate", run.allocate)
         beside = max(beside, study.factors)
@@ -160,16 +164,18 @@ def allocate(study: Study) -> Need:
             tensors = max(tensors, study.models(1, work))
             beside = max(beside, study.factors + FLOAT * count(text) * study.sizes.vocabulary)
             passed += (1 + method.trials) * count(text)
-            scored += 1
+            together = rounds(method.trials, method.q) if getattr(method, "q", 1) > 1 else []
+            scored += method.trials if together else 1
+            further += sum(1 + len(trials) for trials in together)
     runs = len(study.params.built())
     return Need(
         "allocate",
-        runs,
+        runs + further,
         tensors,
         beside=beside,
         passed=passed,
         heads=2 * passed,
-        moved=study.factors * runs + study.sizes.bytes * scored,
+        moved=study.factors * (runs + further) + study.sizes.bytes * scored,
         scoring=scored,
     )
 
