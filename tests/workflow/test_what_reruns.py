@@ -142,6 +142,11 @@ def test_no_run_is_timed(study: Study) -> None:
     check(study, END, cut=True)
 
 
+def test_a_study_that_refines_nothing_hears_nothing_of_it(study: Study) -> None:
+    study.change("runs={plain: {decompose: svd, allocate: uniform, keep: 0.6}}")
+    assert "Exception" not in study.do("snakemake", "--dry-run", "--quiet", "host")
+
+
 def test_a_family_of_the_study(study: Study) -> None:
     family = study.folder / "families/own.yaml"
     family.parent.mkdir()
