@@ -6,7 +6,7 @@ SETTINGS = {
     "covariance": "covariance.batch, or set covariance.streaming to true",
     "curvature": "curvature.batch, or set curvature.streaming to true",
     "decompose": "compute.layers_per_job",
-    "allocate": "the batch of the allocator's section",
+    "allocate": "the batch of the allocator's section, or sample.search.sequences",
     "suggest": "the batch of the allocator's section",
     "trial": "the batch of the allocator's section",
     "build": "build.check_sequences",

@@ -165,7 +165,7 @@ class Speed(Section):
     """Section ``speed``: prefill and decoding, the run beside the dense model, both in memory."""
 
     batches: list[Count] = Field(default=[1, 8])
-    """Sequences at once; the table shows prefill at the largest. None = nothing is timed."""
+    """Sequences at once; the table shows prefill at the largest. [] = no run is timed."""
     length: Count = 128
     """Prompt length [tokens]."""
     new_tokens: Count = 8

@@ -96,6 +96,7 @@ def test_what_does_not_fit_is_said_with_what_is_missing(llama: Path, tmp_path: P
     found = plan(params, sizes, small, BASE)
     memory, disk = found.missing
     assert f"needs about {found.memory_mib:,} MiB of memory, 8,000 MiB are free" in memory
+    assert memory.endswith(", or use a machine with more memory")
     peak = found.disk_mib + max(stage.scratch_mib for stage in found.stages)
     assert f"{peak - 10_000:,} MiB are missing" in disk
 

@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +193,9 @@ def _factoring(
     while True:
         small = shape if scale >= 1 else tuple(max(8, round(scale * side)) for side in shape)
         weight, inputs = _random(small, device, outputs=outputs)
-        taken = _seconds(partial(factored_linear, TRIED, weight, inputs, method), device)
+        # Each time with statistics of its own: what a site's linears share is found anew.
+        tried = lambda: factored_linear(TRIED, weight, inputs.to(device), method)  # noqa: B023, E731
+        taken = _seconds(tried, device)
         if small == shape or taken > LONG or min(small) >= LARGEST:
             return taken * max(1.0, 1 / scale) ** GROWTH
         scale *= 2

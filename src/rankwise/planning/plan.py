@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from rankwise.memory import lower
 from rankwise.needs import ON_DEVICE
 from rankwise.params import Params
 from rankwise.planning.machine import Room, Speed
@@ -85,13 +86,14 @@ def plan(params: Params, sizes: Sizes, room: Room, base: int, speed: Speed | Non
     disk = sum(stage.disk_mib * (1 if stage.stage == "track" else COPIES) for stage in stages)
     there = {"memory": room.memory // MIB, "GPU memory": room.gpu // MIB, "disk": room.disk // MIB}
     asked = [
-        ("memory", worst.memory_mib, f"stage {worst.stage}"),
-        ("GPU memory", tightest.gpu_mib, f"stage {tightest.stage}"),
-        ("disk", disk + max(stage.scratch_mib for stage in stages), "the study"),
+        ("memory", worst.memory_mib, f"stage {worst.stage}", lower([worst.stage])),
+        ("GPU memory", tightest.gpu_mib, f"stage {tightest.stage}", lower([tightest.stage])),
+        ("disk", disk + max(stage.scratch_mib for stage in stages), "the study", "make room"),
     ]
     missing = [
-        f"{who} needs about {need:,} MiB of {what}, {there[what]:,} MiB are free: {need - there[what]:,} MiB are missing"
-        for what, need, who in asked
+        f"{who} needs about {need:,} MiB of {what}, {there[what]:,} MiB are free: "
+        f"{need - there[what]:,} MiB are missing; {advice}"
+        for what, need, who, advice in asked
         if need > there[what]
     ]
     return Plan(
