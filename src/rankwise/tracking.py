@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from tqdm import tqdm
 
 from rankwise.errors import RankwiseError, without_passwords
+from rankwise.files import replacing
 from rankwise.records import Record
 from rankwise.report.entries import Entry
 
@@ -111,6 +112,8 @@ def _open(experiment: str, store: Path) -> tuple[MlflowClient, str]:
         raise RankwiseError(
             f"{store.resolve()}: MLflow cannot have '?' in the path of its store; rename the folder of the study"
         )
+    if remote is None and not store.exists():
+        _make(store)
     with chdir(tempfile.gettempdir()):  # MLflow writes the folder it is in, unquoted, into SQL
         client = MlflowClient(address)
     there = client.get_experiment_by_name(experiment)
@@ -119,6 +122,20 @@ def _open(experiment: str, store: Path) -> tuple[MlflowClient, str]:
     if there.lifecycle_stage != "active":
         client.restore_experiment(there.experiment_id)
     return client, there.experiment_id
+
+
+def _make(store: Path) -> None:
+    """Make an empty store, whole or not at all: of half its tables MLflow would never make the rest."""
+    from mlflow import MlflowClient
+
+    try:
+        with replacing(store) as temporary:
+            address = f"sqlite:///{temporary.resolve()}"
+            with chdir(tempfile.gettempdir()):
+                MlflowClient(address).search_experiments(max_results=1)
+    finally:
+        for journal in store.parent.glob(f".{store.name}.*.tmp-journal"):  # SQLite's
+            journal.unlink()
 
 
 def _drop_if_moved(experiment: str, store: Path, location: str) -> None:

@@ -23,7 +23,7 @@ from rankwise.forkserver.protocol import Request, difference, interpreter, new_s
 PACKAGE = Path(__file__).parents[2] / "src/rankwise"
 BY_LIBRARIES = ("KMP_DUPLICATE_LIB_OK", "HF_XET_HIGH_PERFORMANCE")
 """Variables that libraries set when they are imported: early in a fork, later in a new process."""
-PATIENCE = 20.0
+PATIENCE = 120.0
 """Until something that must happen counts as not happening [s]."""
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the fork server needs Linux")

@@ -1,6 +1,7 @@
 """MLflow is filled from files: once, again, after a change, after a loss."""
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -164,6 +165,22 @@ def test_lost_store_is_rebuilt(study: Path, files: StudyFiles, store: Path) -> N
     assert first.runs["dense"].run_id != second.runs["dense"].run_id
     assert len(runs_of(lost)) == ALL
     assert list(Path.cwd().iterdir()) == []  # no mlruns, no mlflow.db
+
+
+def test_a_disk_that_fills_while_the_store_is_made_leaves_none(tmp_path: Path) -> None:
+    """Half of MLflow's tables would stop every run after it."""
+    store, before = tmp_path / "store/mlflow.db", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # Python ignores the signal
+    try:
+        with pytest.raises(RankwiseError, match="could not be"):
+            fill("full", [], store)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(store.parent.iterdir()) == []
+    again = "import sys, pathlib; from rankwise.tracking import fill; fill('full', [], pathlib.Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", again, str(store)], check=True)
+    names = [each.name for each in MlflowClient(f"sqlite:///{store}").search_experiments()]
+    assert "full" in names
 
 
 def test_copied_study_does_not_write_into_the_original(
