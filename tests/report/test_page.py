@@ -159,7 +159,7 @@ def test_a_study_that_times_no_run_has_no_speed(study: Path, arguments: list[str
     page = Page((study / "report/index.html").read_text())
     assert set(page.rows) == {"dense", *RUNS, *REFINED}
     assert all(len(row) == len(page.rows["dense"]) for row in page.rows.values())
-    assert "tokens/s" not in (study / "report/index.html").read_text()
+    assert "tokens/s" not in (study / "report/index.html").read_text().lower()
     rows = Summary.load(study / "report/summary.json").rows
     assert all(row.tokens_per_second is None for row in rows)
 
