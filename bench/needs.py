@@ -75,8 +75,8 @@ def planned(preset: str, model: str, base: int, *settings: str) -> Plan:
     with tempfile.TemporaryDirectory(prefix="rankwise-") as name:
         folder = Path(name)
         MODELS[model].save_pretrained(folder)
-        keys = list(settings)
-        text = with_settings((PRESETS / f"{preset}.yaml").read_text(encoding="utf-8"), keys)
+        text = (PRESETS / f"{preset}.yaml").read_text(encoding="utf-8")
+        text = with_settings(text, list(settings))
         (folder / "params.yaml").write_text(text, encoding="utf-8")
         params = load_params(folder / "params.yaml")
         sizes = Sizes.of(params, folder)

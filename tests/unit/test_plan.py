@@ -193,10 +193,8 @@ def test_trials_in_rounds_are_jobs_that_read_the_model_each(tmp_path: Path) -> N
     run = "runs={a: {decompose: pooled_pca, allocate: hyperopt, keep: 0.8}}"
     found = {}
     for q in (1, 4):
-        params = params_of(
-            tmp_path, "embedded", run, f"allocate.hyperopt={{trials: 10, q: {q}}}"
-        )  # fmt: skip
-        stages = plan(params, Sizes.of(params, embedded.MODEL), Room(2**50, 2**50, 2**50), 0).stages
+        params = params_of(tmp_path, "embedded", run, f"allocate.hyperopt={{trials: 10, q: {q}}}")
+        stages = plan(params, Sizes.of(params, embedded.MODEL), ROOMY, BASE).stages
         [found[q]] = [stage for stage in stages if stage.stage == "allocate"]
     assert (found[1].jobs, found[4].jobs) == (1, 1 + 10 + 3)
     assert found[4].moved_mib > 9 * found[1].moved_mib
