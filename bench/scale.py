@@ -33,6 +33,7 @@ from rankwise.progress import Progress
 from rankwise.records import ModelManifest
 from rankwise.sources import hashes
 from rankwise.streaming import Streamed, stream
+from rankwise.sums import ACCUMULATE
 from rankwise.weights import Weights
 
 ARCHITECTURE = "LlamaForCausalLM"
@@ -41,6 +42,8 @@ THREADS, SEQUENCES, LENGTH, POOLS, BATCH = 2, 32, 256, 8, 4
 VOCABULARY = 8192
 """More than any width: inputs of the first layer are as many different vectors as there are tokens."""
 ASKED = CovarianceParams(pools=POOLS, batch=BATCH, moments="smaller", streaming=True)
+PRECISION = torch.bfloat16
+"""Of factors in files: that of the weights of LLaMA-2-7B [-]."""
 FEW = 8
 """Sequences for the models of 4 and of 12 layers."""
 CPU = torch.device("cpu")
@@ -117,23 +120,22 @@ def ours(folder: Path) -> dict[str, Any]:
     [path] = streamed(folder, text())
     gathered = clock.lap()
     block = BlockStatistics.load(path)
-    linears = dict(
-        factor_block(Weights(folder, FAMILY), block, PooledPCA(), CPU, stored=torch.float32)
-    )
+    weights = Weights(folder, FAMILY)
+    linears = dict(factor_block(weights, block, PooledPCA(), CPU, stored=PRECISION))
     factored = clock.lap()
-    BlockFactors("pooled_pca", [0], linears).save(folder / "factors", torch.float32)
+    BlockFactors("pooled_pca", [0], linears).save(folder / "factors", PRECISION)
     sizes = path.stat().st_size, (folder / "factors").stat().st_size
     return {"covariance": gathered, "decomposition": factored, "bytes": sizes}
 
 
 def published(folder: Path) -> dict[str, Any]:
-    """Do the same by the published algorithm; its tensors count in float32, whole."""
+    """Do the same by the published algorithm; its tensors count whole, in the precision of ours."""
     names = [linear.name for linear in FAMILY.linears([0]) if linear.kind != "v"]
     clock = Clock()
     model = LlamaForCausalLM.from_pretrained(folder).eval()
     sums = reference.gather(model, names, text(), POOLS, BATCH)
     gathered = clock.lap()
-    size = sum(4 * covariance.numel() for covariance, _ in sums.values())
+    numbers = sum(covariance.numel() for covariance, _ in sums.values())
     found = reference.decompose(sums)
     ranks = {name: _rank(model.get_submodule(name).weight.shape) for name in names}
     reference.trial(model, found, ranks)
@@ -143,7 +145,7 @@ def published(folder: Path) -> dict[str, Any]:
     torch.save(kept, folder / "published")
     return {
         "covariance": gathered, "decomposition": factored,
-        "bytes": (size, size), "peak": peak,
+        "bytes": (numbers * ACCUMULATE.itemsize, numbers * PRECISION.itemsize), "peak": peak,
     }  # fmt: skip
 
 
@@ -182,9 +184,12 @@ def largest_difference(folder: Path) -> float:
         weight = weights.get(linear.name).double()
         covariance = block.sites[0, linear.site].covariance
         rank = _rank(weight.shape)
+        mine, left = ours[linear.name], theirs[linear.name].double()
         errors = []
-        for left in (ours[linear.name].left[:, :rank].double(), theirs[linear.name].double()):
-            rest = weight - left @ (left.T @ weight)
+        for near in (
+            mine.left[:, :rank].double() @ mine.right[:rank].double(), left @ (left.T @ weight)
+        ):  # fmt: skip
+            rest = weight - near
             errors.append(float(((rest @ covariance) * rest).sum().sqrt()))
         found.append(abs(errors[0] / errors[1] - 1))
     return max(found)
@@ -219,6 +224,7 @@ def compare(width: int, inner: int) -> str:
         "peak memory [MB]": (mine["peak"] / 1024, theirs["peak"] / 1024),
         "statistics [MB]": (mine["bytes"][0] / 1e6, theirs["bytes"][0] / 1e6),
         "factors [MB]": (mine["bytes"][1] / 1e6, theirs["bytes"][1] / 1e6),
+        "statistics and factors [MB]": (sum(mine["bytes"]) / 1e6, sum(theirs["bytes"]) / 1e6),
     }
     lines = ["| | ours | published | ratio |", "|---|---:|---:|---:|"]
     lines += [f"| {what} | {a:.1f} | {b:.1f} | {a / b:.3f} |" for what, (a, b) in rows.items()]

@@ -18,7 +18,7 @@ from rankwise.artifacts.symmetric import Panels, finite
 from rankwise.errors import RankwiseError
 from rankwise.family import Family, Linear
 from rankwise.params import CurvatureParams
-from rankwise.sums import ACCUMULATE, WHAT_TO_DO, Place
+from rankwise.sums import ACCUMULATE, WHAT_TO_DO, Place, column_sums
 
 
 class GradientSums:
@@ -43,7 +43,7 @@ class GradientSums:
         rows = gradient.detach().reshape(-1, gradient.shape[-1])
         if rows.dtype in (torch.bfloat16, torch.float16):
             rows = rows.float()
-        self.squares += rows.square().sum(0, dtype=ACCUMULATE)
+        self.squares += column_sums(rows, torch.square)
         if self.weight is not None:
             rows = rows @ self.weight.to(rows)
         if self.second is None:

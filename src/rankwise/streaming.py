@@ -75,7 +75,8 @@ class Streamed:
 
     model: Any
     """A transformers causal language model on the meta device (`empty_model`)."""
-    family: Family
+    weights: Weights
+    """Where the files hold what: opened once, since a sharded model has many."""
     files: WeightFiles
     device: torch.device
 
@@ -84,7 +85,13 @@ class Streamed:
         """Return the model of a manifest, whose files are here and as they were prepared."""
         files = WeightFiles.checked(manifest)
         model = empty_dense(manifest, files.folder, DTYPES[manifest.dtype]).eval()
-        return cls(model.requires_grad_(requires_grad=False), manifest.family, files, device)
+        weights = Weights(files.folder, manifest.family)
+        return cls(model.requires_grad_(requires_grad=False), weights, files, device)
+
+    @property
+    def family(self) -> Family:
+        """How the model is built."""
+        return self.weights.family
 
     @property
     def layers(self) -> int:
@@ -104,15 +111,15 @@ class Streamed:
     def ahead(self, blocks: list[list[int]]) -> None:
         """Let the system read the weights of the next block, if there is one, beside what is computed."""
         names = [name for block in blocks for name in self.inside(block)]
-        Weights(self.files.folder, self.family).ahead(names)
+        self.weights.ahead(names)
 
     def keep(self, names: list[str]) -> None:
         """Hold these tensors of the model for good: copies, so that no file stays mapped for their sake."""
         self._assign({name: tensor.clone() for name, tensor in self._read(names).items()})
 
     def _read(self, names: list[str]) -> dict[str, Tensor]:
-        weights = Weights(self.files.folder, self.family)
-        return {name: weights.tensor(name).to(self.device, self.model.dtype) for name in names}
+        dtype = self.model.dtype
+        return {name: self.weights.tensor(name).to(self.device, dtype) for name in names}
 
     def _assign(self, tensors: dict[str, Tensor]) -> None:
         self.model.load_state_dict(tensors, strict=False, assign=True)

@@ -57,7 +57,7 @@ class Place:
         raise RankwiseError(f"{what} are NaN or infinite {at}{pool}; {WHAT_TO_DO}")
 
 
-def _over_rows(rows: Tensor, of: Callable[[Tensor], Tensor] = torch.positive) -> Tensor:
+def column_sums(rows: Tensor, of: Callable[[Tensor], Tensor] = torch.positive) -> Tensor:
     """Return the sum of every column of ``of(rows)`` [width], some columns at a time: PyTorch converts them first."""
     parts = [of(columns).sum(0, dtype=ACCUMULATE) for columns in rows.split(COLUMNS, 1)]
     return torch.cat(parts)
@@ -103,11 +103,11 @@ class SiteSums:
         if isinstance(self.second, Panels):
             self.second.add_gram(rows)
         else:
-            self.second += _over_rows(rows, torch.square)
+            self.second += column_sums(rows, torch.square)
         for name, weight in self.weights.items():
             self.outputs[name].add_gram(rows @ weight.to(rows).T)
-        self.first += _over_rows(rows)
-        self.absolute += _over_rows(rows, torch.abs)
+        self.first += column_sums(rows)
+        self.absolute += column_sums(rows, torch.abs)
 
     def take(self) -> tuple[InputStatistics, dict[str, Panels]]:
         """Hand out the pool's statistics of the inputs and of outputs, on the device; refuses sums that overflowed."""

@@ -116,6 +116,28 @@ def test_every_level_is_affordable_and_better_than_dropping_alone(case):
     assert matrix.parameters(Kept(factors.max_rank, int(part.levels[-1]))) <= 0.95 * OUT * IN
 
 
+def test_values_of_every_level_are_the_least_squares_solution_at_their_own_places(case):
+    weight, inputs, method, metric = case
+    factors = method.model_copy(update={"iterations": 400})(weight, inputs, 8)
+    part, rest = factors.sparse, (weight - factors.left @ factors.right).flatten()
+    hessian = whole(metric)
+    for level in part.levels.tolist():
+        held = part.places[:level].long()
+        best = torch.linalg.solve(hessian[held][:, held], hessian[held] @ rest)
+        torch.testing.assert_close(part.values_of(level), best, rtol=1e-2, atol=1e-3)
+
+
+def test_a_part_that_loses_no_level_shares_their_values(case):
+    weight, inputs, method, _ = case
+    part = method(weight, inputs, 8).sparse
+    most = int(part.levels[-1])
+    assert part.first(most).refits.data_ptr() == part.refits.data_ptr()
+    fewer = part.first(most - 1)
+    assert fewer.levels.tolist() == part.levels[:-1].tolist()
+    for level in fewer.levels.tolist():
+        torch.testing.assert_close(fewer.values_of(level), part.values_of(level))
+
+
 def test_less_predicted_loss_than_oats_at_the_same_size(case):
     weight, inputs, method, metric = case
     oats = OATS(keep=0.6, multiple=2)(weight, inputs, 13)

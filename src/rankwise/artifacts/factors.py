@@ -32,7 +32,7 @@ class SparsePart:
     levels: Tensor | None = None
     """[k] int64, rising: numbers of entries that the values were fitted to."""
     refits: Tensor | None = None
-    """[Σ levels]: the values at each level, one after the other."""
+    """[Σ levels]: the values at each level, one after the other; in no more precision than they were fitted in."""
 
     def choices(self) -> tuple[Kept, ...]:
         """Return the ladder."""
@@ -47,6 +47,8 @@ class SparsePart:
         if self.levels is None or self.refits is None:
             return part
         levels = self.levels[self.levels <= entries]
+        if len(levels) == len(self.levels):  # they may be many times the rest
+            return part
         return replace(part, levels=levels, refits=self.refits[: int(levels.sum())].clone())
 
     def values_of(self, entries: int) -> Tensor:
@@ -57,7 +59,7 @@ class SparsePart:
         if level == len(self.levels):
             return self.values[:entries]
         begin = int(self.levels[:level].sum())
-        return self.refits[begin : begin + entries]
+        return self.refits[begin : begin + entries].to(self.values)
 
     def dense(self, entries: int, shape: tuple[int, int]) -> Tensor:
         """Return the matrix [out, in] of the first ``entries``, zero elsewhere."""
