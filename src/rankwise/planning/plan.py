@@ -1,5 +1,6 @@
 """What a study needs and takes, stage by stage, beside what this machine has."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,14 @@ PER_REQUEST = 3e-4
 """What lm-eval does around a request, about [s]."""
 COPIES = 2
 """Of every result but MLflow's store: the file, and the copy in DVC's cache that records it."""
-LIBRARIES = {"evaluate": (150, 0.5), "report": (60, 0.5), "track": (80, 2.0)}
-"""Stage → what its own libraries and their data take beside those of all stages, about [MiB], [s]."""
+LIBRARIES = {
+    "covariance": (0, 1.0),
+    "curvature": (0, 1.0),
+    "evaluate": (150, 0.5),
+    "report": (60, 0.5),
+    "track": (80, 2.0),
+}
+"""Stage → what its own libraries, their data and a first pass take beside what all stages load, about [MiB], [s]."""
 
 
 class StagePlan(BaseModel):
@@ -177,14 +184,31 @@ def _characters(params: Params, corpus: str) -> int:
 
 
 def _items(params: Params) -> tuple[int, int]:
-    """Return how many items the zero-shot tasks have, and their characters."""
+    """Return how many items the zero-shot tasks have, and the characters of what they say."""
     tasks, limit = params.prepare.tasks, params.evaluate.limit
     if tasks.source is None:
         return 0, 0
     folder: Path = items_folder(tasks.source, tasks.data) or tasks_folder(tasks.source)
     found: dict[str, Any] = {}
     for path in {path for pattern in ITEM_FILES for path in folder.rglob(pattern)}:
-        lines = path.read_text(encoding="utf-8").splitlines()[:limit]
-        found[path.name] = (len(lines), sum(map(len, lines)))
+        lines = [line for line in path.read_text(encoding="utf-8").split("\n")[:limit] if line]
+        found[path.name] = (len(lines), sum(map(_said, lines)))
     numbers = list(found.values())
     return sum(n for n, _ in numbers), sum(size for _, size in numbers)
+
+
+def _said(line: str) -> int:
+    """Return the characters of all texts of an item, a line of JSON; its keys are no text."""
+    try:
+        parts, characters = [json.loads(line)], 0
+    except (ValueError, RecursionError):  # stage evaluate refuses it, and names the line
+        return len(line)
+    while parts:
+        match parts.pop():
+            case str() as text:
+                characters += len(text)
+            case list() as inner:
+                parts += inner
+            case dict() as inner:
+                parts += inner.values()
+    return characters

@@ -17,8 +17,11 @@ from rankwise.validation import made
 
 TRAINED = 4
 """Numbers that AdamW holds for one it trains: the number, its gradient, two moments [-]."""
-SAVED = 4
-"""What autograd saves of a decoder block, in activations at their fullest (`Sizes.activations`) [-]."""
+SAVED = 1.5
+"""What autograd saves of a decoder block, in activations at their fullest (`Sizes.activations`) [-].
+
+LLaMA's in float32: 6 numbers a token and width, 3 an inner width, 1.4 in all; norms stay in float32 in any model.
+"""
 MULTIPLIED = 5
 """Matrices of the size of a weight, in float64, that the check of a checkpoint multiplies factors in [-]."""
 DATABASE = 2**20
@@ -94,7 +97,8 @@ def curvature(study: Study) -> Need:
         scratch = triangles(sides) + len(blocks) * study.states
     wide = [sum(m.numbers for m in block if m.out > m.columns) for block in blocks]
     sums = max(panels([matrix.smaller for matrix in block]) for block in blocks)
-    saved = SAVED * min(layers, study.sizes.layers) * study.active(asked.batch, text.length)
+    active = study.active(asked.batch, text.length)
+    saved = round((SAVED * min(layers, study.sizes.layers) + 1) * active)
     work = sums + saved + study.predictions(asked.batch, text.length)
     streamed = study.around + study.largest_block + work
     tokens = count(text) * study.origins
@@ -208,7 +212,7 @@ def refine(study: Study) -> Need:
         method = made(study.params, "refine", run.refine)
         trained = sum(m.numbers for m in study.sizes.block([0]))
         streams = 2 * count(text) * study.sizes.width * FLOAT
-        saved = SAVED * study.active(method.batch, text.length)
+        saved = round((SAVED + 1) * study.active(method.batch, text.length))
         work = streams + TRAINED * FLOAT * trained + saved
         tensors = max(tensors, study.models(2, work))
         passed += count(text) * (3 * method.epochs + 4)
@@ -218,11 +222,12 @@ def refine(study: Study) -> Need:
 
 
 def evaluate(study: Study) -> Need:
-    """One model, with divergence two, and a batch's predictions."""
+    """One model and a batch's predictions, raw and as logarithms; with divergence two, and one more of these."""
     asked, text = study.params.evaluate, study.params.sample.test
     models = 2 if asked.divergence else 1
     runs = 1 + len(study.params.runs)
-    work = study.predictions(asked.batch, text.length) + study.active(asked.batch, text.length)
+    predicted = study.predictions(asked.batch, text.length, copies=1 + models)
+    work = predicted + study.active(asked.batch, text.length)
     tokens = (study.test_tokens * models + study.item_tokens) * runs
     return Need(
         "evaluate",

@@ -37,9 +37,9 @@ class Study:
         blocks = self.params.compute.blocks(self.sizes.layers)
         return [self.sizes.block(layers) for layers in blocks]
 
-    def predictions(self, batch: int, length: int) -> int:
+    def predictions(self, batch: int, length: int, copies: int = LOGITS) -> int:
         """Return the bytes of a batch's predictions, all copies."""
-        return LOGITS * FLOAT * batch * length * self.sizes.vocabulary
+        return copies * FLOAT * batch * length * self.sizes.vocabulary
 
     def active(self, batch: int, length: int) -> int:
         """Return the bytes of one decoder block's activations for a batch."""
