@@ -69,4 +69,4 @@ class SlicedLinear(nn.Module):
             self._sparse = part.values.new_zeros(self.factors.shape)
         flat = self._sparse.zero_().view(-1)
         values = part.values[which] if first is None else part.values_of(first)
-        flat[part.places[which].long()] = values
+        flat[part.places[which].long()] = values.to(flat)

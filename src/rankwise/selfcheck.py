@@ -44,12 +44,10 @@ def verified(
     those of ``counted`` (any shape), every token of the vocabulary counted once more. Cost: one forward
     pass over the text, and for every linear a product of its factors.
     """
-    model, linears = opened(folder), {}
+    model = opened(folder)
+    linears: dict[str, LinearCheck] = {}
     for path in factors:
-        for name, linear in BlockFactors.load(path).linears.items():
-            if (kept := choices[name]) is not None:
-                found = model.get_submodule(name)
-                linears[name] = _linear_check(name, found, weights, linear, kept)
+        linears |= _block_check(path, model, weights, choices)
     ids = meant.ids
     loss = mean_loss(window_losses(model, ids, 1))
     refuse_other_loss(loss, meant.loss, model.dtype, f"build{_worst(linears)}")
@@ -93,6 +91,17 @@ def _worst(linears: dict[str, LinearCheck]) -> str:
         return ""
     worst = max(linears, key=lambda name: linears[name].error)
     return f" (largest error: {worst}, {linears[worst].error:.0%} of its weight)"
+
+
+def _block_check(
+    path: Path, model: Any, weights: Weights, choices: Choices
+) -> dict[str, LinearCheck]:
+    """Check the linears of one block's factors; its file is mapped no longer than that."""
+    return {
+        name: _linear_check(name, model.get_submodule(name), weights, linear, kept)
+        for name, linear in BlockFactors.load(path).linears.items()
+        if (kept := choices[name]) is not None
+    }
 
 
 def _linear_check(

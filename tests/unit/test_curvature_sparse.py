@@ -124,7 +124,7 @@ def test_values_of_every_level_are_the_least_squares_solution_at_their_own_place
     for level in part.levels.tolist():
         held = part.places[:level].long()
         best = torch.linalg.solve(hessian[held][:, held], hessian[held] @ rest)
-        torch.testing.assert_close(part.values_of(level), best, rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(part.values_of(level).double(), best, rtol=1e-2, atol=1e-3)
 
 
 def test_a_part_that_loses_no_level_shares_their_values(case):

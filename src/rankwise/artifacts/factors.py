@@ -59,12 +59,13 @@ class SparsePart:
         if level == len(self.levels):
             return self.values[:entries]
         begin = int(self.levels[:level].sum())
-        return self.refits[begin : begin + entries].to(self.values)
+        return self.refits[begin : begin + entries]
 
     def dense(self, entries: int, shape: tuple[int, int]) -> Tensor:
         """Return the matrix [out, in] of the first ``entries``, zero elsewhere."""
-        flat = self.values.new_zeros(shape[0] * shape[1])
-        flat[self.places[:entries].long()] = self.values_of(entries)
+        values = self.values_of(entries)
+        flat = values.new_zeros(shape[0] * shape[1])
+        flat[self.places[:entries].long()] = values
         return flat.view(shape)
 
 
