@@ -172,7 +172,9 @@ def test_a_probe_knows_every_shape_and_times_grow_with_the_text(tmp_path: Path) 
     sizes = Sizes.of(short, embedded.MODEL)
     speed = probe(short, sizes)
     assert set(speed.factoring) == {("svd", shape) for shape in sizes.shapes()}
-    assert all(value > 0 for value in [speed.layer, speed.head, speed.product, speed.disk])
+    assert all(
+        value > 0 for value in [speed.layer, speed.head, speed.product, speed.write, speed.read]
+    )
     found = [plan(params, sizes, ROOMY, BASE, speed) for params in (short, long)]
     covariance = [one.stages[0].seconds - LIBRARIES["covariance"][1] for one in found]
     assert 3 < covariance[1] / covariance[0] < 5

@@ -99,8 +99,10 @@ class Speed:
     """Embeddings, last norm and head, per token [s]."""
     product: float
     """A multiplication and addition of float32 matrices [s]."""
-    disk: float
-    """Writing, hashing and reading a file, per byte [s]."""
+    write: float
+    """Writing a file and its digest, per byte [s]."""
+    read: float
+    """Reading one and its digest, per byte [s]."""
     factoring: dict[tuple[str, tuple[int, int]], float]
     """Section of decompose and shape [out, in] → one matrix [s]."""
 
@@ -123,7 +125,7 @@ def probe(params: Params, sizes: Sizes) -> Speed:
         for shape in sizes.shapes():
             outputs = shape in by_outputs
             factoring[name, shape] = _factoring(method, shape, device, outputs=outputs)
-    return Speed(layer, head, product, _disk(), factoring)
+    return Speed(layer, head, product, *_disk(), factoring)
 
 
 def _seconds(action: Callable[[], Any], device: torch.device) -> float:
@@ -223,8 +225,8 @@ def _random(
     return weight.to(device), inputs.to(device)
 
 
-def _disk() -> float:
-    """Return seconds a byte of writing a file in the study, its digest, and reading it."""
+def _disk() -> tuple[float, float]:
+    """Return seconds a byte of writing a file in the study, and of reading it, its digest included in both."""
     import hashlib
 
     data = os.urandom(FILE)
@@ -233,6 +235,8 @@ def _disk() -> float:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+        written = time.perf_counter()
         file.seek(0)
         hashlib.sha256(file.read())
-        return (time.perf_counter() - begin) / FILE
+        read = time.perf_counter() - written
+        return (written - begin + read) / FILE, read / FILE

@@ -146,7 +146,9 @@ def _shared(need: Need, study: Study, speed: Speed) -> float:
     passes = need.passed * study.sizes.layers * speed.layer + need.heads * speed.head
     asking = PER_REQUEST * study.items if need.stage == "evaluate" else 0
     around = need.jobs * (asking + LIBRARIES.get(need.stage, (0, 0))[1])
-    return passes + need.products * speed.product + around + need.moved * speed.disk
+    written = need.disk + need.scratch
+    files = written * speed.write + max(0, need.moved - written) * speed.read
+    return passes + need.products * speed.product + around + files
 
 
 def _longest(need: Need, study: Study, speed: Speed) -> float:

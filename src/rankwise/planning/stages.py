@@ -24,6 +24,8 @@ LLaMA's in float32: 6 numbers a token and width, 3 an inner width, 1.4 in all; n
 """
 MULTIPLIED = 5
 """Matrices of the size of a weight, in float64, that the check of a checkpoint multiplies factors in [-]."""
+CHECKED = 2
+"""Products [out, width, in] in float32 that the check of a linear is worth: two of its factors, of half that rank, in float64 [-]."""
 DATABASE = 2**20
 """MLflow's, of a few runs [bytes]."""
 
@@ -199,7 +201,7 @@ def build(study: Study) -> Need:
         disk=kept,
         passed=3 * checked * len(runs),
         heads=3 * checked * len(runs),
-        products=study.sizes.linear_numbers * len(runs) * study.sizes.width,
+        products=CHECKED * study.sizes.linear_numbers * len(runs) * study.sizes.width,
         moved=kept + (study.sizes.bytes + study.factors) * len(runs),
     )
 
