@@ -15,11 +15,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import scale
+import torch
 from document import ROOT, fill
+from torch.profiler import ProfilerActivity, profile
 
 KINDS = {
     "eigenproblems": ("aten::_linalg_eigh",),
-    "products": ("aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm", "aten::baddbmm"),
+    "products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"),
     "other factorisations": ("qr", "cholesky", "triangular", "svd"),
     "attention": ("attention",),
     "sums": ("aten::sum", "aten::mean", "aten::cumsum"),
@@ -36,10 +39,6 @@ def kind_of(name: str) -> str:
 
 def profiled(folder: Path) -> dict[str, float]:
     """Return seconds by kind of statistics and decomposition of the model in ``folder``; in a fresh process."""
-    import scale
-    import torch
-    from torch.profiler import ProfilerActivity, profile
-
     torch.set_num_threads(scale.THREADS)
     ids = torch.load(folder / "ids", weights_only=True)
     scale.text = lambda: ids
@@ -54,7 +53,7 @@ def profiled(folder: Path) -> dict[str, float]:
 
 
 def of(checkout: Path, folder: Path) -> dict[str, float]:
-    """Profile one version in a process of its own."""
+    """Profile one version in a process of its own, in which ``scale`` and the package are that version's."""
     paths = os.pathsep.join([str(checkout / "bench"), str(checkout / "src")])
     code = f"import sys; sys.path.append({str(ROOT / 'bench')!r}); import where; where.tell()"
     done = subprocess.run(
@@ -73,9 +72,6 @@ def tell() -> None:
 
 
 def main() -> None:
-    import scale
-    import torch
-
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -83,6 +79,8 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--inner", type=int, default=2752)
     asked = parser.parse_args()
+    if not (asked.before / "bench/scale.py").is_file():  # or this version would stand for it
+        parser.error(f"{asked.before} holds no bench/scale.py; give a checkout of this repository")
     versions = []
     for checkout in (asked.before.resolve(), ROOT):
         with tempfile.TemporaryDirectory(prefix="rankwise-") as name:

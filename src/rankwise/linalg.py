@@ -61,14 +61,18 @@ def low_rank(matrix: Tensor, rank: int) -> Tensor:
 def entries(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the entries of ``matrix`` [m, n] that are not zero, largest first: places, values, sizes.
 
-    Places are row·n + column, in int32 where they fit; equal sizes stand in the order of their places.
+    Places are row·n + column (`short`); equal sizes stand in the order of their places.
     """
     flat = matrix.flatten()
     places = flat.nonzero()[:, 0]
     places = places[flat[places].abs().argsort(descending=True, stable=True)]
     values = flat[places]
-    short = len(flat) <= torch.iinfo(torch.int32).max
-    return places.to(torch.int32 if short else torch.int64), values, values.abs()
+    return short(places, len(flat)), values, values.abs()
+
+
+def short(places: Tensor, numbers: int) -> Tensor:
+    """Return places in a matrix of so many ``numbers`` in int32, or int64 where it asks for them."""
+    return places.to(torch.int32 if numbers <= torch.iinfo(torch.int32).max else torch.int64)
 
 
 def principal(moment: Tensor, rank: int, samples: int) -> tuple[Tensor, Tensor]:

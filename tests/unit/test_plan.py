@@ -190,9 +190,8 @@ def test_what_autograd_saves_of_a_block_is_what_is_planned() -> None:
             hidden_size=width, intermediate_size=inner, num_hidden_layers=layers
         ).requires_grad_(requires_grad=False)
         given = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-        found: dict[
-            int, torch.Tensor
-        ] = {}  # the tensors themselves, so that no place is used twice
+        # The tensors themselves are held, so that no place in memory is used twice.
+        found: dict[int, torch.Tensor] = {}
 
         def keep(tensor: torch.Tensor) -> torch.Tensor:
             found[tensor.untyped_storage().data_ptr()] = tensor

@@ -197,11 +197,11 @@ class CurvatureSparse(Decomposer):
 
 def _least(saliency: Tensor, mask: Tensor, count: int) -> Tensor:
     """Return the places of the ``count`` least salient entries in the mask, rising [count]."""
-    import torch
+    from rankwise import linalg
 
     held = mask.flatten().nonzero()[:, 0]
-    found: Tensor = held[saliency.flatten()[held].argsort(stable=True)[:count]]
-    return found.to(torch.int32 if mask.numel() < 2**31 else torch.int64)
+    found = held[saliency.flatten()[held].argsort(stable=True)[:count]]
+    return linalg.short(found, mask.numel())
 
 
 def _arrange(values: Tensor, places: Tensor, numbers: int) -> None:
