@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from rankwise import linalg
 from rankwise.artifacts import BlockCurvature, OutputGradient
-from rankwise.artifacts.symmetric import Panels, finite
 from rankwise.errors import RankwiseError
 from rankwise.family import Family, Linear
+from rankwise.linalg import factorisations
+from rankwise.linalg.packed import Panels, finite
 from rankwise.params import CurvatureParams
 from rankwise.sums import ACCUMULATE, WHAT_TO_DO, Place, column_sums
 
@@ -54,7 +54,7 @@ class GradientSums:
         """Return the finished sums, on the device; refuses those that overflowed."""
         if self.second is None:  # no gradient reaches this linear: the loss does not depend on it
             self.second = self._zeros()
-        if not (finite(self.second) and linalg.finite(self.squares)):
+        if not (finite(self.second) and factorisations.finite(self.squares)):
             raise RankwiseError(f"{self}: second moments are NaN or infinite; {WHAT_TO_DO}")
         side = "out" if self.weight is None else "in"
         return OutputGradient(self.second, side, self.squares, tokens)

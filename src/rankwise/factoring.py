@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rankwise import linalg
 from rankwise.artifacts import BlockCurvature, BlockStatistics, Factors, InputStatistics, SparsePart
 from rankwise.budget import Matrix
 from rankwise.decompose import Decomposer
 from rankwise.errors import RankwiseError, nearest
 from rankwise.family import Linear
+from rankwise.linalg import factorisations
 from rankwise.weights import Weights
 
 log = logging.getLogger("rankwise.decompose")
@@ -116,7 +116,7 @@ def factored_linear(
     linear: Linear, weight: Tensor, inputs: InputStatistics, decomposer: Decomposer
 ) -> Factors:
     """Return the factors of one linear, checked, with the errors of the weight they leave."""
-    if not linalg.finite(weight):
+    if not factorisations.finite(weight):
         raise RankwiseError(
             f"{linear.name}: the weight holds NaN or infinite values; check the model's files"
         )
@@ -167,7 +167,7 @@ def weight_errors(weight: Tensor, factors: Factors) -> Tensor:
     if factors.sparse is not None:
         return _residuals(weight, factors, factors.sparse)
     left, right = factors.left, factors.right
-    pairs = linalg.symmetric(left.T, left) * linalg.symmetric(right, right.T)
+    pairs = factorisations.symmetric(left.T, left) * factorisations.symmetric(right, right.T)
     grown = 2 * pairs.tril(-1).sum(1) + pairs.diagonal()
     shared = ((left.T @ weight) * right).sum(1)
     steps = (grown - 2 * shared).cumsum(0)

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from rankwise.artifacts import InputStatistics
-from rankwise.artifacts.symmetric import Panels, finite
 from rankwise.errors import RankwiseError
+from rankwise.linalg.packed import Panels, finite
 
 ACCUMULATE = torch.float64
 """Precision of every sum that is kept."""

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rankwise.artifacts.symmetric import whole
 from rankwise.budget import Kept
 from rankwise.decompose import decomposers
 from rankwise.factoring import factored_linear, largest_rank
 from rankwise.family import Linear
+from rankwise.linalg.packed import whole
 from rankwise.measure import Measure
 from rankwise.models import family_of
 from tests.conftest import tiny_llama

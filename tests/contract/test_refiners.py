@@ -10,7 +10,7 @@ from rankwise.budget import Kept
 from rankwise.checkpoint import replace
 from rankwise.errors import RankwiseError
 from rankwise.hub.linears import LowRankLinear
-from rankwise.linalg import svd
+from rankwise.linalg.factorisations import svd
 from rankwise.models import family_of
 from rankwise.refine import refiners
 from rankwise.refine._fit import text_loss

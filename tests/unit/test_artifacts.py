@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from rankwise.artifacts import BlockFactors, BlockStatistics, Factors, SparsePart, Tokens
-from rankwise.artifacts.symmetric import whole
 from rankwise.errors import RankwiseError
 from rankwise.files import read_json, replacing, sealed, write_json
+from rankwise.linalg.packed import whole
 from rankwise.records import ModelManifest, SpeedRecord
 
 COSINES = {(0, "attention"): 1 / 3, (1, "mlp"): -2.5}

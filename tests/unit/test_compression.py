@@ -18,13 +18,13 @@ from rankwise.allocate.problem import Trials
 from rankwise.allocate.uniform import Uniform
 from rankwise.allocation import matrices_of, problem_of, record_of
 from rankwise.artifacts import BlockFactors, BlockStatistics
-from rankwise.artifacts.symmetric import whole
 from rankwise.budget import Kept
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block
+from rankwise.linalg.packed import whole
 from rankwise.models import family_of
 from rankwise.params import CovarianceParams, CurvatureParams
 from rankwise.records import CheckpointManifest, ModelManifest

@@ -7,11 +7,11 @@ import torch
 from torch.nn import functional
 
 from rankwise.artifacts import BlockCurvature, InputStatistics, OutputGradient
-from rankwise.artifacts.symmetric import whole
 from rankwise.curvature import GradientSums, gather
 from rankwise.decompose.curvature import Curvature
 from rankwise.errors import RankwiseError
-from rankwise.linalg import damped
+from rankwise.linalg.factorisations import damped
+from rankwise.linalg.packed import whole
 from rankwise.models import family_of
 from rankwise.params import CurvatureParams
 from rankwise.sums import Place

@@ -14,7 +14,7 @@ from rankwise.decompose._metric import KroneckerMetric
 from rankwise.decompose.curvature_sparse import CurvatureSparse
 from rankwise.decompose.oats import OATS
 from rankwise.errors import RankwiseError
-from rankwise.linalg import damped
+from rankwise.linalg.factorisations import damped
 
 OUT, IN = 24, 30
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rankwise.artifacts.symmetric import whole
 from rankwise.budget import Kept
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers
 from rankwise.evaluate.perplexity import window_losses
 from rankwise.factoring import factored_linear, largest_rank
+from rankwise.linalg.packed import whole
 from rankwise.models import family_of
 from rankwise.params import CovarianceParams, CurvatureParams
 from rankwise.search import SearchModel

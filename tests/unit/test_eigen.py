@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rankwise import eigen
+from rankwise.linalg import eigen
 
 SIZE = eigen.LARGE
 PLENTY = 100 * SIZE

@@ -5,13 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rankwise import linalg
 from rankwise.artifacts import InputStatistics
-from rankwise.artifacts.symmetric import Panels, Triangle, added, finite, whole
 from rankwise.decompose.asvd import ASVD
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.decompose.svd import SVD
 from rankwise.decompose.whitened_svd import WhitenedSVD
+from rankwise.linalg import factorisations
+from rankwise.linalg.packed import Panels, Triangle, added, finite, whole
 from rankwise.sums import Place, SiteSums
 
 torch.set_default_dtype(torch.float32)
@@ -210,15 +210,17 @@ def test_full_rank_reproduces_the_weight(shape, decomposer):
 def test_whitening_is_a_root_of_the_moment_and_its_inverse():
     x = sample(50, 8)
     c = x.T @ x
-    root, values = linalg.whitening(c)
+    root, values = factorisations.whitening(c)
     torch.testing.assert_close(root @ root.T, c)
     torch.testing.assert_close((root / values).T @ root, torch.eye(8, dtype=c.dtype))
 
 
-@pytest.mark.parametrize("size", [3, linalg.PANEL, linalg.PANEL + 1, 2 * linalg.PANEL + 7])
+@pytest.mark.parametrize(
+    "size", [3, factorisations.PANEL, factorisations.PANEL + 1, 2 * factorisations.PANEL + 7]
+)
 def test_half_of_a_symmetric_product_is_enough(size):
     a = torch.randn(size, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(size))
-    product = linalg.symmetric(a, a.T)
+    product = factorisations.symmetric(a, a.T)
     torch.testing.assert_close(product, a @ a.T)
     assert torch.equal(product, product.T)
     sums = Panels.zeros(size, torch.float64, torch.device("cpu"))
@@ -246,7 +248,7 @@ def test_left_vectors_of_weights_near_and_far_from_singular(least):
     matrix = u * torch.logspace(0, -1, 6, dtype=torch.float64) @ v.T
     matrix -= (1 - least) * torch.outer(matrix @ w[:, 0], w[:, 0])
     moment = w * torch.tensor([1.0, 5.0, 4.0, 3.0, 2.0, 1.0], dtype=torch.float64) @ w.T
-    directions, parts, spectrum = linalg.left_vectors(matrix, moment, 4, 100)
+    directions, parts, spectrum = factorisations.left_vectors(matrix, moment, 4, 100)
     torch.testing.assert_close(parts, directions.T @ matrix)
     values, vectors = torch.linalg.eigh(matrix @ moment @ matrix.T)
     torch.testing.assert_close(spectrum, values.flip(0)[:6].clamp_min(0).sqrt(), atol=1e-7, rtol=0)

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rankwise import linalg
 from rankwise.artifacts import BlockCurvature, BlockStatistics
-from rankwise.artifacts.symmetric import Triangle, added, whole
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block, largest_rank
+from rankwise.linalg import factorisations
+from rankwise.linalg.packed import Triangle, added, whole
 from rankwise.models import family_of
 from rankwise.moments import Moments
 from rankwise.params import CovarianceParams, CurvatureParams
@@ -146,11 +146,11 @@ def test_linears_of_a_site_share_one_whitening(model, blocks, gradients, tmp_pat
     model.double()
     found = []
 
-    def counted(matrix, whitening=linalg.whitening):
+    def counted(matrix, whitening=factorisations.whitening):
         found.append(len(matrix))
         return whitening(matrix)
 
-    monkeypatch.setattr(linalg, "whitening", counted)
+    monkeypatch.setattr(factorisations, "whitening", counted)
     cpu = torch.device("cpu")
     bent = BlockCurvature([1], gradients)
     for name, times in {"pooled_pca": 0, "curvature": 1, "curvature_sparse": 4, "svd": 0}.items():

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankwise import linalg
 from rankwise.artifacts.store import moved, read, understood, write
 from rankwise.budget import Kept
 from rankwise.errors import RankwiseError
+from rankwise.linalg import factorisations
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Factors:
         tensors = [self.left, self.right, self.spectrum, self.offset, self.codes]
         if self.sparse is not None:
             tensors += [self.sparse.values, self.sparse.magnitudes, self.sparse.refits]
-        return all(linalg.finite(tensor) for tensor in tensors if tensor is not None)
+        return all(factorisations.finite(tensor) for tensor in tensors if tensor is not None)
 
     def bias(self, rank: int, gates: Tensor | None = None) -> Tensor | None:
         """[out]: the bias that goes with the first ``rank`` components, or those of them that ``gates`` [rank] lets pass."""

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rankwise import linalg
 from rankwise.artifacts.store import moved, read, understood, write
-from rankwise.artifacts.symmetric import Symmetric, Triangle, finite, whole
+from rankwise.linalg import factorisations
+from rankwise.linalg.packed import Symmetric, Triangle, finite, whole
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class OutputGradient:
         ``damping`` is relative to the mean diagonal.
         """
         if self.side == "out":
-            return linalg.damped(self.second_moment, damping)
+            return factorisations.damped(self.second_moment, damping)
         return self.squares / self.tokens + damping * self.mean_square
 
     @property
     def finite(self) -> bool:
         """Whether every sum is a number."""
-        return finite(self.second) and linalg.finite(self.squares)
+        return finite(self.second) and factorisations.finite(self.squares)
 
     def to(self, device: torch.device) -> "OutputGradient":
         """Return the same sums on another device."""

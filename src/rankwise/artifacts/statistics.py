@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rankwise import linalg
 from rankwise.artifacts.gradients import OutputGradient
 from rankwise.artifacts.store import moved, read, understood, write
-from rankwise.artifacts.symmetric import Symmetric, Triangle, added, finite, whole
 from rankwise.errors import RankwiseError
+from rankwise.linalg import factorisations
+from rankwise.linalg.packed import Symmetric, Triangle, added, finite, whole
 
 SCHEMA = "covariance@4"
 VARIES = 1e-6
@@ -102,8 +102,8 @@ class InputStatistics:
         From the inputs' sums, or from those of y itself: the same but for rounding.
         """
         if self.outputs is None:
-            moment = linalg.damped(self.moment(centred=centred), damping)
-            return linalg.symmetric(weight @ moment, weight.T)
+            moment = factorisations.damped(self.moment(centred=centred), damping)
+            return factorisations.symmetric(weight @ moment, weight.T)
         powers = self.mean_square
         second = whole(self.outputs)
         moment = second / self.tokens
@@ -111,18 +111,18 @@ class InputStatistics:
             moment = self._centred(second, self.pool_means @ weight.T)
             within = self.tokens * powers - self._weighted(self.pool_means.square())
             powers = within / self._freedom
-        added = linalg.symmetric(weight, weight.T)
+        added = factorisations.symmetric(weight, weight.T)
         return (moment + moment.T) / 2 + damping * powers.mean() * added
 
     def whitening(self, damping: float, *, centred: bool) -> tuple[Tensor, Tensor]:
-        """Return `linalg.whitening` of the damped second moment, or covariance, of x [d, d].
+        """Return `factorisations.whitening` of the damped second moment, or covariance, of x [d, d].
 
         Found once and kept: the other linears of the site ask for the same.
         """
         key = damping, centred
         if key not in self.whitenings:
-            moment = linalg.damped(self.moment(centred=centred), damping)
-            self.whitenings[key] = linalg.whitening(moment)
+            moment = factorisations.damped(self.moment(centred=centred), damping)
+            self.whitenings[key] = factorisations.whitening(moment)
         return self.whitenings[key]
 
     def merge(self, other: "InputStatistics") -> "InputStatistics":

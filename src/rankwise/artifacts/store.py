@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rankwise.artifacts.symmetric import Panels, Triangle
 from rankwise.errors import RankwiseError
 from rankwise.files import damaged, repair, replacing, sealed, unsealed
+from rankwise.linalg.packed import Panels, Triangle
 
 P = ParamSpec("P")
 T = TypeVar("T")

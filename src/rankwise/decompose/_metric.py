@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from rankwise import linalg
+from rankwise.linalg import factorisations
 
 FITTED_IN = torch.float32
 """Precision of the many products of a fit: some dozen steps towards a minimum, not the minimum itself."""
@@ -46,7 +46,7 @@ class KroneckerMetric:
         """Return G^½ and its inverse [out, out]."""
         if self.outputs.ndim == 1:
             return self.outputs.sqrt().diag(), self.outputs.rsqrt().diag()
-        return linalg.roots(self.outputs)
+        return factorisations.roots(self.outputs)
 
     def image(self, change: Tensor) -> Tensor:
         """Return ``G D C`` [out, in], the gradient of the loss."""

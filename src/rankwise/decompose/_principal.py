@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from rankwise import linalg
 from rankwise.artifacts import InputStatistics
+from rankwise.linalg import factorisations
 
 
 def principal_outputs(
@@ -25,10 +25,10 @@ def principal_outputs(
     out, columns = weight.shape
     scaled = weight if scale is None else scale @ weight
     if out > columns:
-        moment = linalg.damped(inputs.moment(centred=centred), damping)
-        return linalg.left_vectors(scaled, moment, rank, inputs.tokens)
+        moment = factorisations.damped(inputs.moment(centred=centred), damping)
+        return factorisations.left_vectors(scaled, moment, rank, inputs.tokens)
     moment = inputs.output_moment(weight, damping, centred=centred)
     if scale is not None:
         moment = scale @ moment @ scale
-    directions, spectrum = linalg.principal(moment, rank, inputs.tokens)
-    return directions, linalg.rounded_product(directions.T, scaled), spectrum
+    directions, spectrum = factorisations.principal(moment, rank, inputs.tokens)
+    return directions, factorisations.rounded_product(directions.T, scaled), spectrum

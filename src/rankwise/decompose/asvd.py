@@ -36,15 +36,15 @@ class ASVD(Decomposer):
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in] scaled by the mean absolute value of its inputs."""
-        from rankwise import linalg
         from rankwise.artifacts import Factors
+        from rankwise.linalg import factorisations
 
         scale = inputs.mean_absolute**self.alpha
         # A site without any input: all scalings are equally good, 1 is the plain SVD.
         least = self.floor * float(scale.max()) or 1.0
         floored = int((scale < least).sum())
         scale = scale.clamp_min(least)
-        u, s, vh = linalg.svd(weight * scale)
+        u, s, vh = factorisations.svd(weight * scale)
         root = s[:rank].sqrt()
         return Factors(
             u[:, :rank] * root,

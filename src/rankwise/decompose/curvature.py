@@ -66,10 +66,12 @@ class Curvature(Decomposer):
     def _by_outputs(
         self, weight: Tensor, inputs: InputStatistics, gradient: OutputGradient, rank: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        from rankwise import linalg
         from rankwise.decompose._principal import principal_outputs
+        from rankwise.linalg import factorisations
 
-        root, inverse = linalg.roots(linalg.damped(gradient.second_moment, self.gradient_damping))
+        root, inverse = factorisations.roots(
+            factorisations.damped(gradient.second_moment, self.gradient_damping)
+        )
         directions, parts, spectrum = principal_outputs(
             weight, inputs, self.damping, rank, centred=True, scale=root
         )
@@ -78,11 +80,11 @@ class Curvature(Decomposer):
     def _by_inputs(
         self, weight: Tensor, inputs: InputStatistics, gradient: OutputGradient, rank: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        from rankwise import linalg
+        from rankwise.linalg import factorisations
 
         root, values = inputs.whitening(self.damping, centred=True)
         # Damping G by δ adds δ WᵀW to Wᵀ G W: the same damping on either side.
         added = self.gradient_damping * gradient.mean_square * weight.T @ weight
         moment = root.T @ (gradient.second_moment + added) @ root
-        directions, spectrum = linalg.principal(moment, rank, inputs.tokens)
+        directions, spectrum = factorisations.principal(moment, rank, inputs.tokens)
         return weight @ (root @ directions), directions.T @ (root / values).T, spectrum

@@ -86,10 +86,10 @@ class CurvatureSparse(Decomposer):
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in] by its inputs' second moment and the gradient at its output."""
-        from rankwise import linalg
         from rankwise.artifacts import Factors
         from rankwise.decompose._metric import KroneckerMetric
         from rankwise.errors import RankwiseError
+        from rankwise.linalg import factorisations
 
         if inputs.gradient is None:
             raise RankwiseError(
@@ -97,7 +97,7 @@ class CurvatureSparse(Decomposer):
             )
         metric = KroneckerMetric(
             inputs.gradient.output_metric(self.gradient_damping),
-            linalg.damped(inputs.second_moment, self.damping),
+            factorisations.damped(inputs.second_moment, self.damping),
         )
         whitening = inputs.whitening(self.damping, centred=False)
         left, right, spectrum = self._low_rank(weight, metric, whitening, self._rank(weight, rank))
@@ -134,14 +134,14 @@ class CurvatureSparse(Decomposer):
         """Return left [out, r], right [r, in] and the spectrum of what L was found in, zero behind r."""
         import torch
 
-        from rankwise import linalg
+        from rankwise.linalg import factorisations
 
         entries = self._entries(tuple(weight.shape), rank, FITTED_AT)
         outputs, inverse = metric.output_roots()
         inputs, values = whitening
         sparse = weight.new_zeros(weight.shape)
         for turn in range(ALTERNATIONS + 1):
-            u, s, vh = linalg.svd(outputs @ (weight - sparse) @ inputs)
+            u, s, vh = factorisations.svd(outputs @ (weight - sparse) @ inputs)
             left = inverse @ (u[:, :rank] * s[:rank].sqrt())
             right = (vh[:rank] * s[:rank, None].sqrt()) @ (inputs / values).T
             if turn < ALTERNATIONS:
@@ -197,11 +197,11 @@ class CurvatureSparse(Decomposer):
 
 def _least(saliency: Tensor, mask: Tensor, count: int) -> Tensor:
     """Return the places of the ``count`` least salient entries in the mask, rising [count]."""
-    from rankwise import linalg
+    from rankwise.linalg import factorisations
 
     held = mask.flatten().nonzero()[:, 0]
     found = held[saliency.flatten()[held].argsort(stable=True)[:count]]
-    return linalg.short(found, mask.numel())
+    return factorisations.short(found, mask.numel())
 
 
 def _arrange(values: Tensor, places: Tensor, numbers: int) -> None:

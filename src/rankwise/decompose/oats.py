@@ -62,8 +62,8 @@ class OATS(Decomposer):
         """Factor ``weight`` [out, in] by the second moments of its inputs."""
         import torch
 
-        from rankwise import linalg
         from rankwise.artifacts import Factors, SparsePart
+        from rankwise.linalg import factorisations
 
         power = inputs.mean_square
         mean = power.mean()
@@ -72,8 +72,8 @@ class OATS(Decomposer):
         fitted, entries = self._sizes(weight.shape[0], weight.shape[1])
         scaled = weight * scale
         apart = self._alternate(scaled, fitted, entries)
-        places, values, sizes = linalg.entries(apart)
-        u, s, vh = linalg.svd(scaled - apart)
+        places, values, sizes = factorisations.entries(apart)
+        u, s, vh = factorisations.svd(scaled - apart)
         root = s[:rank].sqrt()
         counts = (torch.arange(rank + 1) / fitted).clamp_max(1).mul(len(places)).round().long()
         ladder = torch.stack([torch.arange(rank + 1), counts], 1)
@@ -100,11 +100,11 @@ class OATS(Decomposer):
         """Return S [out, in] after the alternations: ``entries`` // out in every row."""
         import torch
 
-        from rankwise import linalg
+        from rankwise.linalg import factorisations
 
         apart = torch.zeros_like(scaled)
         for _ in range(self.iterations):
-            rest = scaled - linalg.low_rank(scaled - apart, rank)
+            rest = scaled - factorisations.low_rank(scaled - apart, rank)
             largest = rest.abs().topk(entries // len(rest), dim=1).indices
             apart = torch.zeros_like(rest).scatter(1, largest, rest.gather(1, largest))
         return apart

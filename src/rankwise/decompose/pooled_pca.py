@@ -39,16 +39,16 @@ class PooledPCA(Decomposer):
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in] by the pooled covariance of its inputs."""
-        from rankwise import linalg
         from rankwise.artifacts import Factors
         from rankwise.decompose._principal import principal_outputs
+        from rankwise.linalg import factorisations
 
         left, right, spectrum = principal_outputs(weight, inputs, self.damping, rank, centred=True)
         return Factors(
             left,
             right,
             spectrum,
-            weight_errors=linalg.projection_errors(weight, right),
+            weight_errors=factorisations.projection_errors(weight, right),
             offset=weight @ inputs.mean,
             codes=right @ inputs.mean,
             notes={"damping": self.damping},

@@ -46,11 +46,11 @@ class RobustPCA(Decomposer):
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in]; ``inputs`` is not used."""
-        from rankwise import linalg
         from rankwise.artifacts import Factors
+        from rankwise.linalg import factorisations
 
         apart, notes = self._separate(weight)
-        u, s, vh = linalg.svd(weight - apart)
+        u, s, vh = factorisations.svd(weight - apart)
         root = s[:rank].sqrt()
         sparse = _ladder(apart, s, rank)
         return Factors(u[:, :rank] * root, vh[:rank] * root[:, None], s, notes=notes, sparse=sparse)
@@ -59,7 +59,7 @@ class RobustPCA(Decomposer):
         """Return S [out, in] and what became of the iterations."""
         import torch
 
-        from rankwise import linalg
+        from rankwise.linalg import factorisations
 
         lam = max(weight.shape) ** -0.5
         size = weight.norm().clamp_min(torch.finfo(weight.dtype).tiny)
@@ -67,7 +67,7 @@ class RobustPCA(Decomposer):
         apart, dual = torch.zeros_like(weight), torch.zeros_like(weight)
         count, residual = 0, 1.0
         while count < self.iterations and residual > self.tolerance:
-            u, s, vh = linalg.svd(weight - apart + dual / mu)
+            u, s, vh = factorisations.svd(weight - apart + dual / mu)
             low = (u * (s - 1 / mu).clamp_min(0)) @ vh
             apart = torch.nn.functional.softshrink(weight - low + dual / mu, float(lam / mu))
             rest = weight - low - apart
@@ -85,12 +85,12 @@ def _ladder(apart: Tensor, spectrum: Tensor, rank: int) -> SparsePart:
     """Return the entries of S [out, in], largest first, and how many go with each rank up to ``rank``."""
     import torch
 
-    from rankwise import linalg
     from rankwise.artifacts import SparsePart
     from rankwise.hub.places import column_bits
+    from rankwise.linalg import factorisations
 
     out, columns = apart.shape
-    places, values, sizes = linalg.entries(apart)
+    places, values, sizes = factorisations.entries(apart)
     # An index weighs against values of 32 bits here: only the order depends on it.
     gains = sizes.square() / (1 + column_bits(columns) / 32)
     bars = torch.cat([spectrum.square() / (out + columns), spectrum.new_zeros(1)])[: rank + 1]

@@ -26,9 +26,9 @@ class SVD(Decomposer):
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in]; ``inputs`` is not used."""
-        from rankwise import linalg
         from rankwise.artifacts import Factors
+        from rankwise.linalg import factorisations
 
-        u, s, vh = linalg.svd(weight)
+        u, s, vh = factorisations.svd(weight)
         root = s[:rank].sqrt()
         return Factors(u[:, :rank] * root, vh[:rank] * root[:, None], s)

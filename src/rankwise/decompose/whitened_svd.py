@@ -35,11 +35,11 @@ class WhitenedSVD(Decomposer):
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in] by the uncentred second moment of its inputs."""
-        from rankwise import linalg
         from rankwise.artifacts import Factors
         from rankwise.decompose._principal import principal_outputs
+        from rankwise.linalg import factorisations
 
         left, right, spectrum = principal_outputs(weight, inputs, self.damping, rank, centred=False)
-        errors = linalg.projection_errors(weight, right)
+        errors = factorisations.projection_errors(weight, right)
         notes = {"damping": self.damping}
         return Factors(left, right, spectrum, weight_errors=errors, notes=notes)

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankwise import linalg
 from rankwise.artifacts import InputStatistics, OutputGradient
 from rankwise.compute import DTYPES, set_up
 from rankwise.decompose import Decomposer
 from rankwise.factoring import FACTORISE, factored_linear
 from rankwise.family import Linear
 from rankwise.forkserver.server import PRELOADED
+from rankwise.linalg import factorisations
 from rankwise.params import Params
 from rankwise.planning.sizes import Sizes, shapes_by_outputs
 from rankwise.planning.study import gathered
@@ -210,7 +210,7 @@ def _random(
     out, columns = shape
     generator = torch.Generator().manual_seed(0)
     draw = lambda *sides: torch.randn(*sides, generator=generator, dtype=FACTORISE)  # noqa: E731
-    gram = lambda side: linalg.symmetric((rows := draw(2 * side, side)).T, rows)  # noqa: E731
+    gram = lambda side: factorisations.symmetric((rows := draw(2 * side, side)).T, rows)  # noqa: E731
     weight, squares = draw(out, columns), draw(columns).square()
     side = "in" if out > columns else "out"
     gradient = OutputGradient(gram(min(shape)), side, draw(out).square(), 2 * min(shape))

@@ -6,9 +6,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rankwise import linalg
 from rankwise.decompose import decomposers
 from rankwise.family import Family, Linear
+from rankwise.linalg import factorisations
 from rankwise.moments import Moments
 from rankwise.params import Params
 
@@ -164,7 +164,7 @@ def whole(sides: list[int]) -> int:
 
 def panels(sides: list[int]) -> int:
     """Return their bytes while a pass sums them."""
-    parts = [part for side in sides for part in linalg.panels(side)]
+    parts = [part for side in sides for part in factorisations.panels(side)]
     return sum(SUM * (rows.stop - rows.start) * upto.stop for rows, upto in parts)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from rankwise.eigen import LARGE, eigenpairs
+from rankwise.linalg.eigen import LARGE, eigenpairs
 
 PANEL = 512
 """Rows of a symmetric product that are multiplied at once; fewer are no faster."""

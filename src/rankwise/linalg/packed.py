@@ -7,12 +7,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from rankwise import linalg
+from rankwise.linalg import factorisations
 
 
 @dataclass(frozen=True)
 class Panels:
-    """A symmetric matrix [d, d] by some rows at a time, up to the end of their diagonal block (`linalg.panels`).
+    """A symmetric matrix [d, d] by some rows at a time, up to the end of their diagonal block (`factorisations.panels`).
 
     Products of tall matrices are added to it in place.
     """
@@ -22,12 +22,12 @@ class Panels:
     @classmethod
     def zeros(cls, size: int, dtype: torch.dtype, device: torch.device) -> Self:
         """Return a matrix [size, size] of zeros."""
-        ends = [(rows.stop - rows.start, upto.stop) for rows, upto in linalg.panels(size)]
+        ends = [(rows.stop - rows.start, upto.stop) for rows, upto in factorisations.panels(size)]
         return cls([torch.zeros(*shape, dtype=dtype, device=device) for shape in ends])
 
     def add_gram(self, rows: Tensor) -> None:
         """Add ``rowsᵀ rows``, ``rows`` [tokens, d]."""
-        for part, (some, upto) in zip(self.parts, linalg.panels(len(self)), strict=True):
+        for part, (some, upto) in zip(self.parts, factorisations.panels(len(self)), strict=True):
             part.add_(rows[:, some].T @ rows[:, upto])
 
     def __len__(self) -> int:
@@ -37,9 +37,9 @@ class Panels:
     def whole(self) -> Tensor:
         """Return the matrix [d, d], in memory of its own."""
         matrix = self.parts[-1].new_empty(len(self), len(self))
-        for part, place in zip(self.parts, linalg.panels(len(self)), strict=True):
+        for part, place in zip(self.parts, factorisations.panels(len(self)), strict=True):
             matrix[place] = part
-        return linalg.mirrored(matrix)
+        return factorisations.mirrored(matrix)
 
     def diagonal(self) -> Tensor:
         """Return the diagonal [d]."""
@@ -83,7 +83,7 @@ class Triangle:
         matrix = self.values.new_empty(width, width)
         for at, part in enumerate(self.values.split(list(range(width, 0, -1)))):
             matrix[at, at:] = part
-        return linalg.mirrored(matrix.T)
+        return factorisations.mirrored(matrix.T)
 
     def diagonal(self) -> Tensor:
         """Return the diagonal [d]."""
@@ -107,8 +107,8 @@ def whole(matrix: Symmetric) -> Tensor:
 def finite(matrix: Symmetric) -> bool:
     """Tell whether every number that is held of a symmetric matrix is one."""
     if isinstance(matrix, Panels):
-        return all(linalg.finite(part) for part in matrix.parts)
-    return linalg.finite(matrix.values if isinstance(matrix, Triangle) else matrix)
+        return all(factorisations.finite(part) for part in matrix.parts)
+    return factorisations.finite(matrix.values if isinstance(matrix, Triangle) else matrix)
 
 
 def added(matrix: Symmetric, other: Symmetric) -> Symmetric:
