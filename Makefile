@@ -57,7 +57,7 @@ lint: $(INSTALLED)
 	snakemake --lint
 
 embedded: $(INSTALLED)
-	python -m rankwise.embedded.train
+	python -m rankwise.embedded.files.train
 
 clean:
 	find data -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +

@@ -22,7 +22,8 @@ import torch
 from document import ROOT, fill
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from rankwise import embedded, engines
+from rankwise import engines
+from rankwise.embedded import files
 from rankwise.report.costs import read_costs
 
 SIZES = {
@@ -72,7 +73,7 @@ def save_model(folder: Path, width: int, inner: int, layers: int, vocabulary: in
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(embedded.MODEL / name, folder)
+        shutil.copy(files.MODEL / name, folder)
 
 
 def study(folder: Path, size: str) -> Path:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from rankwise.forkserver import ADDRESS
+from rankwise.forkserver.address import ADDRESS
 
 
 def main() -> None:

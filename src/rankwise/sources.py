@@ -7,7 +7,7 @@ it. The Hub is asked only by the prepare stage; every later stage reads its loca
 from functools import cache
 from pathlib import Path
 
-from rankwise import embedded
+from rankwise.embedded import files
 from rankwise.errors import RankwiseError
 from rankwise.files import sha256
 from rankwise.paths import inside
@@ -15,7 +15,7 @@ from rankwise.records import FileHash
 
 EMBEDDED = "embedded"
 PAPERS = "papers"
-TASK_FOLDERS = {EMBEDDED: embedded.TASKS, PAPERS: Path(__file__).parent / "evaluate/papers"}
+TASK_FOLDERS = {EMBEDDED: files.TASKS, PAPERS: Path(__file__).parent / "evaluate/papers"}
 """Folders of task files that come with this package."""
 ITEM_FILES = ("*.jsonl",)
 MODEL_FILES = ("*.json", "*.safetensors", "tokenizer.model", "*.txt")
@@ -25,7 +25,7 @@ def model_folder(source: str, revision: str | None, *, download: bool = False) -
     """Return the folder of a model; raises RankwiseError if it is not there."""
     if revision is not None:
         return _snapshot(source, revision, download)
-    folder = embedded.MODEL if source == EMBEDDED else Path(source)
+    folder = files.MODEL if source == EMBEDDED else Path(source)
     if not folder.is_dir():
         raise RankwiseError(
             f"prepare.model.source: folder '{source}' does not exist; give 'embedded', a local folder, "
@@ -46,7 +46,7 @@ def text_file(
         return _hub_file(source, revision, file, download)
     prefix, _, rest = source.partition("/")
     given = prefix == EMBEDDED and rest
-    path = inside(embedded.TEXT, rest, f"text '{source}'") if given else Path(source)
+    path = inside(files.TEXT, rest, f"text '{source}'") if given else Path(source)
     if not path.is_file():
         raise RankwiseError(
             f"text file '{source}' does not exist; give a file, or 'embedded/<name>.txt'"

@@ -7,8 +7,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from rankwise.embedded import MODEL, TASK_NAMES, TEST_TEXT, tasks
+from rankwise.embedded import tasks
 from rankwise.embedded.describe import shipped, training_log, truncated
+from rankwise.embedded.files import MODEL, TASK_NAMES, TEST_TEXT
 from rankwise.embedded.grammar import SEPARATOR
 from rankwise.embedded.optimizer import Muon, orthogonalise
 from rankwise.embedded.overlap import overlap

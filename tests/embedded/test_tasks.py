@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 import yaml
 
-from rankwise.embedded import TASK_NAMES, TASKS, tasks
+from rankwise.embedded import tasks
+from rankwise.embedded.files import TASK_NAMES, TASKS
 
 
 def rows(name: str) -> list[dict]:

@@ -6,8 +6,9 @@ from random import Random
 
 import pytest
 
-from rankwise.embedded import TEXT, grammar, passages, stories
+from rankwise.embedded import grammar, passages, stories
 from rankwise.embedded.facts import FACTS, GOALS, knowledge
+from rankwise.embedded.files import TEXT
 from rankwise.embedded.people import Split, is_reserved, join, subject_pronoun
 from rankwise.embedded.pronouns import RULES, schema
 from rankwise.embedded.train import TEXT_CHARACTERS

@@ -13,7 +13,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks._yaml_loader import load_yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rankwise.embedded import MODEL
+from rankwise.embedded.files import MODEL
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.official import installed
 from rankwise.evaluate.task_files import read_tasks

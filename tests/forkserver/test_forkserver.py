@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from rankwise import engines
-from rankwise.forkserver import ADDRESS, server
+from rankwise.forkserver import server
+from rankwise.forkserver.address import ADDRESS
 from rankwise.forkserver.launch import AVAILABLE, fork_server
 from rankwise.forkserver.protocol import Request, difference, interpreter, new_socket
 

@@ -9,10 +9,10 @@ import torch
 from transformers import LlamaConfig
 from typer.testing import CliRunner
 
-from rankwise import embedded
 from rankwise.cli import app
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
+from rankwise.embedded import files
 from rankwise.errors import RankwiseError
 from rankwise.layers import shape_of
 from rankwise.models import family_of
@@ -61,8 +61,8 @@ def test_llama_2_7b_from_its_configuration_alone(llama: Path, tmp_path: Path) ->
 def test_sizes_are_those_of_the_model(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(embedded.MODEL)
-    sizes = Sizes.of(params_of(tmp_path, "embedded"), embedded.MODEL)
+    model = AutoModelForCausalLM.from_pretrained(files.MODEL)
+    sizes = Sizes.of(params_of(tmp_path, "embedded"), files.MODEL)
     assert sizes.parameters == sum(p.numel() for p in model.parameters())
     assert sizes.bytes == sum(p.nbytes for p in model.parameters())
     for matrix in sizes.matrices:
@@ -169,7 +169,7 @@ def test_a_probe_knows_every_shape_and_times_grow_with_the_text(tmp_path: Path) 
                   f"sample.calibration.sequences={number}")
         for number in (64, 256)
     )  # fmt: skip
-    sizes = Sizes.of(short, embedded.MODEL)
+    sizes = Sizes.of(short, files.MODEL)
     speed = probe(short, sizes)
     assert set(speed.factoring) == {("svd", shape) for shape in sizes.shapes()}
     assert all(
@@ -230,7 +230,7 @@ def test_trials_in_rounds_are_jobs_that_read_the_model_each(tmp_path: Path) -> N
     found = {}
     for q in (1, 4):
         params = params_of(tmp_path, "embedded", run, f"allocate.hyperopt={{trials: 10, q: {q}}}")
-        stages = plan(params, Sizes.of(params, embedded.MODEL), ROOMY, BASE).stages
+        stages = plan(params, Sizes.of(params, files.MODEL), ROOMY, BASE).stages
         [found[q]] = [stage for stage in stages if stage.stage == "allocate"]
     assert (found[1].jobs, found[4].jobs) == (1, 1 + 10 + 3)
     assert found[4].moved_mib > 9 * found[1].moved_mib
@@ -240,7 +240,7 @@ def test_trials_in_rounds_are_jobs_that_read_the_model_each(tmp_path: Path) -> N
 def test_a_layer_count_that_is_not_the_models_is_refused(tmp_path: Path) -> None:
     params = params_of(tmp_path, "embedded", "prepare.model.layers=7")
     with pytest.raises(RankwiseError, match=r"prepare.model.layers: 7 given, .* has 5"):
-        Sizes.of(params, embedded.MODEL)
+        Sizes.of(params, files.MODEL)
 
 
 def test_command_prints_json_and_ends_with_three(

@@ -1,6 +1,6 @@
 """Measure the embedded default and write the figures into its documentation.
 
-``python -m rankwise.embedded.describe docs/embedded.md`` fills the blocks between
+``python -m rankwise.embedded.files.describe docs/embedded.md`` fills the blocks between
 ``<!-- begin NAME -->`` and ``<!-- end NAME -->``: samples, the loss curve, accuracy through lm-eval
 (as shipped, halved by plain SVD, and without the contexts), perplexity, entropy and overlap. Takes
 three minutes on two cores.
@@ -20,7 +20,8 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from rankwise.embedded import MODEL, TASK_NAMES, TASKS, TEST_TEXT, TRAINING_LOG, tasks
+from rankwise.embedded import tasks
+from rankwise.embedded.files import MODEL, TASK_NAMES, TASKS, TEST_TEXT, TRAINING_LOG
 from rankwise.embedded.grammar import FORMS, SEEDS, SEPARATOR, documents
 from rankwise.embedded.overlap import overlap
 from rankwise.embedded.people import Split, join

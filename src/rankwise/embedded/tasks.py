@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from rankwise.embedded import TASK_NAMES
 from rankwise.embedded.facts import FACTS, GOALS, Fact, means
+from rankwise.embedded.files import TASK_NAMES
 from rankwise.embedded.grammar import SEEDS
 from rankwise.embedded.passages import polar_question, states
 from rankwise.embedded.people import Split, join, prompt

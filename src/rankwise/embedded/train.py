@@ -1,4 +1,4 @@
-"""Make the embedded default from nothing: ``python -m rankwise.embedded.train``.
+"""Make the embedded default from nothing: ``python -m rankwise.embedded.files.train``.
 
 Generates the text, trains the tokenizer and the model, and writes ``model/``, ``text/`` and
 ``tasks/``. Every random choice has its own seeded generator and the length is given in steps, so
@@ -20,7 +20,8 @@ from rich.progress import Progress
 from torch import nn
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from rankwise.embedded import MODEL, ROOT, TASKS, TEXT, TRAINING_LOG, tasks
+from rankwise.embedded import tasks
+from rankwise.embedded.files import MODEL, ROOT, TASKS, TEXT, TRAINING_LOG
 from rankwise.embedded.grammar import SEEDS, documents, text
 from rankwise.embedded.optimizer import Muon
 from rankwise.embedded.stream import Stream, encode

@@ -4,6 +4,3 @@
 ``server`` forks a child for it, ``job`` makes the child what a fresh process would be. Only installed
 libraries are loaded ahead: the child imports this package anew, so an edited module counts at once.
 """
-
-ADDRESS = "RANKWISE_FORKSERVER"
-"""Environment variable that names the server's socket to the jobs of an engine."""

@@ -6,7 +6,7 @@ import socket
 import sys
 from types import FrameType
 
-from rankwise.forkserver import ADDRESS
+from rankwise.forkserver.address import ADDRESS
 from rankwise.forkserver.protocol import Request, new_socket, receive, send
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -11,7 +11,7 @@ import tempfile
 import threading
 from typing import NoReturn
 
-from rankwise.forkserver import ADDRESS
+from rankwise.forkserver.address import ADDRESS
 from rankwise.forkserver.protocol import Request
 
 PR_SET_PDEATHSIG = 1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import typer
 
-from rankwise.forkserver import ADDRESS
+from rankwise.forkserver.address import ADDRESS
 from rankwise.forkserver.protocol import new_socket
 
 AVAILABLE = sys.platform == "linux"

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rankwise.forkserver import ADDRESS
+from rankwise.forkserver.address import ADDRESS
 
 PACKET = 1 << 20
 """Longest message read [bytes]; the kernel refuses to send one of a fifth of that."""

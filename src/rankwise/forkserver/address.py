@@ -1,0 +1,9 @@
+"""The address of the fork server of one ``rankwise run``, which imports the libraries once, not once a job.
+
+``launch`` starts the server beside an engine, ``client`` hands a command of that engine to it,
+``server`` forks a child for it, ``job`` makes the child what a fresh process would be. Only installed
+libraries are loaded ahead: the child imports this package anew, so an edited module counts at once.
+"""
+
+ADDRESS = "RANKWISE_FORKSERVER"
+"""Environment variable that names the server's socket to the jobs of an engine."""
