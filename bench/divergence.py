@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from rankwise.artifacts import Tokens
 from rankwise.checkpoint import load
-from rankwise.files import write_json
+from rankwise.files.atomic import write_json
 
 TOKENS = 8192
 """How much of the test text is read [tokens]."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rankwise import engines
-from rankwise.files import write_if_changed
+from rankwise.files.atomic import write_if_changed
 from rankwise.forkserver.launch import fork_server
 from rankwise.runs import DENSE
 from rankwise.study import with_settings

@@ -20,7 +20,7 @@ from methods import joined
 
 from rankwise import engines
 from rankwise.evaluate.paired import pair
-from rankwise.files import write_if_changed
+from rankwise.files.atomic import write_if_changed
 from rankwise.forkserver.launch import fork_server
 from rankwise.items import Items
 from rankwise.pairs import Pair

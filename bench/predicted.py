@@ -27,7 +27,8 @@ from rankwise.artifacts import BlockFactors, Tokens
 from rankwise.budget import Choices, Kept, Matrix
 from rankwise.checkpoint import load_dense
 from rankwise.decompose import decomposers
-from rankwise.files import read_json, write_json
+from rankwise.files.atomic import write_json
+from rankwise.files.checksummed import read_json
 from rankwise.params import Compute, Corpus, CovarianceParams, CurvatureParams, Model, Sample
 from rankwise.records import ModelManifest
 from rankwise.search import SearchModel

@@ -7,7 +7,7 @@ import numpy as np
 from document import ROOT, fill, plt
 from scipy.stats import spearmanr
 
-from rankwise.files import read_json
+from rankwise.files.checksummed import read_json
 
 NOISE = 1e-4
 """Changes of the loss nearer to zero than this are drawn on the edge and counted, not dropped [nats/token]."""

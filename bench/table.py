@@ -17,7 +17,7 @@ from pathlib import Path
 from document import ROOT, fill, plt
 from methods import RUNS, VARIANTS, percent
 
-from rankwise.files import read_lines
+from rankwise.files.checksummed import read_lines
 from rankwise.records import AllocationRecord, Scores
 from rankwise.runs import DENSE
 

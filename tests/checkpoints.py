@@ -11,7 +11,7 @@ from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers
 from rankwise.factoring import factor_block
-from rankwise.files import write_json
+from rankwise.files.atomic import write_json
 from rankwise.params import Build, Compute, CovarianceParams, CurvatureParams
 from rankwise.records import ModelManifest
 from rankwise.runs import Run

@@ -40,7 +40,7 @@ def bench(
     from rankwise.checkpoint import load
     from rankwise.compute import set_up
     from rankwise.evaluate.speed import beside
-    from rankwise.files import to_json
+    from rankwise.files.atomic import to_json
     from rankwise.params import Compute, Speed
     from rankwise.sections import validate
 

@@ -23,7 +23,7 @@ from rankwise import memory
 from rankwise.bench import bench
 from rankwise.errors import RankwiseError
 from rankwise.export import export
-from rankwise.files import REFUSALS, write_json
+from rankwise.files.atomic import REFUSALS, write_json
 from rankwise.locks import refuse_other_engine
 from rankwise.planning.command import plan
 from rankwise.results import compare, show, ui

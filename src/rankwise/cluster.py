@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rankwise.errors import RankwiseError, nearest
-from rankwise.yamls import read_yaml
+from rankwise.files.yamls import read_yaml
 
 PROFILES = Path("profiles")
 """Folder of a study's ways to run, a folder with a ``config.yaml`` each."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from rankwise.errors import RankwiseError, nearest
 from rankwise.evaluate.paired import pair
-from rankwise.files import read_json
+from rankwise.files.checksummed import read_json
 from rankwise.items import Items
 from rankwise.pairs import Pair
 from rankwise.params import Report

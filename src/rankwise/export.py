@@ -39,7 +39,7 @@ def export(
 
     Example: rankwise export data/checkpoints/ours-80 ~/models/ours-80 --dense
     """
-    from rankwise.files import replacing
+    from rankwise.files.atomic import replacing
 
     if folder.exists():
         raise RankwiseError(f"{folder} exists already; name another folder, or remove it")
@@ -59,7 +59,7 @@ def _copy(checkpoint: Path, folder: Path) -> None:
     """Copy the files that the manifest lists; the card gets the table of scores, where there are any."""
     from rankwise.card import card
     from rankwise.checkpoint import manifest_of
-    from rankwise.files import write_text
+    from rankwise.files.atomic import write_text
     from rankwise.records import BuildRecord, CheckpointManifest, RefineRecord
     from rankwise.sources import check
 

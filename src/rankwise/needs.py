@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rankwise.files import sha256
+from rankwise.files.checksummed import sha256
 from rankwise.params import Params
 
 PLAN = Path("data/work/plan.json")

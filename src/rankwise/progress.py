@@ -12,7 +12,8 @@ from torch import Tensor
 
 from rankwise import __version__
 from rankwise.errors import RankwiseError
-from rankwise.files import repair, to_json
+from rankwise.files.atomic import to_json
+from rankwise.files.checksummed import repair
 from rankwise.params import Compute
 from rankwise.records import ModelManifest
 from rankwise.records.base import Record

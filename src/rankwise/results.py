@@ -11,7 +11,8 @@ import typer
 
 from rankwise import engines
 from rankwise.errors import RankwiseError, without_passwords
-from rankwise.files import read_json, to_json
+from rankwise.files.atomic import to_json
+from rankwise.files.checksummed import read_json
 from rankwise.pairs import NOISE, Difference
 
 SUMMARY = Path("data/report/summary.json")
@@ -137,7 +138,7 @@ def draw_what_is_there() -> None:
 
 def _command(stage: str) -> list[str]:
     """Return the arguments of the stage's command, as the rules gave them."""
-    from rankwise.yamls import read_yaml
+    from rankwise.files.yamls import read_yaml
 
     stages = read_yaml(Path("dvc.yaml"))["stages"]
     return shlex.split(stages[stage]["cmd"])[1:]

@@ -16,7 +16,8 @@ from rankwise.allocate.problem import Masks, TrialScore
 from rankwise.artifacts import Factors
 from rankwise.budget import Choices
 from rankwise.errors import RankwiseError
-from rankwise.files import sha256, to_json
+from rankwise.files.atomic import to_json
+from rankwise.files.checksummed import sha256
 from rankwise.layers import SlicedLinear
 from rankwise.runs import Run
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, Tag, ValidationError
 
 from rankwise.errors import RankwiseError, nearest
-from rankwise.files import read_json, repair
+from rankwise.files.checksummed import read_json, repair
 
 if TYPE_CHECKING:
     from rankwise.registry import Registry

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rankwise.embedded import files
 from rankwise.errors import RankwiseError
-from rankwise.files import sha256
-from rankwise.paths import inside
+from rankwise.files.checksummed import sha256
+from rankwise.files.paths import inside
 from rankwise.records import FileHash
 
 EMBEDDED = "embedded"

@@ -18,7 +18,7 @@ import xxhash
 from torch import Tensor
 
 from rankwise.errors import RankwiseError
-from rankwise.files import repair
+from rankwise.files.checksummed import repair
 
 Forward = Callable[..., Tensor]
 """A forward pass of a layer: the hidden states [sequences, length, width] come first."""

@@ -20,7 +20,7 @@ from rankwise.compute import DTYPES, set_up
 from rankwise.covariance import Pools, gather, pool_by_pool
 from rankwise.errors import RankwiseError
 from rankwise.family import Family
-from rankwise.files import linked
+from rankwise.files.atomic import linked
 from rankwise.models.reading import empty_dense
 from rankwise.params import Compute, CovarianceParams
 from rankwise.progress import Progress, fingerprint

@@ -13,7 +13,7 @@ import typer
 from rankwise import engines, results
 from rankwise.cluster import HERE, Place, place_of
 from rankwise.errors import RankwiseError, nearest
-from rankwise.files import write_text
+from rankwise.files.atomic import write_text
 from rankwise.forkserver.launch import fork_server
 from rankwise.locks import holding
 from rankwise.planning.command import plan_ahead

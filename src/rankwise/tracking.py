@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from tqdm import tqdm
 
 from rankwise.errors import RankwiseError, without_passwords
-from rankwise.files import replacing
+from rankwise.files.atomic import replacing
 from rankwise.records import Record
 from rankwise.report.entries import Entry
 

@@ -8,7 +8,8 @@ from rankwise.allocate import allocators
 from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError, nearest
 from rankwise.feasibility import impossible
-from rankwise.files import to_json, write_if_changed
+from rankwise.files.atomic import to_json, write_if_changed
+from rankwise.files.yamls import read_yaml
 from rankwise.params import FURTHER, NAME, Params
 from rankwise.refine import refiners
 from rankwise.registry import Registry
@@ -16,7 +17,6 @@ from rankwise.run_checks import Methods, run_checks
 from rankwise.runs import DENSE, RefinedRun
 from rankwise.sections import validate
 from rankwise.sweeps import expanded
-from rankwise.yamls import read_yaml
 
 METHODS: dict[str, Registry[Any]] = {
     "decompose": decomposers,

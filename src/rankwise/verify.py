@@ -33,7 +33,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compute a checkpoint's hashes and counts anew and say what does not match; no model is loaded."""
-    from rankwise.files import to_json
+    from rankwise.files.atomic import to_json
 
     found = verified(checkpoint)
     if as_json:
@@ -128,7 +128,7 @@ def _of_files(folder: Path, files: "dict[str, FileHash]") -> list[str]:
 
 def _of_ranks(folder: Path, linears: "dict[str, LinearRank]") -> list[str]:
     """Return where config.json says other ranks than the record does."""
-    from rankwise.files import read_json
+    from rankwise.files.checksummed import read_json
 
     given = read_json(folder / "config.json")["rankwise"]["linears"]
     found = {name: (said["rank"], said.get("entries", 0)) for name, said in given.items()}

@@ -32,7 +32,7 @@ from rankwise.decompose.svd import SVD
 from rankwise.evaluate.perplexity import mean_loss, window_losses
 from rankwise.factoring import factor_block
 from rankwise.family import Family
-from rankwise.files import write_json
+from rankwise.files.atomic import write_json
 from rankwise.layers import shape_of
 from rankwise.models.reading import read_tokenizer
 from rankwise.params import CovarianceParams, CurvatureParams

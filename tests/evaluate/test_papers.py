@@ -18,7 +18,7 @@ from rankwise.errors import RankwiseError
 from rankwise.evaluate.official import installed
 from rankwise.evaluate.task_files import read_tasks
 from rankwise.evaluate.zero_shot import zero_shot
-from rankwise.files import write_json
+from rankwise.files.atomic import write_json
 from rankwise.records import TasksManifest
 from rankwise.sources import items_folder
 from rankwise.stages import prepare

@@ -15,7 +15,7 @@ from rankwise.errors import RankwiseError
 from rankwise.evaluate.divergence import divergence
 from rankwise.evaluate.perplexity import perplexity, window_losses
 from rankwise.evaluate.speed import in_turn, measure
-from rankwise.files import write_json
+from rankwise.files.atomic import write_json
 from rankwise.items import Items
 from rankwise.models import family_of
 from rankwise.records import ModelManifest, Scores, SpeedRecord

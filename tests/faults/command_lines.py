@@ -17,7 +17,7 @@ from unittest.mock import patch
 import typer
 
 from rankwise import cli
-from rankwise.files import sealed_lines
+from rankwise.files.checksummed import sealed_lines
 from rankwise.params import Evaluate
 from rankwise.study import PRESETS
 from tests.faults.hostile import STRANGE, changed

@@ -16,7 +16,8 @@ import pyarrow as pa
 from pyarrow import parquet
 from ruamel.yaml import YAML
 
-from rankwise.files import sealed, sealed_lines, to_json
+from rankwise.files.atomic import to_json
+from rankwise.files.checksummed import sealed, sealed_lines
 from tests.conftest import tiny_llama
 from tests.faults.examples import RECORDS, example
 from tests.faults.hostile import STRANGE, changed, mangled, put_json

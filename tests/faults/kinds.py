@@ -24,7 +24,7 @@ from rankwise.artifacts import (
 )
 from rankwise.artifacts.factors import read_spectra
 from rankwise.errors import RankwiseError
-from rankwise.files import read_lines
+from rankwise.files.checksummed import read_lines
 from rankwise.records import CorporaManifest, CorpusManifest, SpeedRecord, TasksManifest
 from tests.faults.tally import Tally
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from rankwise.files import sha256
+from rankwise.files.checksummed import sha256
 from tests.workflow.studies import FEWER, Study, make_study
 
 SMALL = (*FEWER, "prepare.tasks.source=null")

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from rankwise.errors import RankwiseError
-from rankwise.files import read_json, read_lines, sealed_lines
+from rankwise.files.checksummed import read_json, read_lines, sealed_lines
 from tests.faults.examples import RECORDS, example
 from tests.faults.kinds import flipped, kinds, same
 

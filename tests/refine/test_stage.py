@@ -11,7 +11,7 @@ from rankwise import checkpoint
 from rankwise.artifacts import Tokens
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
-from rankwise.files import write_json
+from rankwise.files.atomic import write_json
 from rankwise.records import BuildRecord, CheckpointManifest, RefineRecord, SelfCheck
 from rankwise.refine import refiners
 from rankwise.sources import hashes

@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from rankwise.files import sealed_lines, write_json, write_text
+from rankwise.files.atomic import write_json, write_text
+from rankwise.files.checksummed import sealed_lines
 from rankwise.items import Continuation, Items, TaskItems, TextItems
 from rankwise.records import (
     AllocationRecord,

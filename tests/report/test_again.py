@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from rankwise.files import write_json
+from rankwise.files.atomic import write_json
+from rankwise.files.yamls import read_yaml
 from rankwise.models import families
 from rankwise.records import CorporaManifest, CorpusManifest, FileHash, ModelManifest, TasksManifest
 from rankwise.report.again import params_text, versions
@@ -18,7 +19,6 @@ from rankwise.report.files import StudyFiles
 from rankwise.report.inputs import read_inputs
 from rankwise.study import PRESETS
 from rankwise.validation import load_params, sections
-from rankwise.yamls import read_yaml
 from tests.report.test_page import report, results_of
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import pair
-from rankwise.files import sealed, write_json
+from rankwise.files.atomic import write_json
+from rankwise.files.checksummed import sealed
 from rankwise.items import Items
 from rankwise.pairs import Difference
 from rankwise.params import Report

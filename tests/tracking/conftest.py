@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rankwise.files import write_text
+from rankwise.files.atomic import write_text
 from rankwise.items import Items
 from rankwise.params import Report
 from rankwise.records import AllocationRecord, CheckpointManifest, FileHash, Scores, SpeedRecord

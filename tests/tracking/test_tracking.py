@@ -14,7 +14,8 @@ from mlflow.exceptions import MlflowException
 
 from rankwise import tracking
 from rankwise.errors import RankwiseError
-from rankwise.files import sealed, write_json
+from rankwise.files.atomic import write_json
+from rankwise.files.checksummed import sealed
 from rankwise.items import Items
 from rankwise.report.entries import Entry, entries
 from rankwise.report.files import StudyFiles

@@ -26,7 +26,7 @@ from rankwise.decompose.svd import SVD
 from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block, largest_rank, weight_errors
 from rankwise.family import Linear
-from rankwise.files import write_json
+from rankwise.files.atomic import write_json
 from rankwise.models import family_of
 from rankwise.params import Build, Compute
 from rankwise.records import AllocationRecord, ModelManifest

@@ -8,7 +8,8 @@ import torch
 
 from rankwise.artifacts import BlockFactors, BlockStatistics, Factors, SparsePart, Tokens
 from rankwise.errors import RankwiseError
-from rankwise.files import read_json, replacing, sealed, write_json
+from rankwise.files.atomic import replacing, write_json
+from rankwise.files.checksummed import read_json, sealed
 from rankwise.linalg.packed import whole
 from rankwise.records import ModelManifest, SpeedRecord
 

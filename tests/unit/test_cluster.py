@@ -11,7 +11,8 @@ from rankwise import engines
 from rankwise import needs as asked
 from rankwise.cluster import BY_ITSELF, SAID, Failure, Failures, place_of
 from rankwise.errors import RankwiseError
-from rankwise.files import sha256, write_json
+from rankwise.files.atomic import write_json
+from rankwise.files.checksummed import sha256
 from rankwise.needs import ENGINE, MARGIN, ON_DEVICE, SHORTEST, SLOWER, UNPLANNED, needs
 from rankwise.params import Params
 from rankwise.study import PRESETS, with_settings

@@ -9,7 +9,7 @@ import torch
 import typer
 
 from rankwise import cli, engines, memory
-from rankwise.files import write_json
+from rankwise.files.atomic import write_json
 
 
 def test_what_counts_as_no_memory() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from rankwise.artifacts import Tokens
 from rankwise.errors import RankwiseError
-from rankwise.files import read_lines, sealed_lines, write_json
+from rankwise.files.atomic import write_json
+from rankwise.files.checksummed import read_lines, sealed_lines
 from rankwise.runs import Run
 from rankwise.stages import allocate, suggest, trial
 from tests.checkpoints import prepare

@@ -24,7 +24,8 @@ from rankwise import streaming
 from rankwise.artifacts import Tokens
 from rankwise.covariance import gather
 from rankwise.errors import RankwiseError
-from rankwise.files import read_json, write_json
+from rankwise.files.atomic import write_json
+from rankwise.files.checksummed import read_json
 from rankwise.models import family_of
 from rankwise.params import Compute, CovarianceParams
 from rankwise.progress import Progress, fingerprint

@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from rankwise.cli import app
-from rankwise.files import read_json, sealed, write_json
+from rankwise.files.atomic import write_json
+from rankwise.files.checksummed import read_json, sealed
 from rankwise.runs import Run
 from tests.unit.test_weight_files import compress, study
 

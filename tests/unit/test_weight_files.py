@@ -16,7 +16,7 @@ from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block
-from rankwise.files import write_json
+from rankwise.files.atomic import write_json
 from rankwise.models import family_of
 from rankwise.params import Build, Compute, CovarianceParams, CurvatureParams
 from rankwise.records import AllocationRecord, CheckpointManifest, ModelManifest

@@ -139,7 +139,7 @@ class Study:
 
     def hashes(self) -> dict[str, str]:
         """Return path → digest of every artifact that holds no time."""
-        from rankwise.files import sha256
+        from rankwise.files.checksummed import sha256
 
         measured = ("params", "speed", "report", "track", "mlflow", "work")
         data = self.folder / "data"

@@ -21,7 +21,8 @@ from rankwise.budget import (
     by_share,
 )
 from rankwise.errors import RankwiseError
-from rankwise.files import read_lines, sealed_lines, write_text
+from rankwise.files.atomic import write_text
+from rankwise.files.checksummed import read_lines, sealed_lines
 from rankwise.spending import Budget, spend
 from rankwise.trials import TrialRow, checked
 

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rankwise.errors import RankwiseError
-from rankwise.files import damaged, repair, replacing, sealed, unsealed
+from rankwise.files.atomic import replacing
+from rankwise.files.checksummed import damaged, repair, sealed, unsealed
 from rankwise.linalg.packed import Panels, Triangle
 
 P = ParamSpec("P")

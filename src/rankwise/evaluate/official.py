@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rankwise.errors import RankwiseError
-from rankwise.paths import inside
+from rankwise.files.paths import inside
 
 PREFIX = "lm_eval/tasks/"
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rankwise import yamls
 from rankwise.errors import RankwiseError, nearest
 from rankwise.evaluate.official import official
-from rankwise.paths import inside
+from rankwise.files import yamls
+from rankwise.files.paths import inside
 from rankwise.records import TasksManifest
 from rankwise.sources import check, tasks_folder
 

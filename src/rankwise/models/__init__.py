@@ -10,8 +10,8 @@ from typing import Any
 
 from rankwise.errors import RankwiseError, nearest
 from rankwise.family import Family
+from rankwise.files.yamls import read_yaml
 from rankwise.sections import validate
-from rankwise.yamls import read_yaml
 
 __all__ = ["FAMILIES", "SHIPPED", "families", "family_of", "known", "read_family"]
 

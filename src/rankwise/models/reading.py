@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rankwise import memory
 from rankwise.errors import RankwiseError
 from rankwise.family import Family
-from rankwise.files import read_json
+from rankwise.files.checksummed import read_json
 from rankwise.hub.checks import CheckpointError, refuse_switches
 from rankwise.models import family_of, known
 

@@ -9,7 +9,8 @@ import typer
 
 from rankwise import engines
 from rankwise.cluster import Place
-from rankwise.files import sha256, write_json
+from rankwise.files.atomic import write_json
+from rankwise.files.checksummed import sha256
 from rankwise.needs import PLAN
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rankwise.errors import RankwiseError
-from rankwise.files import read_json, repair, sealed, unsealed, write_json
+from rankwise.files.atomic import write_json
+from rankwise.files.checksummed import read_json, repair, sealed, unsealed
 from rankwise.target import KINDS, Target, the_one
 
 

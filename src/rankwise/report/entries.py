@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rankwise.errors import RankwiseError
-from rankwise.files import sha256, to_json
+from rankwise.files.atomic import to_json
+from rankwise.files.checksummed import sha256
 from rankwise.records import (
     AllocationRecord,
     FileHash,

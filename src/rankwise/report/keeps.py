@@ -5,7 +5,7 @@ from statistics import fmean
 
 import plotly.graph_objects as go
 
-from rankwise.files import to_json
+from rankwise.files.atomic import to_json
 from rankwise.report.study import RunResult
 from rankwise.report.styles import Styles
 

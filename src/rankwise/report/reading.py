@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rankwise.files import read_json
+from rankwise.files.checksummed import read_json
 from rankwise.items import Items
 from rankwise.records import (
     AllocationRecord,

@@ -39,7 +39,7 @@ def command(
     from rankwise.card import card
     from rankwise.checkpoint import save
     from rankwise.compute import DTYPES
-    from rankwise.files import replacing, write_text
+    from rankwise.files.atomic import replacing, write_text
     from rankwise.models.reading import read_tokenizer
     from rankwise.params import Build
     from rankwise.records import (

@@ -63,7 +63,7 @@ def model(
 @app.command()
 def corpora(params: ParamsFile, out: OutFile) -> None:
     """Find every text and hash it; two names for the same bytes are refused."""
-    from rankwise.files import sha256
+    from rankwise.files.checksummed import sha256
     from rankwise.params import Corpus
     from rankwise.records import CorporaManifest, CorpusManifest
     from rankwise.sections import read_object, validate

@@ -31,7 +31,7 @@ def command(
     """Refine one run's checkpoint; where that does not help, write the checkpoint it was."""
     from rankwise.checkpoint import load, load_dense
     from rankwise.compute import set_up
-    from rankwise.files import replacing
+    from rankwise.files.atomic import replacing
     from rankwise.params import Compute
     from rankwise.records import CheckpointManifest, ModelManifest, RefineRecord
     from rankwise.refine import refiners
@@ -104,7 +104,8 @@ def calibration_text(path: Path) -> Any:
 
 def fingerprint(method: str, settings: dict[str, Any], inputs: list[Path]) -> str:
     """Return the hash of all that a refined block depends on; manifests hold the hashes of files."""
-    from rankwise.files import sha256, to_json
+    from rankwise.files.atomic import to_json
+    from rankwise.files.checksummed import sha256
 
     value = [method, settings, [sha256(path) for path in inputs]]
     return hashlib.sha256(to_json(value).encode()).hexdigest()
@@ -114,7 +115,7 @@ def write(loaded: Any, made: "RefineRecord", base: Path, folder: Path) -> None:
     """Write a model with the records of the checkpoint that it was loaded from, and its own."""
     from rankwise.card import card
     from rankwise.checkpoint import save
-    from rankwise.files import write_text
+    from rankwise.files.atomic import write_text
     from rankwise.records import BuildRecord, FolderFiles
     from rankwise.sources import hashes
 

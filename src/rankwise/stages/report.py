@@ -47,7 +47,7 @@ def command(
     """
     import logging
 
-    from rankwise.files import write_text
+    from rankwise.files.atomic import write_text
     from rankwise.params import Report
     from rankwise.report.again import params_text
     from rankwise.report.files import StudyFiles

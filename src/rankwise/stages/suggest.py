@@ -34,7 +34,8 @@ def command(
 ) -> None:
     """Suggest the trials of one round, from the rows of the rounds before."""
     from rankwise.errors import RankwiseError
-    from rankwise.files import sealed_lines, write_text
+    from rankwise.files.atomic import write_text
+    from rankwise.files.checksummed import sealed_lines
     from rankwise.searching import Setting
     from rankwise.trials import read_rows
 

@@ -31,7 +31,8 @@ def command(
 ) -> None:
     """Run one trial of a search; one that cannot be scored is recorded as failed."""
     from rankwise.errors import RankwiseError
-    from rankwise.files import sealed_lines, write_text
+    from rankwise.files.atomic import write_text
+    from rankwise.files.checksummed import sealed_lines
     from rankwise.searching import Setting
     from rankwise.trials import read_suggestions
 

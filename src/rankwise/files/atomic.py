@@ -1,10 +1,8 @@
-"""Writing so that nothing looks finished that is not, and finding out what is not as it was written."""
+"""Writing so that nothing looks finished that is not."""
 
 import errno
-import hashlib
 import json
 import os
-import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +16,6 @@ REFUSALS = frozenset(
     | {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 )
 """What a disk answers that a person can mend."""
-SEAL = "sha256"
-"""Key under which a JSON object holds the digest of all its other keys."""
 
 
 @contextmanager
@@ -132,90 +128,3 @@ def write_if_changed(path: Path, text: str) -> bool:
         return False
     write_text(path, text)
     return True
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON; a missing or broken file is a RankwiseError that names it."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RankwiseError(f"{path} does not exist; make it with: rankwise run") from error
-    except OSError as error:
-        raise RankwiseError(f"{path} cannot be read ({error.strerror})") from error
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # no JSON, no UTF-8, numbers or depth beyond sense
-        raise RankwiseError(f"{path} is not JSON ({error}); {repair(path)}") from error
-
-
-def sealed(value: dict[str, Any]) -> dict[str, Any]:
-    """Return a JSON object with the digest of its keys and values beside them, anew if it has one."""
-    rest = {key: given for key, given in value.items() if key != SEAL}
-    return {**rest, SEAL: hashlib.sha256(to_json(rest).encode()).hexdigest()}
-
-
-def unsealed(path: Path, value: dict[str, Any]) -> dict[str, Any]:
-    """Return a sealed object as it was given; raises RankwiseError where it is not what was written."""
-    try:
-        found = sealed(value)[SEAL]
-    except ValueError:  # NaN, a lone surrogate: nothing that this project writes
-        found = "no JSON that rankwise writes"
-    if found != value.get(SEAL):
-        raise damaged(path, f"SHA-256 {value.get(SEAL)}", f"SHA-256 {found}")
-    return {key: given for key, given in value.items() if key != SEAL}
-
-
-def sealed_lines(rows: list[dict[str, Any]]) -> str:
-    """Return JSON lines, the last of which says how many there are and their digest."""
-    text = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
-    return text + json.dumps(_closing(text)) + "\n"
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read what `sealed_lines` made; raises RankwiseError for a file that is not as it was written."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        rows = [json.loads(line) for line in lines]
-    except FileNotFoundError as error:
-        raise RankwiseError(f"{path} does not exist; make it with: rankwise run") from error
-    except (ValueError, RecursionError) as error:
-        raise RankwiseError(f"{path} is not JSON lines ({error}); {repair(path)}") from error
-    if not all(isinstance(row, dict) for row in rows):
-        raise RankwiseError(f"{path}: every line must be a JSON object; {repair(path)}")
-    if not rows or rows[-1].keys() != _closing("").keys():
-        raise damaged(path, "a last line with number and SHA-256 of the rows", "no such line")
-    said, found = rows[-1], _closing("".join(lines[:-1]))
-    if found != said:
-        raise damaged(path, _shown(said), _shown(found))
-    return rows[:-1]
-
-
-def _shown(closing: dict[str, Any]) -> str:
-    """Return what a closing line says, no longer than a sentence bears."""
-    return f"{str(closing['rows'])[:80]} rows of SHA-256 {str(closing[SEAL])[:80]}"
-
-
-def _closing(text: str) -> dict[str, Any]:
-    return {"rows": text.count("\n"), SEAL: hashlib.sha256(text.encode()).hexdigest()}
-
-
-def damaged(path: Path, expected: str, found: str) -> RankwiseError:
-    """Return the error for an artifact that is not as it was written."""
-    return RankwiseError(
-        f"{path} is not as it was written: expected {expected}, found {found}; {repair(path)}"
-    )
-
-
-def repair(path: Path) -> str:
-    """Return how an artifact is made again: its own stage, and no other, runs."""
-    return f"make it again with: rm -r {shlex.quote(str(path))} && rankwise run"
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes as hex digits."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise RankwiseError(f"{path} does not exist; make it with: rankwise run") from error

@@ -1,0 +1,1 @@
+"""Files on disk: atomic writes, checksums, safe YAML, paths that stay inside their folder."""
