@@ -16,7 +16,7 @@ from rankwise.artifacts import BlockStatistics
 from rankwise.errors import RankwiseError
 from rankwise.family import Family, Linear
 from rankwise.layers import shape_of
-from rankwise.moments import Moments
+from rankwise.methods.required_statistics import Moments
 from rankwise.params import CovarianceParams
 from rankwise.sums import CosineSums, Place, SiteSums
 

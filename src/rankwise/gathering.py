@@ -3,7 +3,7 @@
 from typing import Any
 
 from rankwise.decompose import decomposers
-from rankwise.moments import Moments
+from rankwise.methods.required_statistics import Moments
 from rankwise.params import Params
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from rankwise.moments import Moments
+from rankwise.methods.required_statistics import Moments
 from rankwise.runs import AnyRun, CompressedRun, RefinedRun, Run, built
 from rankwise.sections import Count, Section, Seed
 
@@ -108,7 +108,7 @@ class CovarianceParams(Section):
     batch: Count = 16
     """Sequences in one forward pass."""
     moments: Literal["channels", "smaller", "inputs"] | None = None
-    """Which second moments are gathered (`rankwise.moments`); null = those that the methods of section decompose need."""
+    """Which second moments are gathered (`rankwise.methods.required_statistics`); null = those that the methods of section decompose need."""
     shards: Count = 1
     """Jobs that the pools are spread over, any number gives the same bytes; divides ``pools``."""
     streaming: bool = False

@@ -9,7 +9,7 @@ from rankwise.errors import RankwiseError, nearest
 from rankwise.files.checksummed import read_json, repair
 
 if TYPE_CHECKING:
-    from rankwise.registry import Registry
+    from rankwise.methods.registry import Registry
 
 S = TypeVar("S", bound=BaseModel)
 

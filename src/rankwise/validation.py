@@ -10,9 +10,9 @@ from rankwise.errors import RankwiseError, nearest
 from rankwise.feasibility import impossible
 from rankwise.files.atomic import to_json, write_if_changed
 from rankwise.files.yamls import read_yaml
+from rankwise.methods.registry import Registry
 from rankwise.params import FURTHER, NAME, Params
 from rankwise.refine import refiners
-from rankwise.registry import Registry
 from rankwise.run_checks import Methods, run_checks
 from rankwise.runs import DENSE, RefinedRun
 from rankwise.sections import validate

@@ -15,7 +15,7 @@ from rankwise.allocate.problem import Candidate, Problem, Trials, TrialScore
 from rankwise.allocate.sequential import DRAWS, SequentialSearch
 from rankwise.budget import Kept, Matrix, total
 from rankwise.errors import RankwiseError
-from rankwise.measure import Measure
+from rankwise.methods.measure import Measure
 from rankwise.spending import Budget
 from rankwise.target import Target
 from rankwise.weight_files import SIZES, ByteBudget, Stored, tensors_of

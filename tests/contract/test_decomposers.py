@@ -10,7 +10,7 @@ from rankwise.decompose import decomposers
 from rankwise.factoring import factored_linear, largest_rank
 from rankwise.family import Linear
 from rankwise.linalg.packed import whole
-from rankwise.measure import Measure
+from rankwise.methods.measure import Measure
 from rankwise.models import family_of
 from tests.conftest import tiny_llama
 

@@ -15,8 +15,8 @@ from rankwise.curvature import gather as gather_gradients
 from rankwise.embedded import files
 from rankwise.errors import RankwiseError
 from rankwise.layers import shape_of
+from rankwise.methods.required_statistics import Moments
 from rankwise.models import family_of
-from rankwise.moments import Moments
 from rankwise.params import CovarianceParams, CurvatureParams, Params
 from rankwise.planning.machine import Room, _group_limit, probe
 from rankwise.planning.plan import LIBRARIES, MIB, StagePlan, _said, plan

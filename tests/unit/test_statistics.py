@@ -13,8 +13,8 @@ from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block, largest_rank
 from rankwise.linalg import factorisations
 from rankwise.linalg.packed import Triangle, added, whole
+from rankwise.methods.required_statistics import Moments
 from rankwise.models import family_of
-from rankwise.moments import Moments
 from rankwise.params import CovarianceParams, CurvatureParams
 from rankwise.weights import Weights
 from tests.conftest import random_ids, tiny_llama, weight_of

@@ -1,6 +1,6 @@
 """Allocators: one file each, found by listing this folder."""
 
 from rankwise.allocate.base import Allocator
-from rankwise.registry import Registry
+from rankwise.methods.registry import Registry
 
 allocators: Registry[Allocator] = Registry(__name__, Allocator)

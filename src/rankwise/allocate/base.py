@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rankwise.measure import Measure
+from rankwise.methods.measure import Measure
 
 if TYPE_CHECKING:
     from rankwise.allocate.problem import Choices, Problem

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rankwise.allocate.base import Allocator
-from rankwise.measure import Measure
+from rankwise.methods.measure import Measure
 
 if TYPE_CHECKING:
     from rankwise.allocate.problem import Choices, Problem

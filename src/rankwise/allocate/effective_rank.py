@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from rankwise.allocate.base import Allocator
-from rankwise.measure import Measure
+from rankwise.methods.measure import Measure
 
 if TYPE_CHECKING:
     from torch import Tensor

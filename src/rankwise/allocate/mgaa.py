@@ -11,7 +11,7 @@ from pydantic import Field
 from rankwise.allocate.base import Allocator
 from rankwise.budget import by_measure, total
 from rankwise.errors import RankwiseError
-from rankwise.measure import Measure
+from rankwise.methods.measure import Measure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ from rankwise.allocate.base import ScoringAllocator
 from rankwise.allocate.problem import Choices, Problem, Trials, TrialScore, finite
 from rankwise.budget import keep_reached
 from rankwise.errors import RankwiseError
-from rankwise.measure import Measure
+from rankwise.methods.measure import Measure
 
 if TYPE_CHECKING:
     from rankwise.allocate._pool import Mask, Values

@@ -18,7 +18,7 @@ from rankwise.allocate.base import ScoringAllocator
 from rankwise.allocate.problem import Candidate, Choices, Problem, Trials, TrialScore, finite
 from rankwise.budget import Choice, keep_reached
 from rankwise.errors import RankwiseError
-from rankwise.measure import Measure
+from rankwise.methods.measure import Measure
 from rankwise.rounds import rounds
 
 if TYPE_CHECKING:

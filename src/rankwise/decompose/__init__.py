@@ -1,6 +1,6 @@
 """Decomposers: one file each, found by listing this folder."""
 
 from rankwise.decompose.base import Decomposer
-from rankwise.registry import Registry
+from rankwise.methods.registry import Registry
 
 decomposers: Registry[Decomposer] = Registry(__name__, Decomposer)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from rankwise.measure import Measure
-from rankwise.moments import Moments
+from rankwise.methods.measure import Measure
+from rankwise.methods.required_statistics import Moments
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from rankwise.decompose.base import Decomposer
-from rankwise.measure import Measure
-from rankwise.moments import Moments
+from rankwise.methods.measure import Measure
+from rankwise.methods.required_statistics import Moments
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from rankwise.decompose.base import Decomposer
-from rankwise.moments import Moments
+from rankwise.methods.required_statistics import Moments
 
 if TYPE_CHECKING:
     from torch import Tensor

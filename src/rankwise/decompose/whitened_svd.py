@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from rankwise.decompose.base import Decomposer
-from rankwise.moments import Moments
+from rankwise.methods.required_statistics import Moments
 
 if TYPE_CHECKING:
     from torch import Tensor

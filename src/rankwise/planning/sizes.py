@@ -9,7 +9,7 @@ from typing import Any
 from rankwise.decompose import decomposers
 from rankwise.family import Family, Linear
 from rankwise.linalg import factorisations
-from rankwise.moments import Moments
+from rankwise.methods.required_statistics import Moments
 from rankwise.params import Params
 
 SUM = 8

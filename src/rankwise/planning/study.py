@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from rankwise.gathering import needed
-from rankwise.moments import Moments
+from rankwise.methods.required_statistics import Moments
 from rankwise.params import Params, Sample
 from rankwise.planning.sizes import Matrix, Sizes
 

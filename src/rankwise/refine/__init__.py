@@ -1,6 +1,6 @@
 """Refiners: one file each, found by listing this folder."""
 
+from rankwise.methods.registry import Registry
 from rankwise.refine.base import Refiner
-from rankwise.registry import Registry
 
 refiners: Registry[Refiner] = Registry(__name__, Refiner)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rankwise.artifacts.factors import read_spectra
 from rankwise.decompose import decomposers
-from rankwise.measure import Measure
+from rankwise.methods.measure import Measure
 from rankwise.records import AllocationRecord
 from rankwise.report.figures import Figure, forward_place, plain, scale
 from rankwise.report.study import RunResult
