@@ -17,8 +17,8 @@ mpl.rcParams["svg.hashsalt"] = "rankwise"
 mpl.rcParams["svg.fonttype"] = "none"
 import matplotlib.pyplot as plt  # noqa: E402
 
+from rankwise.params.runs import DENSE  # noqa: E402
 from rankwise.records import AllocationRecord, Summary, SummaryRow  # noqa: E402
-from rankwise.runs import DENSE  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 

@@ -29,7 +29,7 @@ from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.evaluate.speed import measure, timed
 from rankwise.factoring import FACTORISE, factored_linear, largest_rank
 from rankwise.models import family_of
-from rankwise.params import Compute, CovarianceParams, CurvatureParams
+from rankwise.params.stages import Compute, CovarianceParams, CurvatureParams
 from rankwise.search import SearchModel
 
 FAMILY = family_of("LlamaForCausalLM")

@@ -21,7 +21,7 @@ from typing import Any
 from rankwise import engines
 from rankwise.files.atomic import write_if_changed
 from rankwise.forkserver.launch import fork_server
-from rankwise.runs import DENSE
+from rankwise.params.runs import DENSE
 from rankwise.study import with_settings
 
 DECOMPOSE: dict[str, dict[str, Any]] = {

@@ -24,10 +24,10 @@ from rankwise.files.atomic import write_if_changed
 from rankwise.forkserver.launch import fork_server
 from rankwise.items import Items
 from rankwise.pairs import Pair
-from rankwise.params import FURTHER, Report
+from rankwise.params.runs import DENSE
+from rankwise.params.stages import FURTHER, Report
 from rankwise.records import Scores
 from rankwise.report.table import points, relative
-from rankwise.runs import DENSE
 
 RUNS = {
     "svd-60": {"decompose": "svd", "allocate": "uniform", "keep": 0.6},

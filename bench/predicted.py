@@ -29,12 +29,12 @@ from rankwise.checkpoint import load_dense
 from rankwise.decompose import decomposers
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import read_json
-from rankwise.params import Compute, Corpus, CovarianceParams, CurvatureParams, Model, Sample
+from rankwise.params.stages import Compute, Corpus, CovarianceParams, CurvatureParams, Model, Sample
+from rankwise.params.target import Target
 from rankwise.records import ModelManifest
 from rankwise.search import SearchModel
 from rankwise.spending import Budget
 from rankwise.stages import covariance, curvature, decompose, prepare, sample
-from rankwise.target import Target
 
 METHODS = ("curvature", "whitened_svd", "pooled_pca")
 SHARES = (0.2, 0.35, 0.5, 0.7, 0.9)

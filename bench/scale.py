@@ -28,7 +28,7 @@ from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.factoring import factor_block
 from rankwise.models import family_of
 from rankwise.models.reading import empty_dense
-from rankwise.params import Compute, CovarianceParams, CurvatureParams
+from rankwise.params.stages import Compute, CovarianceParams, CurvatureParams
 from rankwise.progress import Progress
 from rankwise.records import ModelManifest
 from rankwise.sources import hashes

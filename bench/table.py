@@ -18,8 +18,8 @@ from document import ROOT, fill, plt
 from methods import RUNS, VARIANTS, percent
 
 from rankwise.files.checksummed import read_lines
+from rankwise.params.runs import DENSE
 from rankwise.records import AllocationRecord, Scores
-from rankwise.runs import DENSE
 
 KEEPS = (0.8, 0.6, 0.5)
 SEED_METHODS = ("bolaco", "bolaco-tpe", "cap", "mgaa", "oats")

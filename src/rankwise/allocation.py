@@ -6,8 +6,8 @@ from rankwise.artifacts import Factors
 from rankwise.budget import Choice, Kept, Matrix, keep_index_free, keep_reached, total
 from rankwise.compute import DTYPES
 from rankwise.errors import RankwiseError
+from rankwise.params.runs import Run
 from rankwise.records import AllocationRecord, LinearRank, ModelManifest, asked_as
-from rankwise.runs import Run
 from rankwise.search import SearchModel
 from rankwise.sources import model_folder
 from rankwise.spending import Budget

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rankwise.curvature import block_of, recording, total_loss
-from rankwise.params import CurvatureParams
+from rankwise.params.stages import CurvatureParams
 from rankwise.progress import Progress
 from rankwise.states import Reader, Writer, given_states
 from rankwise.streaming import Streamed

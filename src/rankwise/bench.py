@@ -41,8 +41,8 @@ def bench(
     from rankwise.compute import set_up
     from rankwise.evaluate.speed import beside
     from rankwise.files.atomic import to_json
-    from rankwise.params import Compute, Speed
-    from rankwise.sections import validate
+    from rankwise.params.section import validate
+    from rankwise.params.stages import Compute, Speed
 
     ours, theirs = manifests(checkpoint, against)
     cores = len(os.sched_getaffinity(0))

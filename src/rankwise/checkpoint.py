@@ -23,10 +23,10 @@ from rankwise.hub.checks import SCHEMA, CheckpointError
 from rankwise.hub.experts import Experts, separate
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
 from rankwise.models.reading import read_tokenizer
+from rankwise.params.runs import DENSE
+from rankwise.params.target import Target
 from rankwise.records import CheckpointManifest, ModelManifest, schema_of
-from rankwise.runs import DENSE
 from rankwise.sources import check, model_folder
-from rankwise.target import Target
 from rankwise.weight_files import SHARD_SIZE
 
 

@@ -19,12 +19,12 @@ import typer
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from rankwise import memory
 from rankwise.bench import bench
-from rankwise.errors import RankwiseError
+from rankwise.errors import RankwiseError, is_out_of_memory
 from rankwise.export import export
 from rankwise.files.atomic import REFUSALS, write_json
 from rankwise.locks import refuse_other_engine
+from rankwise.params import memory
 from rankwise.planning.command import plan
 from rankwise.results import compare, show, ui
 from rankwise.stages import (
@@ -133,7 +133,7 @@ def main() -> None:
         )  # fmt: skip
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:
-        if not memory.ran_out(error):
+        if not is_out_of_memory(error):
             log.exception("not foreseen")
             sys.exit(1)
         log.error("no memory left (%s); %s", str(error).partition("\n")[0], memory.lower(sys.argv))

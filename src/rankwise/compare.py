@@ -11,10 +11,10 @@ from rankwise.evaluate.paired import pair
 from rankwise.files.checksummed import read_json
 from rankwise.items import Items
 from rankwise.pairs import Pair
-from rankwise.params import Report
+from rankwise.params.runs import DENSE
+from rankwise.params.section import read_section
+from rankwise.params.stages import Report
 from rankwise.records import AllocationRecord, RefineRecord, Scores
-from rankwise.runs import DENSE
-from rankwise.sections import read_section
 
 DATA = Path("data")
 METHODS = ("decompose", "allocate", "refine")

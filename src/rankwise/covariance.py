@@ -17,7 +17,7 @@ from rankwise.errors import RankwiseError
 from rankwise.family import Family, Linear
 from rankwise.layers import shape_of
 from rankwise.methods.required_statistics import Moments
-from rankwise.params import CovarianceParams
+from rankwise.params.stages import CovarianceParams
 from rankwise.sums import CosineSums, Place, SiteSums
 
 log = logging.getLogger("rankwise.covariance")

@@ -17,7 +17,7 @@ from rankwise.errors import RankwiseError
 from rankwise.family import Family, Linear
 from rankwise.linalg import factorisations
 from rankwise.linalg.packed import Panels, finite
-from rankwise.params import CurvatureParams
+from rankwise.params.stages import CurvatureParams
 from rankwise.sums import ACCUMULATE, WHAT_TO_DO, Place, column_sums
 
 

@@ -20,3 +20,12 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 def without_passwords(text: str) -> str:
     """Return a text with user and password taken out of every address in it."""
     return re.sub(r"//[^/@\s]*@", "//…@", text)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that no memory was to be had, on the CPU or on a GPU."""
+    said = str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and ("can't allocate memory" in said or "out of memory" in said)
+    )

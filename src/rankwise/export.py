@@ -81,8 +81,8 @@ def _copy(checkpoint: Path, folder: Path) -> None:
 
 def _scores(manifest: Path) -> "list[Scores]":
     """Return the scores of the dense model and of the run, none where the study has not measured both."""
+    from rankwise.params.runs import DENSE
     from rankwise.records import Scores
-    from rankwise.runs import DENSE
 
     scores = manifest.parent.parent / "scores"
     paths = [scores / f"{DENSE}.json", scores / manifest.name]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from rankwise.sections import Section
+from rankwise.params.section import Section
 
 EXPERT = "{expert}"
 """Stands for an expert's number in the names of sites and modules."""

@@ -8,8 +8,8 @@ from rankwise.decompose import Decomposer
 from rankwise.errors import RankwiseError
 from rankwise.models import FAMILIES
 from rankwise.models.reading import described
-from rankwise.params import Params
-from rankwise.runs import CompressedRun
+from rankwise.params.runs import CompressedRun
+from rankwise.params.stages import Params
 from rankwise.sources import model_folder
 from rankwise.weight_files import NAMES, SIZES, Stored, checkpoint_bytes, header
 

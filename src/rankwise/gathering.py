@@ -4,7 +4,7 @@ from typing import Any
 
 from rankwise.decompose import decomposers
 from rankwise.methods.required_statistics import Moments
-from rankwise.params import Params
+from rankwise.params.stages import Params
 
 
 def needed(params: Params) -> Moments:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rankwise.files.checksummed import sha256
-from rankwise.params import Params
+from rankwise.params.stages import Params
 
 PLAN = Path("data/work/plan.json")
 """Where a study keeps its plan for the rules; undeclared, and read only where it is of this params.yaml."""

@@ -14,10 +14,10 @@ from rankwise import __version__
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import to_json
 from rankwise.files.checksummed import repair
-from rankwise.params import Compute
+from rankwise.params.section import Section
+from rankwise.params.stages import Compute
 from rankwise.records import ModelManifest
 from rankwise.records.base import Record
-from rankwise.sections import Section
 from rankwise.states import Reader, Writer
 
 log = logging.getLogger("rankwise.progress")

@@ -4,7 +4,7 @@ from typing import Any
 
 from rankwise.allocate import allocators
 from rankwise.decompose import decomposers
-from rankwise.runs import CompressedRun
+from rankwise.params.runs import CompressedRun
 
 Methods = dict[str, dict[str, Any]]
 """Kind (decompose, allocate, refine) → name of a section → its method."""

@@ -19,7 +19,7 @@ from rankwise.errors import RankwiseError
 from rankwise.files.atomic import to_json
 from rankwise.files.checksummed import sha256
 from rankwise.layers import SlicedLinear
-from rankwise.runs import Run
+from rankwise.params.runs import Run
 
 
 def fingerprint(allocator: ScoringAllocator, run: Run, dtype: str, inputs: list[Path]) -> str:

@@ -14,11 +14,11 @@ from rankwise.artifacts import BlockFactors, Factors, Tokens
 from rankwise.checkpoint import load_dense
 from rankwise.compute import set_up
 from rankwise.errors import RankwiseError
-from rankwise.params import Build, Compute
+from rankwise.params.runs import Run
+from rankwise.params.section import read_method, read_section
+from rankwise.params.stages import Build, Compute
 from rankwise.records import ModelManifest
-from rankwise.runs import Run
 from rankwise.search import SearchModel
-from rankwise.sections import read_method, read_section
 
 
 @dataclass(frozen=True)

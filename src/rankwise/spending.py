@@ -11,7 +11,7 @@ import numpy as np
 
 from rankwise.budget import Choice, Choices, Kept, Matrix, Moments, total
 from rankwise.errors import RankwiseError
-from rankwise.target import Target
+from rankwise.params.target import Target
 
 
 @dataclass(frozen=True)

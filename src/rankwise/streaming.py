@@ -22,10 +22,10 @@ from rankwise.errors import RankwiseError
 from rankwise.family import Family
 from rankwise.files.atomic import linked
 from rankwise.models.reading import empty_dense
-from rankwise.params import Compute, CovarianceParams
+from rankwise.params.section import Section
+from rankwise.params.stages import Compute, CovarianceParams
 from rankwise.progress import Progress, fingerprint
 from rankwise.records import ModelManifest
-from rankwise.sections import Section
 from rankwise.sources import check, model_folder
 from rankwise.states import Forward, Reader, Writer, passing
 from rankwise.weights import Weights

@@ -11,12 +11,12 @@ from rankwise.feasibility import impossible
 from rankwise.files.atomic import to_json, write_if_changed
 from rankwise.files.yamls import read_yaml
 from rankwise.methods.registry import Registry
-from rankwise.params import FURTHER, NAME, Params
+from rankwise.params.runs import DENSE, RefinedRun
+from rankwise.params.section import validate
+from rankwise.params.stages import FURTHER, NAME, Params
+from rankwise.params.sweeps import expanded
 from rankwise.refine import refiners
 from rankwise.run_checks import Methods, run_checks
-from rankwise.runs import DENSE, RefinedRun
-from rankwise.sections import validate
-from rankwise.sweeps import expanded
 
 METHODS: dict[str, Registry[Any]] = {
     "decompose": decomposers,

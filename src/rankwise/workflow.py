@@ -17,7 +17,7 @@ from rankwise.errors import RankwiseError
 from rankwise.locks import refuse_other_engine
 from rankwise.methods.registry import NOT_METHODS
 from rankwise.models import FAMILIES
-from rankwise.params import Params
+from rankwise.params.stages import Params
 from rankwise.sources import (
     ITEM_FILES,
     MODEL_FILES,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rankwise.allocate.problem import TrialScore
-from rankwise.params import Corpus, Model
+from rankwise.params.stages import Corpus, Model
 from tests.contract.test_allocators import SEQUENCES, problem
 
 sys.path.append(str(Path(__file__).parents[2] / "bench"))

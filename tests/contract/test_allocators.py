@@ -16,8 +16,8 @@ from rankwise.allocate.sequential import DRAWS, SequentialSearch
 from rankwise.budget import Kept, Matrix, total
 from rankwise.errors import RankwiseError
 from rankwise.methods.measure import Measure
+from rankwise.params.target import Target
 from rankwise.spending import Budget
-from rankwise.target import Target
 from rankwise.weight_files import SIZES, ByteBudget, Stored, tensors_of
 
 METHODS = sorted(allocators)

@@ -35,7 +35,8 @@ from rankwise.family import Family
 from rankwise.files.atomic import write_json
 from rankwise.layers import shape_of
 from rankwise.models.reading import read_tokenizer
-from rankwise.params import CovarianceParams, CurvatureParams
+from rankwise.params.stages import CovarianceParams, CurvatureParams
+from rankwise.params.target import Target
 from rankwise.progress import Progress
 from rankwise.records import ModelManifest
 from rankwise.refine.base import Refinement
@@ -43,7 +44,6 @@ from rankwise.refine.blockwise import Blockwise
 from rankwise.search import SearchModel
 from rankwise.spending import Budget
 from rankwise.streaming import Streamed, stream
-from rankwise.target import Target
 from rankwise.weights import Weights
 from tests.families import CPU, LAYERS, cases, ids, tiny, written
 from tests.unit.test_compression import save_tokenizer

@@ -8,7 +8,7 @@ import pytest
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import interval, mcnemar, pair
 from rankwise.items import Items, TaskItems, TextItems
-from rankwise.params import Report
+from rankwise.params.stages import Report
 
 GIVEN = Report(resamples=500)
 

@@ -18,7 +18,7 @@ import typer
 
 from rankwise import cli
 from rankwise.files.checksummed import sealed_lines
-from rankwise.params import Evaluate
+from rankwise.params.stages import Evaluate
 from rankwise.study import PRESETS
 from tests.faults.hostile import STRANGE, changed
 

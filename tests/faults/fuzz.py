@@ -14,8 +14,7 @@ from pathlib import Path
 from random import Random
 from types import FrameType
 
-from rankwise import memory
-from rankwise.errors import RankwiseError
+from rankwise.errors import RankwiseError, is_out_of_memory
 from rankwise.hub.checks import CheckpointError
 from tests.faults.parsers import PARSERS
 from tests.faults.tally import Tally
@@ -67,7 +66,7 @@ def fuzz(name: str, seed: int, count: int) -> Tally:
                 tally.missed(f"{name}: took more than {SECONDS} s: {_shown(place)}")
             except Exception as error:
                 # The command line says in a sentence that there is not so much memory.
-                if not memory.ran_out(error):
+                if not is_out_of_memory(error):
                     tally.missed(f"{name}: {type(error).__name__}: {error}: {_shown(place)}")
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
         if grown > MEGABYTES:

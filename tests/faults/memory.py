@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rankwise import memory
+from rankwise.params import memory
 from tests.faults.disturbed import below
 from tests.faults.stages import PATIENCE, RUN, SMALL
 from tests.faults.tally import Tally

@@ -16,11 +16,11 @@ from rankwise.evaluate import task_files
 from rankwise.hub.checks import check_folder, checked_section, weight_files
 from rankwise.models import SHIPPED, read_family
 from rankwise.models.reading import described, empty_model, read_tokenizer
-from rankwise.params import Compute, Evaluate
+from rankwise.params.runs import Run
+from rankwise.params.section import read_method, read_section
+from rankwise.params.stages import Compute, Evaluate
 from rankwise.records import AllocationRecord, CheckpointManifest, TasksManifest
-from rankwise.runs import Run
 from rankwise.search import refuse_beyond
-from rankwise.sections import read_method, read_section
 from rankwise.sources import hashes
 from rankwise.study import PRESETS, with_settings
 from rankwise.texts import read_text

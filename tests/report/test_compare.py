@@ -12,7 +12,7 @@ from rankwise.compare import comparison
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import pair
 from rankwise.items import Items
-from rankwise.params import Report
+from rankwise.params.stages import Report
 from rankwise.records import AllocationRecord, Scores
 from rankwise.report.comparison import print_comparison
 

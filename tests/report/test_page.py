@@ -17,7 +17,8 @@ from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import sealed
 from rankwise.items import Items
 from rankwise.pairs import Difference
-from rankwise.params import Report
+from rankwise.params.stages import Report
+from rankwise.params.target import Target
 from rankwise.records import Asked, Curve, RefineRecord, Scores, SpeedRecord, Summary, asked_as
 from rankwise.report import figures
 from rankwise.report.costs import read_costs
@@ -28,7 +29,6 @@ from rankwise.report.spectra import predicted_loss, read_decompositions, spectra
 from rankwise.report.study import RunResult, best, compared, gather
 from rankwise.report.table import points, relative
 from rankwise.report.verdicts import methods, verdicts
-from rankwise.target import Target
 from rankwise.trials import read_rows
 from tests.report.conftest import FAILED_TRIAL, REFINED, RETURNED, RUNS, make_refinement
 

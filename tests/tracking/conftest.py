@@ -7,7 +7,7 @@ import pytest
 
 from rankwise.files.atomic import write_text
 from rankwise.items import Items
-from rankwise.params import Report
+from rankwise.params.stages import Report
 from rankwise.records import AllocationRecord, CheckpointManifest, FileHash, Scores, SpeedRecord
 from rankwise.report.files import StudyFiles
 from rankwise.report.study import compared, gather, summarise

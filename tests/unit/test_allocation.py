@@ -28,12 +28,12 @@ from rankwise.factoring import factor_block, largest_rank, weight_errors
 from rankwise.family import Linear
 from rankwise.files.atomic import write_json
 from rankwise.models import family_of
-from rankwise.params import Build, Compute
+from rankwise.params.runs import Run
+from rankwise.params.stages import Build, Compute
+from rankwise.params.target import Target
 from rankwise.records import AllocationRecord, ModelManifest
-from rankwise.runs import Run
 from rankwise.spending import Budget
 from rankwise.stages import allocate
-from rankwise.target import Target
 from rankwise.weights import Weights
 from tests.conftest import tiny_llama
 from tests.contract.test_allocators import problem

@@ -10,7 +10,7 @@ from rankwise import backward
 from rankwise.backward import stream_gradients
 from rankwise.curvature import GradientSums, gather
 from rankwise.errors import RankwiseError
-from rankwise.params import Compute, CurvatureParams
+from rankwise.params.stages import Compute, CurvatureParams
 from rankwise.progress import Progress, fingerprint
 from rankwise.stages.curvature import command
 from rankwise.streaming import Streamed

@@ -20,8 +20,8 @@ from rankwise.budget import (
 )
 from rankwise.errors import RankwiseError
 from rankwise.hub.places import index_bits
+from rankwise.params.target import Target
 from rankwise.spending import Budget, spend
-from rankwise.target import Target
 
 shapes = st.tuples(st.integers(4, 60), st.integers(4, 60))
 

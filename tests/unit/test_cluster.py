@@ -14,7 +14,7 @@ from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import sha256
 from rankwise.needs import ENGINE, MARGIN, ON_DEVICE, SHORTEST, SLOWER, UNPLANNED, needs
-from rankwise.params import Params
+from rankwise.params.stages import Params
 from rankwise.study import PRESETS, with_settings
 from rankwise.validation import load_params
 from rankwise.workflow import RULES

@@ -26,13 +26,13 @@ from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block
 from rankwise.linalg.packed import whole
 from rankwise.models import family_of
-from rankwise.params import CovarianceParams, CurvatureParams
+from rankwise.params.runs import Run
+from rankwise.params.stages import CovarianceParams, CurvatureParams
+from rankwise.params.target import Target
 from rankwise.records import CheckpointManifest, ModelManifest
-from rankwise.runs import Run
 from rankwise.search import SearchModel
 from rankwise.sources import MODEL_FILES, hashes
 from rankwise.spending import Budget
-from rankwise.target import Target
 from rankwise.weight_files import counted, headers
 from rankwise.weights import Weights
 from tests.conftest import random_ids, tiny_llama, weight_of

@@ -13,7 +13,7 @@ from rankwise.evaluate.perplexity import window_losses
 from rankwise.factoring import factored_linear, largest_rank
 from rankwise.linalg.packed import whole
 from rankwise.models import family_of
-from rankwise.params import CovarianceParams, CurvatureParams
+from rankwise.params.stages import CovarianceParams, CurvatureParams
 from rankwise.search import SearchModel
 from tests.conftest import random_ids, tiny_llama, weight_of
 

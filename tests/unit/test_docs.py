@@ -17,7 +17,7 @@ from rankwise.artifacts import InputStatistics
 from rankwise.decompose import decomposers
 from rankwise.models import families, family_of
 from rankwise.models.check import check
-from rankwise.params import Model
+from rankwise.params.stages import Model
 from rankwise.refine import refiners
 from rankwise.study import PRESETS
 from rankwise.validation import load_params

@@ -8,17 +8,19 @@ import pytest
 import torch
 import typer
 
-from rankwise import cli, engines, memory
+from rankwise import cli, engines
+from rankwise.errors import is_out_of_memory
 from rankwise.files.atomic import write_json
+from rankwise.params import memory
 
 
 def test_what_counts_as_no_memory() -> None:
     with pytest.raises(RuntimeError) as refused:
         torch.empty(10**15)
-    assert memory.ran_out(refused.value)
-    assert memory.ran_out(MemoryError())
-    assert memory.ran_out(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
-    assert not memory.ran_out(RuntimeError("shapes do not fit"))
+    assert is_out_of_memory(refused.value)
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
+    assert not is_out_of_memory(RuntimeError("shapes do not fit"))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from ruamel.yaml import YAML
 from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError
 from rankwise.files.checksummed import read_json
-from rankwise.params import Sample
-from rankwise.sections import read_method, read_section
+from rankwise.params.section import read_method, read_section
+from rankwise.params.stages import Sample
 from rankwise.validation import cut_sections, load_params
 
 ROOT = Path(__file__).parents[2]

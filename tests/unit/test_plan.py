@@ -17,7 +17,7 @@ from rankwise.errors import RankwiseError
 from rankwise.layers import shape_of
 from rankwise.methods.required_statistics import Moments
 from rankwise.models import family_of
-from rankwise.params import CovarianceParams, CurvatureParams, Params
+from rankwise.params.stages import CovarianceParams, CurvatureParams, Params
 from rankwise.planning.machine import Room, _group_limit, probe
 from rankwise.planning.plan import LIBRARIES, MIB, StagePlan, _said, plan
 from rankwise.planning.sizes import Matrix, Sizes, moments_of, triangles

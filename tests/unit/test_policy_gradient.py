@@ -9,8 +9,8 @@ from rankwise.allocate.policy_gradient import PolicyGradient
 from rankwise.allocate.problem import Candidate, Problem, Trials, TrialScore
 from rankwise.budget import Kept, Matrix
 from rankwise.errors import RankwiseError
+from rankwise.params.target import Target
 from rankwise.spending import Budget
-from rankwise.target import Target
 
 
 def spectrum(seed: int, scale: float = 1.0, count: int = 12) -> torch.Tensor:

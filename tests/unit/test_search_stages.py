@@ -8,7 +8,7 @@ from rankwise.artifacts import Tokens
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import read_lines, sealed_lines
-from rankwise.runs import Run
+from rankwise.params.runs import Run
 from rankwise.stages import allocate, suggest, trial
 from tests.checkpoints import prepare
 

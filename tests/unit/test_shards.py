@@ -6,7 +6,7 @@ import torch
 from rankwise.artifacts import Tokens
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
-from rankwise.params import Compute, CovarianceParams
+from rankwise.params.stages import Compute, CovarianceParams
 from rankwise.stages.covariance import command
 from rankwise.validation import load_params
 from tests.conftest import random_ids

@@ -15,7 +15,7 @@ from rankwise.linalg import factorisations
 from rankwise.linalg.packed import Triangle, added, whole
 from rankwise.methods.required_statistics import Moments
 from rankwise.models import family_of
-from rankwise.params import CovarianceParams, CurvatureParams
+from rankwise.params.stages import CovarianceParams, CurvatureParams
 from rankwise.weights import Weights
 from tests.conftest import random_ids, tiny_llama, weight_of
 

@@ -27,7 +27,7 @@ from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import read_json
 from rankwise.models import family_of
-from rankwise.params import Compute, CovarianceParams
+from rankwise.params.stages import Compute, CovarianceParams
 from rankwise.progress import Progress, fingerprint
 from rankwise.records import ModelManifest
 from rankwise.sources import MODEL_FILES, hashes

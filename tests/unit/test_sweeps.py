@@ -4,8 +4,8 @@ import pytest
 
 from rankwise.allocate import allocators
 from rankwise.errors import RankwiseError
-from rankwise.sections import read_method
-from rankwise.sweeps import expanded
+from rankwise.params.section import read_method
+from rankwise.params.sweeps import expanded
 from rankwise.validation import cut_sections, load_params
 from tests.unit.test_params import changed
 

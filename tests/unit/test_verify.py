@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from rankwise.cli import app
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import read_json, sealed
-from rankwise.runs import Run
+from rankwise.params.runs import Run
 from tests.unit.test_weight_files import compress, study
 
 __all__ = ["study"]

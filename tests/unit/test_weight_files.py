@@ -18,9 +18,9 @@ from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block
 from rankwise.files.atomic import write_json
 from rankwise.models import family_of
-from rankwise.params import Build, Compute, CovarianceParams, CurvatureParams
+from rankwise.params.runs import CompressedRun, Run, built
+from rankwise.params.stages import Build, Compute, CovarianceParams, CurvatureParams
 from rankwise.records import AllocationRecord, CheckpointManifest, ModelManifest
-from rankwise.runs import CompressedRun, Run, built
 from rankwise.stages import allocate, build
 from rankwise.validation import load_params
 from rankwise.weight_files import Stored, checkpoint_bytes, file_bytes

@@ -15,9 +15,9 @@ from rankwise.cluster import SAID, Failures
 from rankwise.decompose import decomposers
 from rankwise.engines import search_path
 from rankwise.needs import needs
-from rankwise.params import FURTHER
+from rankwise.params.stages import FURTHER
 from rankwise.rounds import rounds
-from rankwise.runs import DENSE
+from rankwise.params.runs import DENSE
 from rankwise.validation import made
 from rankwise.workflow import (
     FAMILIES,

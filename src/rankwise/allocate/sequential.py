@@ -12,12 +12,11 @@ import numpy as np
 from pydantic import Field
 from tqdm import tqdm
 
-from rankwise import memory
 from rankwise.allocate._history import history, lie, most_varied, refuse_foreign
 from rankwise.allocate.base import ScoringAllocator
 from rankwise.allocate.problem import Candidate, Choices, Problem, Trials, TrialScore, finite
 from rankwise.budget import Choice, keep_reached
-from rankwise.errors import RankwiseError
+from rankwise.errors import RankwiseError, is_out_of_memory
 from rankwise.methods.measure import Measure
 from rankwise.rounds import rounds
 
@@ -136,7 +135,7 @@ class SequentialSearch(ScoringAllocator):
         try:
             score = problem.scored(choices, sequences)
         except (RankwiseError, RuntimeError) as error:
-            if memory.ran_out(error):  # says nothing of the allocation
+            if is_out_of_memory(error):  # says nothing of the allocation
                 raise
             log.warning("trial %d failed: %s", index, error)
             said = {"error": str(error).partition("\n")[0]}

@@ -21,7 +21,7 @@ import numpy as np
 from rankwise.errors import RankwiseError
 from rankwise.items import Items
 from rankwise.pairs import Difference, Pair, TaskPair
-from rankwise.params import Report
+from rankwise.params.stages import Report
 
 AT_ONCE = 100
 """Resamples held in memory at a time."""

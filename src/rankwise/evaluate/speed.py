@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from rankwise.params import Speed
+from rankwise.params.stages import Speed
 from rankwise.records import Rate, SpeedPoint, SpeedRecord
 
 T = TypeVar("T")

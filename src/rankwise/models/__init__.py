@@ -11,7 +11,7 @@ from typing import Any
 from rankwise.errors import RankwiseError, nearest
 from rankwise.family import Family
 from rankwise.files.yamls import read_yaml
-from rankwise.sections import validate
+from rankwise.params.section import validate
 
 __all__ = ["FAMILIES", "SHIPPED", "families", "family_of", "known", "read_family"]
 

@@ -5,8 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankwise import memory
-from rankwise.errors import RankwiseError
+from rankwise.errors import RankwiseError, is_out_of_memory
 from rankwise.family import Family
 from rankwise.files.checksummed import read_json
 from rankwise.hub.checks import CheckpointError, refuse_switches
@@ -87,7 +86,7 @@ def _understood(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if memory.ran_out(error):
+        if is_out_of_memory(error):
             raise
         said = " ".join(str(error).split())[:300]
         raise RankwiseError(

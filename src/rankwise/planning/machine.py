@@ -20,7 +20,7 @@ from rankwise.factoring import FACTORISE, factored_linear
 from rankwise.family import Linear
 from rankwise.forkserver.server import PRELOADED
 from rankwise.linalg import factorisations
-from rankwise.params import Params
+from rankwise.params.stages import Params
 from rankwise.planning.sizes import Sizes, shapes_by_outputs
 from rankwise.planning.study import gathered
 from rankwise.validation import made

@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from rankwise.memory import lower
 from rankwise.needs import ON_DEVICE
-from rankwise.params import Params
+from rankwise.params.memory import lower
+from rankwise.params.stages import Params
 from rankwise.planning.machine import Room, Speed
 from rankwise.planning.need import Need
 from rankwise.planning.sizes import Sizes

@@ -10,7 +10,7 @@ from rankwise.decompose import decomposers
 from rankwise.family import Family, Linear
 from rankwise.linalg import factorisations
 from rankwise.methods.required_statistics import Moments
-from rankwise.params import Params
+from rankwise.params.stages import Params
 
 SUM = 8
 """Size of a number in statistics [bytes]: float64."""

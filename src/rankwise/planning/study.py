@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from rankwise.gathering import needed
 from rankwise.methods.required_statistics import Moments
-from rankwise.params import Params, Sample
+from rankwise.params.stages import Params, Sample
 from rankwise.planning.sizes import Matrix, Sizes
 
 FLOAT = 4

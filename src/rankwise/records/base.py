@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import read_json, repair, sealed, unsealed
-from rankwise.target import KINDS, Target, the_one
+from rankwise.params.target import KINDS, Target, the_one
 
 
 class Record(BaseModel):

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from rankwise.compare import Comparison
 from rankwise.pairs import NOISE, Difference
-from rankwise.params import FURTHER
+from rankwise.params.stages import FURTHER
 from rankwise.report.table import points, relative
 from rankwise.report.words import NOTHING, number, word
 

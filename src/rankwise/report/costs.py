@@ -7,9 +7,9 @@ from typing import Annotated
 import plotly.graph_objects as go
 from pydantic import BaseModel, Field
 
+from rankwise.params.section import read_section
 from rankwise.report.figures import Figure, plain
 from rankwise.report.styles import COLORS, DENSE_COLOR
-from rankwise.sections import read_section
 
 
 class Taken(BaseModel):

@@ -11,6 +11,7 @@ from typing import Any
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import to_json
 from rankwise.files.checksummed import sha256
+from rankwise.params.runs import DENSE
 from rankwise.records import (
     AllocationRecord,
     FileHash,
@@ -21,7 +22,6 @@ from rankwise.records import (
 )
 from rankwise.report.files import StudyFiles, weights_of
 from rankwise.report.study import allocations_by_run, read_searches
-from rankwise.runs import DENSE
 
 LAYOUT = 2
 """Raised when the same files would be logged otherwise, so that old runs are replaced."""

@@ -6,11 +6,11 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from rankwise.params.runs import DENSE
 from rankwise.records import AllocationRecord
 from rankwise.report.keeps import lines_over_keep
 from rankwise.report.study import RunResult
 from rankwise.report.styles import DENSE_COLOR, Styles
-from rankwise.runs import DENSE
 
 LOG_RANGE = 10.0
 """An axis whose largest value is more than so many times its smallest is logarithmic."""

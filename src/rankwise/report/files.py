@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rankwise.params.runs import DENSE
 from rankwise.records import CheckpointManifest, FileHash, ModelManifest, schema_of
-from rankwise.runs import DENSE
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from rankwise.params import Report
+from rankwise.params.stages import Report
 from rankwise.report import figures
 from rankwise.report.again import versions
 from rankwise.report.costs import costs_figure, read_costs

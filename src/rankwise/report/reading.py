@@ -8,6 +8,7 @@ from typing import Any
 
 from rankwise.files.checksummed import read_json
 from rankwise.items import Items
+from rankwise.params.runs import DENSE
 from rankwise.records import (
     AllocationRecord,
     RefineRecord,
@@ -17,7 +18,6 @@ from rankwise.records import (
 from rankwise.report.files import StudyFiles, weights_of
 from rankwise.report.spectra import Decomposition, predicted_loss, read_decompositions
 from rankwise.report.study import RunResult, allocations_by_run, gather, in_step, read_searches
-from rankwise.runs import DENSE
 
 MEASURED = ("scores", "items", "speed", "checkpoints")
 STAGES = {

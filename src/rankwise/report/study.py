@@ -10,7 +10,8 @@ from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import pair
 from rankwise.items import Items
 from rankwise.pairs import Difference, Pair
-from rankwise.params import FURTHER, Report
+from rankwise.params.runs import DENSE
+from rankwise.params.stages import FURTHER, Report
 from rankwise.records import (
     AllocationRecord,
     FileHash,
@@ -20,7 +21,6 @@ from rankwise.records import (
     Summary,
     SummaryRow,
 )
-from rankwise.runs import DENSE
 from rankwise.trials import read_rows
 
 if TYPE_CHECKING:

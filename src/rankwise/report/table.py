@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 
 from rankwise.pairs import NOISE, Difference
-from rankwise.params import FURTHER
+from rankwise.params.runs import DENSE
+from rankwise.params.stages import FURTHER
 from rankwise.records import SpeedRecord, SummaryRow
 from rankwise.report.study import RunResult
 from rankwise.report.words import NOTHING, TIMES, number
-from rankwise.runs import DENSE
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ def command(
     from rankwise.compute import DTYPES
     from rankwise.files.atomic import replacing, write_text
     from rankwise.models.reading import read_tokenizer
-    from rankwise.params import Build
+    from rankwise.params.section import read_section
+    from rankwise.params.stages import Build
     from rankwise.records import (
         AllocationRecord,
         BuildRecord,
@@ -50,7 +51,6 @@ def command(
         ModelManifest,
         asked_as,
     )
-    from rankwise.sections import read_section
     from rankwise.selfcheck import refuse_worse_than_counting, verified
     from rankwise.sources import hashes, model_folder
     from rankwise.streaming import Streamed

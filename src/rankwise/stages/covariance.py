@@ -40,9 +40,9 @@ def command(
     from rankwise.artifacts import Tokens
     from rankwise.compute import set_up
     from rankwise.covariance import Pools, gather, pool_by_pool
-    from rankwise.params import Compute, CovarianceParams
+    from rankwise.params.section import read_section
+    from rankwise.params.stages import Compute, CovarianceParams
     from rankwise.records import ModelManifest
-    from rankwise.sections import read_section
     from rankwise.sources import check, model_folder
     from rankwise.streaming import stream, to_files
     from rankwise.weights import Weights

@@ -26,9 +26,9 @@ def command(
     from rankwise.backward import stream_gradients
     from rankwise.compute import set_up
     from rankwise.curvature import gather
-    from rankwise.params import Compute, CurvatureParams
+    from rankwise.params.section import read_section
+    from rankwise.params.stages import Compute, CurvatureParams
     from rankwise.records import ModelManifest
-    from rankwise.sections import read_section
     from rankwise.sources import check, model_folder
     from rankwise.streaming import to_files
     from rankwise.weights import Weights

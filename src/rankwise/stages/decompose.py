@@ -26,9 +26,9 @@ def command(
     from rankwise.compute import DTYPES, set_up
     from rankwise.decompose import decomposers
     from rankwise.factoring import factor_block
-    from rankwise.params import Compute
+    from rankwise.params.section import read_method, read_section
+    from rankwise.params.stages import Compute
     from rankwise.records import ModelManifest
-    from rankwise.sections import read_method, read_section
     from rankwise.sources import check, model_folder
     from rankwise.weights import Weights
 

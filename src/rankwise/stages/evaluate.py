@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rankwise.checkpoint import LoadedModel
     from rankwise.evaluate.task_files import TaskFile
     from rankwise.items import Items, TextItems
-    from rankwise.params import Evaluate
+    from rankwise.params.stages import Evaluate
     from rankwise.records import Scores, TextScore
 
 
@@ -31,7 +31,7 @@ def score(
     from rankwise.evaluate.continuations import continuations
     from rankwise.evaluate.zero_shot import zero_shot
     from rankwise.items import Items
-    from rankwise.params import FURTHER
+    from rankwise.params.stages import FURTHER
     from rankwise.records import Scores, asked_as
     from rankwise.versions import versions
 
@@ -121,9 +121,9 @@ def command(
     from rankwise.compute import set_up
     from rankwise.errors import RankwiseError
     from rankwise.evaluate.task_files import read_tasks
-    from rankwise.params import Compute, Evaluate
+    from rankwise.params.section import read_section
+    from rankwise.params.stages import Compute, Evaluate
     from rankwise.records import TasksManifest
-    from rankwise.sections import read_section
 
     given = read_section(params, Evaluate)
     task_files = read_tasks(TasksManifest.load(tasks), given.tasks, given.limit)

@@ -24,9 +24,9 @@ def model(
     """Check the dense model (family, layers, weights) and hash its files."""
     from rankwise.models.check import check
     from rankwise.models.reading import described, empty_model
-    from rankwise.params import Model
+    from rankwise.params.section import read_section
+    from rankwise.params.stages import Model
     from rankwise.records import ModelManifest
-    from rankwise.sections import read_section
     from rankwise.sources import MODEL_FILES, hashes, model_folder
     from rankwise.weights import Weights
 
@@ -64,9 +64,9 @@ def model(
 def corpora(params: ParamsFile, out: OutFile) -> None:
     """Find every text and hash it; two names for the same bytes are refused."""
     from rankwise.files.checksummed import sha256
-    from rankwise.params import Corpus
+    from rankwise.params.section import read_object, validate
+    from rankwise.params.stages import Corpus
     from rankwise.records import CorporaManifest, CorpusManifest
-    from rankwise.sections import read_object, validate
     from rankwise.sources import text_file
 
     found: dict[str, CorpusManifest] = {}
@@ -88,9 +88,9 @@ def corpora(params: ParamsFile, out: OutFile) -> None:
 @app.command()
 def tasks(params: ParamsFile, out: OutFile) -> None:
     """Hash the zero-shot task files, and their items."""
-    from rankwise.params import Tasks
+    from rankwise.params.section import read_section
+    from rankwise.params.stages import Tasks
     from rankwise.records import TasksManifest
-    from rankwise.sections import read_section
     from rankwise.sources import ITEM_FILES, hashes, items_folder, tasks_folder
 
     asked = read_section(params, Tasks)

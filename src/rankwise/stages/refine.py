@@ -32,12 +32,12 @@ def command(
     from rankwise.checkpoint import load, load_dense
     from rankwise.compute import set_up
     from rankwise.files.atomic import replacing
-    from rankwise.params import Compute
+    from rankwise.params.section import read_method, read_section
+    from rankwise.params.stages import Compute
     from rankwise.records import CheckpointManifest, ModelManifest, RefineRecord
     from rankwise.refine import refiners
     from rankwise.refine._fit import finite, text_loss
     from rankwise.refine.base import Refinement
-    from rankwise.sections import read_method, read_section
     from rankwise.selfcheck import opened, refuse_other_loss
     from rankwise.sources import hashes
 

@@ -25,10 +25,10 @@ def command(
     import torch
 
     from rankwise.artifacts import Tokens
-    from rankwise.params import Sample
+    from rankwise.params.section import read_section
+    from rankwise.params.stages import Sample
     from rankwise.records import CorporaManifest, ModelManifest
     from rankwise.sampling import draw
-    from rankwise.sections import read_section
 
     asked = read_section(params, Sample)
     role = params.stem.removeprefix("sample.")

@@ -23,8 +23,8 @@ def command(
     from rankwise.compute import set_up
     from rankwise.errors import RankwiseError
     from rankwise.evaluate.speed import beside
-    from rankwise.params import Compute, Speed
-    from rankwise.sections import read_section
+    from rankwise.params.section import read_section
+    from rankwise.params.stages import Compute, Speed
 
     given = read_section(params, Speed)
     if not given.batches:

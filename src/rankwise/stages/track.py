@@ -31,10 +31,10 @@ def command(
     """Bring MLflow up to date with the study's files."""
     import logging
 
-    from rankwise.params import Track
+    from rankwise.params.section import read_section
+    from rankwise.params.stages import Track
     from rankwise.report.entries import entries
     from rankwise.report.files import StudyFiles
-    from rankwise.sections import read_section
     from rankwise.tracking import fill
 
     files = StudyFiles(

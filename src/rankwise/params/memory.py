@@ -22,12 +22,3 @@ def lower(words: list[str]) -> str:
     """Return the advice for a command line, or for the parts of a log's name."""
     setting = next((SETTINGS[word] for word in words if word in SETTINGS), OTHERS)
     return f"lower {setting}, or use a machine with more memory"
-
-
-def ran_out(error: BaseException) -> bool:
-    """Tell whether an error says that no memory was to be had, on the CPU or on a GPU."""
-    said = str(error)
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)
-        and ("can't allocate memory" in said or "out of memory" in said)
-    )

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from rankwise.sections import Count, Section, Seed
-from rankwise.target import Target, the_one
+from rankwise.params.section import Count, Section, Seed
+from rankwise.params.target import Target, the_one
 
 DENSE = "dense"
 """Name of the model itself, beside the runs."""

@@ -10,14 +10,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from rankwise.methods.required_statistics import Moments
-from rankwise.runs import AnyRun, CompressedRun, RefinedRun, Run, built
-from rankwise.sections import Count, Section, Seed
+from rankwise.params.runs import AnyRun, CompressedRun, RefinedRun, Run, built
+from rankwise.params.section import Count, Section, Seed
 
 ROLES = ("calibration", "search", "test")
 FURTHER = "test-"
 """What the roles of further test texts begin with."""
 NAME = re.compile(r"[A-Za-z0-9](-?[A-Za-z0-9_])*")
-"""Of runs and sections. No two hyphens in a row: they set off the steps on the way to a run (`rankwise.runs.built`)."""
+"""Of runs and sections. No two hyphens in a row: they set off the steps on the way to a run (`rankwise.params.runs.built`)."""
 
 
 class Source(Section):
@@ -239,7 +239,7 @@ class Params(Section):
         return {name: run for name, run in self.runs.items() if isinstance(run, RefinedRun)}
 
     def built(self) -> dict[str, Run]:
-        """Return every compression to be made, the steps on the way included; see `rankwise.runs.built`."""
+        """Return every compression to be made, the steps on the way included; see `rankwise.params.runs.built`."""
         return built(self.compressions())
 
     def compressed(self, name: str) -> str:
