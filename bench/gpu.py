@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from rankwise import checkpoint
 from rankwise.artifacts import BlockStatistics, Factors
-from rankwise.budget import Kept
+from rankwise.budget.costs import Kept
 from rankwise.compute import DTYPES, set_up
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients

@@ -24,7 +24,8 @@ from tqdm import tqdm
 from rankwise.allocate.problem import Candidate, Problem, Trials, TrialScore, finite
 from rankwise.allocation import matrices_of, problem_of
 from rankwise.artifacts import BlockFactors, Tokens
-from rankwise.budget import Choices, Kept, Matrix
+from rankwise.budget.costs import Choices, Kept, Matrix
+from rankwise.budget.spending import Budget
 from rankwise.checkpoint import load_dense
 from rankwise.decompose import decomposers
 from rankwise.files.atomic import write_json
@@ -33,7 +34,6 @@ from rankwise.params.stages import Compute, Corpus, CovarianceParams, CurvatureP
 from rankwise.params.target import Target
 from rankwise.records import ModelManifest
 from rankwise.search import SearchModel
-from rankwise.spending import Budget
 from rankwise.stages import covariance, curvature, decompose, prepare, sample
 
 METHODS = ("curvature", "whitened_svd", "pooled_pca")

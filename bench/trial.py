@@ -25,7 +25,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from rankwise import checkpoint
 from rankwise.allocation import choices_of
 from rankwise.artifacts import BlockFactors, Factors, Tokens
-from rankwise.budget import Kept
+from rankwise.budget.costs import Kept
 from rankwise.evaluate.perplexity import window_losses
 from rankwise.factoring import largest_rank
 from rankwise.models import family_of

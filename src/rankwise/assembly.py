@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rankwise.artifacts import BlockFactors
-from rankwise.budget import Choices
+from rankwise.budget.costs import Choices
 from rankwise.checkpoint import replace
 from rankwise.evaluate.perplexity import mean_loss, window_losses
 from rankwise.layers import SlicedLinear

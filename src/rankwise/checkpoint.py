@@ -16,7 +16,7 @@ from torch import nn
 
 from rankwise import __version__
 from rankwise.artifacts import Factors
-from rankwise.budget import Kept
+from rankwise.budget.costs import Kept
 from rankwise.compute import DTYPES
 from rankwise.errors import RankwiseError
 from rankwise.hub.checks import SCHEMA, CheckpointError

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rankwise.artifacts import BlockCurvature, BlockStatistics, Factors, InputStatistics, SparsePart
-from rankwise.budget import Matrix
+from rankwise.budget.costs import Matrix
 from rankwise.decompose import Decomposer
 from rankwise.errors import RankwiseError, nearest
 from rankwise.family import Linear

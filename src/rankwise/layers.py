@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rankwise.artifacts import Factors
-from rankwise.budget import Choice
+from rankwise.budget.costs import Choice
 
 
 def shape_of(linear: Any) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from rankwise.allocate.base import ScoringAllocator
 from rankwise.allocate.problem import Masks, TrialScore
 from rankwise.artifacts import Factors
-from rankwise.budget import Choices
+from rankwise.budget.costs import Choices
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import to_json
 from rankwise.files.checksummed import sha256

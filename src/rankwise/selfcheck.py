@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rankwise.artifacts import BlockFactors, Factors
 from rankwise.assembly import Meant
-from rankwise.budget import Choices, Kept
+from rankwise.budget.costs import Choices, Kept
 from rankwise.checkpoint import load_folder
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.perplexity import mean_loss, window_losses

@@ -14,12 +14,12 @@ from typing import Any, ClassVar, NamedTuple, TypedDict
 
 from safetensors import SafetensorError, safe_open
 
-from rankwise.budget import Choice, Choices, Matrix, total
+from rankwise.budget.costs import Choice, Choices, Matrix, total
+from rankwise.budget.spending import Budget
 from rankwise.errors import RankwiseError
 from rankwise.hub.places import column_bits, index_bits
 from rankwise.records import ModelManifest
 from rankwise.sources import model_folder
-from rankwise.spending import Budget
 
 SIZES = {"I64": 8, "F64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "I16": 2, "U8": 1, "BOOL": 1}
 """Types by their names in the header, in the order in which a file holds them, and their sizes [bytes]."""

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 import reference
 
 from rankwise.artifacts import BlockFactors
-from rankwise.budget import Kept
+from rankwise.budget.costs import Kept
 from rankwise.covariance import gather
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.factoring import factor_block

@@ -13,11 +13,11 @@ from rankwise.allocate import allocators
 from rankwise.allocate.base import ScoringAllocator
 from rankwise.allocate.problem import Candidate, Problem, Trials, TrialScore
 from rankwise.allocate.sequential import DRAWS, SequentialSearch
-from rankwise.budget import Kept, Matrix, total
+from rankwise.budget.costs import Kept, Matrix, total
+from rankwise.budget.spending import Budget
 from rankwise.errors import RankwiseError
 from rankwise.methods.measure import Measure
 from rankwise.params.target import Target
-from rankwise.spending import Budget
 from rankwise.weight_files import SIZES, ByteBudget, Stored, tensors_of
 
 METHODS = sorted(allocators)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rankwise.budget import Kept
+from rankwise.budget.costs import Kept
 from rankwise.decompose import decomposers
 from rankwise.factoring import factored_linear, largest_rank
 from rankwise.family import Linear

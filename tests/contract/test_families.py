@@ -23,7 +23,8 @@ from rankwise.allocation import matrices_of, problem_of
 from rankwise.artifacts import BlockCurvature, BlockFactors, BlockStatistics, Factors
 from rankwise.assembly import assemble
 from rankwise.backward import stream_gradients
-from rankwise.budget import Kept, keep_reached
+from rankwise.budget.costs import Kept, keep_reached
+from rankwise.budget.spending import Budget
 from rankwise.cli import app
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
@@ -42,7 +43,6 @@ from rankwise.records import ModelManifest
 from rankwise.refine.base import Refinement
 from rankwise.refine.blockwise import Blockwise
 from rankwise.search import SearchModel
-from rankwise.spending import Budget
 from rankwise.streaming import Streamed, stream
 from rankwise.weights import Weights
 from tests.families import CPU, LAYERS, cases, ids, tiny, written

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rankwise.artifacts import Factors
-from rankwise.budget import Kept
+from rankwise.budget.costs import Kept
 from rankwise.checkpoint import replace
 from rankwise.errors import RankwiseError
 from rankwise.hub.linears import LowRankLinear

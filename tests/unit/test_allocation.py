@@ -21,7 +21,8 @@ from rankwise.allocate.problem import Candidate, Problem
 from rankwise.allocate.uniform import Uniform
 from rankwise.allocation import record_of
 from rankwise.artifacts import BlockFactors, BlockStatistics, InputStatistics
-from rankwise.budget import Matrix, total
+from rankwise.budget.costs import Matrix, total
+from rankwise.budget.spending import Budget
 from rankwise.decompose.svd import SVD
 from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block, largest_rank, weight_errors
@@ -32,7 +33,6 @@ from rankwise.params.runs import Run
 from rankwise.params.stages import Build, Compute
 from rankwise.params.target import Target
 from rankwise.records import AllocationRecord, ModelManifest
-from rankwise.spending import Budget
 from rankwise.stages import allocate
 from rankwise.weights import Weights
 from tests.conftest import tiny_llama

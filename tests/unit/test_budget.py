@@ -9,19 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rankwise.budget import (
-    Kept,
-    Matrix,
-    by_loss,
-    by_share,
-    hull_slopes,
-    keep_reached,
-    total,
-)
+from rankwise.budget.costs import Kept, Matrix, by_loss, by_share, hull_slopes, keep_reached, total
+from rankwise.budget.spending import Budget, spend
 from rankwise.errors import RankwiseError
 from rankwise.hub.places import index_bits
 from rankwise.params.target import Target
-from rankwise.spending import Budget, spend
 
 shapes = st.tuples(st.integers(4, 60), st.integers(4, 60))
 

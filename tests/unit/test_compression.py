@@ -18,7 +18,8 @@ from rankwise.allocate.problem import Trials
 from rankwise.allocate.uniform import Uniform
 from rankwise.allocation import matrices_of, problem_of, record_of
 from rankwise.artifacts import BlockFactors, BlockStatistics
-from rankwise.budget import Kept
+from rankwise.budget.costs import Kept
+from rankwise.budget.spending import Budget
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers
@@ -32,7 +33,6 @@ from rankwise.params.target import Target
 from rankwise.records import CheckpointManifest, ModelManifest
 from rankwise.search import SearchModel
 from rankwise.sources import MODEL_FILES, hashes
-from rankwise.spending import Budget
 from rankwise.weight_files import counted, headers
 from rankwise.weights import Weights
 from tests.conftest import random_ids, tiny_llama, weight_of

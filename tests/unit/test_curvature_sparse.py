@@ -9,7 +9,7 @@ import torch
 
 from rankwise.allocate.problem import Candidate
 from rankwise.artifacts import InputStatistics, OutputGradient
-from rankwise.budget import Kept, Matrix
+from rankwise.budget.costs import Kept, Matrix
 from rankwise.decompose._metric import KroneckerMetric
 from rankwise.decompose.curvature_sparse import CurvatureSparse
 from rankwise.decompose.oats import OATS

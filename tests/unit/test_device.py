@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rankwise.budget import Kept
+from rankwise.budget.costs import Kept
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers

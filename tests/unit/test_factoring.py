@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rankwise.artifacts import Factors, SparsePart
-from rankwise.budget import Kept, Matrix
+from rankwise.budget.costs import Kept, Matrix
 from rankwise.factoring import payable, weight_errors
 
 

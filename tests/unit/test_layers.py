@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankwise.artifacts import Factors, SparsePart
-from rankwise.budget import Kept, Matrix
+from rankwise.budget.costs import Kept, Matrix
 from rankwise.hub.linears import LowRankSparseLinear
 from rankwise.hub.places import index_bits
 from rankwise.layers import SlicedLinear

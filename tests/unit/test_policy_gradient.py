@@ -7,10 +7,10 @@ import torch
 from rankwise.allocate._pool import Pool
 from rankwise.allocate.policy_gradient import PolicyGradient
 from rankwise.allocate.problem import Candidate, Problem, Trials, TrialScore
-from rankwise.budget import Kept, Matrix
+from rankwise.budget.costs import Kept, Matrix
+from rankwise.budget.spending import Budget
 from rankwise.errors import RankwiseError
 from rankwise.params.target import Target
-from rankwise.spending import Budget
 
 
 def spectrum(seed: int, scale: float = 1.0, count: int = 12) -> torch.Tensor:

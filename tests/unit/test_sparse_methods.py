@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from rankwise.artifacts import InputStatistics
-from rankwise.budget import Kept, Matrix
+from rankwise.budget.costs import Kept, Matrix
 from rankwise.decompose.oats import OATS
 from rankwise.decompose.robust_pca import RobustPCA
 

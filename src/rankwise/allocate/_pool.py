@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rankwise.budget import Choice, Choices, Kept, total
+from rankwise.budget.costs import Choice, Choices, Kept, total
+from rankwise.budget.spending import Budget, fill
 from rankwise.errors import RankwiseError
 from rankwise.hub.places import column_bits
-from rankwise.spending import Budget, fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from rankwise.allocate.base import Allocator
-from rankwise.budget import by_measure, total
+from rankwise.budget.costs import by_measure, total
 from rankwise.errors import RankwiseError
 from rankwise.methods.measure import Measure
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rankwise.allocate.problem import Choices, Problem
-    from rankwise.budget import Choice, Matrix, Moments
+    from rankwise.budget.costs import Choice, Matrix, Moments
 
 LEAST = 1e-9
 """Least importance: a sublayer that changes nothing still has an order among the others."""

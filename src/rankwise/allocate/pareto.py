@@ -9,7 +9,7 @@ from rankwise.allocate.base import Allocator
 
 if TYPE_CHECKING:
     from rankwise.allocate.problem import Candidate, Choices, Problem
-    from rankwise.budget import Choice
+    from rankwise.budget.costs import Choice
 
 
 class Pareto(Allocator):

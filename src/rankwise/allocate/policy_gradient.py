@@ -13,7 +13,7 @@ from tqdm import tqdm
 from rankwise.allocate._pool import Pool
 from rankwise.allocate.base import ScoringAllocator
 from rankwise.allocate.problem import Choices, Problem, Trials, TrialScore, finite
-from rankwise.budget import keep_reached
+from rankwise.budget.costs import keep_reached
 from rankwise.errors import RankwiseError
 from rankwise.methods.measure import Measure
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from rankwise.budget import (
+from rankwise.budget.costs import (
     Choice,
     Choices,
     Kept,
@@ -20,10 +20,10 @@ from rankwise.budget import (
     by_measure,
     by_share,
 )
+from rankwise.budget.spending import Budget, spend
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_text
 from rankwise.files.checksummed import read_lines, sealed_lines
-from rankwise.spending import Budget, spend
 from rankwise.trials import TrialRow, checked
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class Problem:
         return list(self.candidates)
 
     def spend(self, moments: dict[str, Moments], limits: Allocator) -> Choices:
-        """Spend the budget within the allocator's multiple and floor; see `rankwise.spending.spend`."""
+        """Spend the budget within the allocator's multiple and floor; see `rankwise.budget.spending.spend`."""
         return spend(self.budget, moments, limits.multiple, limits.floor)
 
     def by_shares(self, shares: dict[str, float], limits: Allocator) -> Choices:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rankwise.artifacts.store import moved, read, understood, write
-from rankwise.budget import Kept
+from rankwise.budget.costs import Kept
 from rankwise.errors import RankwiseError
 from rankwise.linalg import factorisations
 

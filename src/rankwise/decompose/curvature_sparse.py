@@ -118,7 +118,7 @@ class CurvatureSparse(Decomposer):
 
     def _entries(self, shape: tuple[int, ...], rank: int, level: float) -> int:
         """Return the entries that a share ``level`` of the matrix pays for beside L."""
-        from rankwise.budget import Matrix
+        from rankwise.budget.costs import Matrix
 
         out, columns = shape
         matrix = Matrix((out, columns), rank, value_bits=self.value_bits)
@@ -233,7 +233,7 @@ def _priced(part: SparsePart, whole: Tensor, metric: KroneckerMetric) -> SparseP
     """
     import torch
 
-    from rankwise.budget import hull_slopes
+    from rankwise.budget.costs import hull_slopes
 
     shape = whole.shape[0], whole.shape[1]
     counts = [0, *part.ladder[:, 1].tolist()]

@@ -88,7 +88,7 @@ class OATS(Decomposer):
 
     def _sizes(self, out: int, columns: int) -> tuple[int, int]:
         """Return the rank and the entries that spend ``keep`` of a matrix [out, in], places paid for."""
-        from rankwise.budget import Matrix
+        from rankwise.budget.costs import Matrix
 
         numbers = self.keep * out * columns
         rank = int(self.kappa * numbers / (out + columns))

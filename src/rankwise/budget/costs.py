@@ -2,7 +2,7 @@
 
 ``keep`` = parameters that remain / parameters before, over the linears of the decoder blocks, biases
 and the indices of sparse parts counted. This module is the only place where that is computed; how it
-is spent is in `rankwise.spending`.
+is spent is in `rankwise.budget.spending`.
 """
 
 import math
@@ -31,7 +31,7 @@ Choice = Kept | None
 Choices = dict[str, Choice]
 """Linear → what remains of it."""
 Moments = Callable[["Matrix", list[Choice]], NDArray[np.float64]]
-"""When each choice after the first is reached, as budget is added; see `rankwise.spending.spend`."""
+"""When each choice after the first is reached, as budget is added; see `rankwise.budget.spending.spend`."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What a choice of ranks costs, and how a budget is spent."""
