@@ -17,7 +17,7 @@ from methods import percent
 from table import KEEPS, MODELS, SHOWN, Results
 from torch.nn import functional
 
-from rankwise.artifacts import Tokens
+from rankwise.artifacts.tokens import Tokens
 from rankwise.checkpoint import load
 from rankwise.files.atomic import write_json
 

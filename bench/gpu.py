@@ -20,7 +20,8 @@ from document import ROOT, fill
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from rankwise import checkpoint
-from rankwise.artifacts import BlockStatistics, Factors
+from rankwise.artifacts.factors import Factors
+from rankwise.artifacts.statistics import BlockStatistics
 from rankwise.budget.costs import Kept
 from rankwise.compute import DTYPES, set_up
 from rankwise.covariance import gather

@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 from rankwise.allocate.problem import Candidate, Problem, Trials, TrialScore, finite
 from rankwise.allocation import matrices_of, problem_of
-from rankwise.artifacts import BlockFactors, Tokens
+from rankwise.artifacts.factors import BlockFactors
+from rankwise.artifacts.tokens import Tokens
 from rankwise.budget.costs import Choices, Kept, Matrix
 from rankwise.budget.spending import Budget
 from rankwise.checkpoint import load_dense

@@ -21,7 +21,8 @@ import torch
 from document import ROOT, fill
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from rankwise.artifacts import BlockFactors, BlockStatistics
+from rankwise.artifacts.factors import BlockFactors
+from rankwise.artifacts.statistics import BlockStatistics
 from rankwise.backward import stream_gradients
 from rankwise.covariance import gather
 from rankwise.decompose.pooled_pca import PooledPCA

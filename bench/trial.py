@@ -24,7 +24,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from rankwise import checkpoint
 from rankwise.allocation import choices_of
-from rankwise.artifacts import BlockFactors, Factors, Tokens
+from rankwise.artifacts.factors import BlockFactors, Factors
+from rankwise.artifacts.tokens import Tokens
 from rankwise.budget.costs import Kept
 from rankwise.evaluate.perplexity import window_losses
 from rankwise.factoring import largest_rank

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from rankwise import checkpoint
-from rankwise.artifacts import BlockFactors, Tokens
+from rankwise.artifacts.factors import BlockFactors
+from rankwise.artifacts.tokens import Tokens
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers

@@ -2,7 +2,7 @@
 
 from rankwise.allocate import Allocator
 from rankwise.allocate.problem import Candidate, Choices, Problem, Trials
-from rankwise.artifacts import Factors
+from rankwise.artifacts.factors import Factors
 from rankwise.budget.costs import Choice, Kept, Matrix, keep_index_free, keep_reached, total
 from rankwise.budget.spending import Budget
 from rankwise.compute import DTYPES

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankwise.artifacts import BlockFactors
+from rankwise.artifacts.factors import BlockFactors
 from rankwise.budget.costs import Choices
 from rankwise.checkpoint import replace
 from rankwise.evaluate.perplexity import mean_loss, window_losses

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from rankwise import __version__
-from rankwise.artifacts import Factors
+from rankwise.artifacts.factors import Factors
 from rankwise.budget.costs import Kept
 from rankwise.compute import DTYPES
 from rankwise.errors import RankwiseError

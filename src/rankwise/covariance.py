@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rankwise.artifacts import BlockStatistics
+from rankwise.artifacts.statistics import BlockStatistics
 from rankwise.errors import RankwiseError
 from rankwise.family import Family, Linear
 from rankwise.layers import shape_of

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from rankwise.artifacts import BlockCurvature, OutputGradient
+from rankwise.artifacts.gradients import BlockCurvature, OutputGradient
 from rankwise.errors import RankwiseError
 from rankwise.family import Family, Linear
 from rankwise.linalg import factorisations

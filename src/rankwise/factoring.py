@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rankwise.artifacts import BlockCurvature, BlockStatistics, Factors, InputStatistics, SparsePart
+from rankwise.artifacts.factors import Factors, SparsePart
+from rankwise.artifacts.gradients import BlockCurvature
+from rankwise.artifacts.statistics import BlockStatistics, InputStatistics
 from rankwise.budget.costs import Matrix
 from rankwise.decompose import Decomposer
 from rankwise.errors import RankwiseError, nearest

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rankwise.artifacts import Factors
+from rankwise.artifacts.factors import Factors
 from rankwise.budget.costs import Choice
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from rankwise.artifacts import Tokens
+from rankwise.artifacts.tokens import Tokens
 from rankwise.errors import RankwiseError
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from rankwise.allocate.base import ScoringAllocator
 from rankwise.allocate.problem import Masks, TrialScore
-from rankwise.artifacts import Factors
+from rankwise.artifacts.factors import Factors
 from rankwise.budget.costs import Choices
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import to_json

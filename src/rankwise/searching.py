@@ -10,7 +10,8 @@ from rankwise.allocate.base import Allocator, ScoringAllocator
 from rankwise.allocate.problem import Problem, Trials
 from rankwise.allocate.sequential import SequentialSearch
 from rankwise.allocation import budget_of, matrices_of, problem_of
-from rankwise.artifacts import BlockFactors, Factors, Tokens
+from rankwise.artifacts.factors import BlockFactors, Factors
+from rankwise.artifacts.tokens import Tokens
 from rankwise.checkpoint import load_dense
 from rankwise.compute import set_up
 from rankwise.errors import RankwiseError

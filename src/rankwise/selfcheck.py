@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankwise.artifacts import BlockFactors, Factors
+from rankwise.artifacts.factors import BlockFactors, Factors
 from rankwise.assembly import Meant
 from rankwise.budget.costs import Choices, Kept
 from rankwise.checkpoint import load_folder

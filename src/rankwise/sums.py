@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rankwise.artifacts import InputStatistics
+from rankwise.artifacts.statistics import InputStatistics
 from rankwise.errors import RankwiseError
 from rankwise.linalg.packed import Panels, finite
 

@@ -9,7 +9,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 import reference
 
-from rankwise.artifacts import BlockFactors
+from rankwise.artifacts.factors import BlockFactors
 from rankwise.budget.costs import Kept
 from rankwise.covariance import gather
 from rankwise.decompose.pooled_pca import PooledPCA

@@ -20,7 +20,9 @@ from rankwise.allocate.mgaa import MGAA
 from rankwise.allocate.problem import Trials
 from rankwise.allocate.uniform import Uniform
 from rankwise.allocation import matrices_of, problem_of
-from rankwise.artifacts import BlockCurvature, BlockFactors, BlockStatistics, Factors
+from rankwise.artifacts.factors import BlockFactors, Factors
+from rankwise.artifacts.gradients import BlockCurvature
+from rankwise.artifacts.statistics import BlockStatistics
 from rankwise.assembly import assemble
 from rankwise.backward import stream_gradients
 from rankwise.budget.costs import Kept, keep_reached

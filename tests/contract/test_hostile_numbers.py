@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankwise.allocate import allocators
-from rankwise.artifacts import Factors, InputStatistics, OutputGradient
+from rankwise.artifacts.factors import Factors
+from rankwise.artifacts.gradients import OutputGradient
+from rankwise.artifacts.statistics import InputStatistics
 from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError
 from rankwise.factoring import factored_linear

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from rankwise.artifacts import Factors
+from rankwise.artifacts.factors import Factors
 from rankwise.budget.costs import Kept
 from rankwise.checkpoint import replace
 from rankwise.errors import RankwiseError

@@ -11,18 +11,11 @@ import torch
 from torch import Tensor
 
 from rankwise.allocate.problem import Trials
-from rankwise.artifacts import (
-    BlockCurvature,
-    BlockFactors,
-    BlockStatistics,
-    Factors,
-    InputStatistics,
-    OutputGradient,
-    RefinedBlock,
-    SparsePart,
-    Tokens,
-)
-from rankwise.artifacts.factors import read_spectra
+from rankwise.artifacts.factors import BlockFactors, Factors, SparsePart, read_spectra
+from rankwise.artifacts.gradients import BlockCurvature, OutputGradient
+from rankwise.artifacts.refined import RefinedBlock
+from rankwise.artifacts.statistics import BlockStatistics, InputStatistics
+from rankwise.artifacts.tokens import Tokens
 from rankwise.errors import RankwiseError
 from rankwise.files.checksummed import read_lines
 from rankwise.records import CorporaManifest, CorpusManifest, SpeedRecord, TasksManifest

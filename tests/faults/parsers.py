@@ -11,7 +11,7 @@ import transformers
 
 from rankwise.allocate import allocators
 from rankwise.allocate.problem import Choices, Problem, Trials, TrialScore
-from rankwise.artifacts import BlockFactors
+from rankwise.artifacts.factors import BlockFactors
 from rankwise.evaluate import task_files
 from rankwise.hub.checks import check_folder, checked_section, weight_files
 from rankwise.models import SHIPPED, read_family

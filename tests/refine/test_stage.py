@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from rankwise import checkpoint
-from rankwise.artifacts import Tokens
+from rankwise.artifacts.tokens import Tokens
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json

@@ -422,7 +422,7 @@ def test_a_run_that_is_not_there_is_a_gap(study: Path, arguments: list[str]) -> 
 
 def test_spectra_notes_and_predicted_loss(study: Path) -> None:
     """Read from factors, without their factors; the loss that ranks predict, as the allocator adds it up."""
-    from rankwise.artifacts import BlockFactors, Factors
+    from rankwise.artifacts.factors import BlockFactors, Factors
     from rankwise.records import AllocationRecord, LinearRank
 
     spectrum = torch.tensor([3.0, 2.0, 1.0, 0.5], dtype=torch.float64)

@@ -20,7 +20,8 @@ from rankwise.allocate.pareto import Pareto
 from rankwise.allocate.problem import Candidate, Problem
 from rankwise.allocate.uniform import Uniform
 from rankwise.allocation import record_of
-from rankwise.artifacts import BlockFactors, BlockStatistics, InputStatistics
+from rankwise.artifacts.factors import BlockFactors
+from rankwise.artifacts.statistics import BlockStatistics, InputStatistics
 from rankwise.budget.costs import Matrix, total
 from rankwise.budget.spending import Budget
 from rankwise.decompose.svd import SVD

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from rankwise.artifacts import BlockFactors, BlockStatistics, Factors, SparsePart, Tokens
+from rankwise.artifacts.factors import BlockFactors, Factors, SparsePart
+from rankwise.artifacts.statistics import BlockStatistics
+from rankwise.artifacts.tokens import Tokens
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import replacing, write_json
 from rankwise.files.checksummed import read_json, sealed

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rankwise.artifacts import Tokens
+from rankwise.artifacts.tokens import Tokens
 from tests.conftest import random_ids, tiny_llama
 from tests.unit.test_compression import save_model
 

@@ -17,7 +17,8 @@ from rankwise import checkpoint
 from rankwise.allocate.problem import Trials
 from rankwise.allocate.uniform import Uniform
 from rankwise.allocation import matrices_of, problem_of, record_of
-from rankwise.artifacts import BlockFactors, BlockStatistics
+from rankwise.artifacts.factors import BlockFactors
+from rankwise.artifacts.statistics import BlockStatistics
 from rankwise.budget.costs import Kept
 from rankwise.budget.spending import Budget
 from rankwise.covariance import gather

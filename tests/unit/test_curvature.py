@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from rankwise.artifacts import BlockCurvature, InputStatistics, OutputGradient
+from rankwise.artifacts.gradients import BlockCurvature, OutputGradient
+from rankwise.artifacts.statistics import InputStatistics
 from rankwise.curvature import GradientSums, gather
 from rankwise.decompose.curvature import Curvature
 from rankwise.errors import RankwiseError

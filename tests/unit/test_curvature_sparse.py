@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from rankwise.allocate.problem import Candidate
-from rankwise.artifacts import InputStatistics, OutputGradient
+from rankwise.artifacts.gradients import OutputGradient
+from rankwise.artifacts.statistics import InputStatistics
 from rankwise.budget.costs import Kept, Matrix
 from rankwise.decompose._metric import KroneckerMetric
 from rankwise.decompose.curvature_sparse import CurvatureSparse

@@ -13,7 +13,7 @@ import transformers
 from ruamel.yaml import YAML
 
 from rankwise.allocate import allocators
-from rankwise.artifacts import InputStatistics
+from rankwise.artifacts.statistics import InputStatistics
 from rankwise.decompose import decomposers
 from rankwise.models import families, family_of
 from rankwise.models.check import check

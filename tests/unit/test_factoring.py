@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rankwise.artifacts import Factors, SparsePart
+from rankwise.artifacts.factors import Factors, SparsePart
 from rankwise.budget.costs import Kept, Matrix
 from rankwise.factoring import payable, weight_errors
 

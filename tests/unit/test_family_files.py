@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from rankwise.artifacts import BlockStatistics
+from rankwise.artifacts.statistics import BlockStatistics
 from rankwise.decompose.svd import SVD
 from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rankwise.artifacts import InputStatistics
+from rankwise.artifacts.statistics import InputStatistics
 from rankwise.decompose.asvd import ASVD
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.decompose.svd import SVD

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rankwise.artifacts import Factors, SparsePart
+from rankwise.artifacts.factors import Factors, SparsePart
 from rankwise.budget.costs import Kept, Matrix
 from rankwise.hub.linears import LowRankSparseLinear
 from rankwise.hub.places import index_bits

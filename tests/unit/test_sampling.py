@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankwise.artifacts import Tokens
+from rankwise.artifacts.tokens import Tokens
 from rankwise.errors import RankwiseError
 from rankwise.sampling import draw
 

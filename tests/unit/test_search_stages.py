@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from rankwise.artifacts import Tokens
+from rankwise.artifacts.tokens import Tokens
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import read_lines, sealed_lines

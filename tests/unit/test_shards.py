@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rankwise.artifacts import Tokens
+from rankwise.artifacts.tokens import Tokens
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.params.stages import Compute, CovarianceParams

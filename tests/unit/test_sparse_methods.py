@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from rankwise.artifacts import InputStatistics
+from rankwise.artifacts.statistics import InputStatistics
 from rankwise.budget.costs import Kept, Matrix
 from rankwise.decompose.oats import OATS
 from rankwise.decompose.robust_pca import RobustPCA

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rankwise.artifacts import BlockCurvature, BlockStatistics
+from rankwise.artifacts.gradients import BlockCurvature
+from rankwise.artifacts.statistics import BlockStatistics
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from rankwise import streaming
-from rankwise.artifacts import Tokens
+from rankwise.artifacts.tokens import Tokens
 from rankwise.covariance import gather
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json

@@ -10,7 +10,8 @@ import torch
 from ruamel.yaml import YAML
 
 from rankwise.allocate import allocators
-from rankwise.artifacts import BlockFactors, Tokens
+from rankwise.artifacts.factors import BlockFactors
+from rankwise.artifacts.tokens import Tokens
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers

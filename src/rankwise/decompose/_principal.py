@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from rankwise.artifacts import InputStatistics
+from rankwise.artifacts.statistics import InputStatistics
 from rankwise.linalg import factorisations
 
 

@@ -12,7 +12,8 @@ from rankwise.methods.required_statistics import Moments
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rankwise.artifacts import Factors, InputStatistics
+    from rankwise.artifacts.factors import Factors
+    from rankwise.artifacts.statistics import InputStatistics
 
 
 class ASVD(Decomposer):
@@ -36,7 +37,7 @@ class ASVD(Decomposer):
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in] scaled by the mean absolute value of its inputs."""
-        from rankwise.artifacts import Factors
+        from rankwise.artifacts.factors import Factors
         from rankwise.linalg import factorisations
 
         scale = inputs.mean_absolute**self.alpha

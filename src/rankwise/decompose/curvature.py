@@ -13,7 +13,9 @@ from rankwise.methods.required_statistics import Moments
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rankwise.artifacts import Factors, InputStatistics, OutputGradient
+    from rankwise.artifacts.factors import Factors
+    from rankwise.artifacts.gradients import OutputGradient
+    from rankwise.artifacts.statistics import InputStatistics
 
 
 class Curvature(Decomposer):
@@ -47,7 +49,7 @@ class Curvature(Decomposer):
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in]; ``inputs`` carries the gradient at the output."""
-        from rankwise.artifacts import Factors
+        from rankwise.artifacts.factors import Factors
         from rankwise.errors import RankwiseError
 
         if inputs.gradient is None:

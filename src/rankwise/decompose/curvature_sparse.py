@@ -16,7 +16,8 @@ from rankwise.methods.required_statistics import Moments
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rankwise.artifacts import Factors, InputStatistics, SparsePart
+    from rankwise.artifacts.factors import Factors, SparsePart
+    from rankwise.artifacts.statistics import InputStatistics
     from rankwise.decompose._metric import KroneckerMetric
 
 FITTED_AT = 0.65
@@ -86,7 +87,7 @@ class CurvatureSparse(Decomposer):
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in] by its inputs' second moment and the gradient at its output."""
-        from rankwise.artifacts import Factors
+        from rankwise.artifacts.factors import Factors
         from rankwise.decompose._metric import KroneckerMetric
         from rankwise.errors import RankwiseError
         from rankwise.linalg import factorisations
@@ -157,7 +158,7 @@ class CurvatureSparse(Decomposer):
         """Return the entries of ``whole`` = W − L, those first that stay longest, with values at levels."""
         import torch
 
-        from rankwise.artifacts import SparsePart
+        from rankwise.artifacts.factors import SparsePart
         from rankwise.decompose._metric import FITTED_IN
 
         shape = tuple(whole.shape)

@@ -12,7 +12,8 @@ from rankwise.methods.required_statistics import Moments
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rankwise.artifacts import Factors, InputStatistics
+    from rankwise.artifacts.factors import Factors
+    from rankwise.artifacts.statistics import InputStatistics
 
 
 class OATS(Decomposer):
@@ -62,7 +63,7 @@ class OATS(Decomposer):
         """Factor ``weight`` [out, in] by the second moments of its inputs."""
         import torch
 
-        from rankwise.artifacts import Factors, SparsePart
+        from rankwise.artifacts.factors import Factors, SparsePart
         from rankwise.linalg import factorisations
 
         power = inputs.mean_square

@@ -12,7 +12,8 @@ from rankwise.methods.required_statistics import Moments
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rankwise.artifacts import Factors, InputStatistics
+    from rankwise.artifacts.factors import Factors
+    from rankwise.artifacts.statistics import InputStatistics
 
 
 class PooledPCA(Decomposer):
@@ -39,7 +40,7 @@ class PooledPCA(Decomposer):
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in] by the pooled covariance of its inputs."""
-        from rankwise.artifacts import Factors
+        from rankwise.artifacts.factors import Factors
         from rankwise.decompose._principal import principal_outputs
         from rankwise.linalg import factorisations
 

@@ -12,7 +12,8 @@ from rankwise.methods.required_statistics import Moments
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rankwise.artifacts import Factors, InputStatistics, SparsePart
+    from rankwise.artifacts.factors import Factors, SparsePart
+    from rankwise.artifacts.statistics import InputStatistics
 
 
 class RobustPCA(Decomposer):
@@ -46,7 +47,7 @@ class RobustPCA(Decomposer):
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in]; ``inputs`` is not used."""
-        from rankwise.artifacts import Factors
+        from rankwise.artifacts.factors import Factors
         from rankwise.linalg import factorisations
 
         apart, notes = self._separate(weight)
@@ -85,7 +86,7 @@ def _ladder(apart: Tensor, spectrum: Tensor, rank: int) -> SparsePart:
     """Return the entries of S [out, in], largest first, and how many go with each rank up to ``rank``."""
     import torch
 
-    from rankwise.artifacts import SparsePart
+    from rankwise.artifacts.factors import SparsePart
     from rankwise.hub.places import column_bits
     from rankwise.linalg import factorisations
 

@@ -10,7 +10,8 @@ from rankwise.methods.required_statistics import Moments
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rankwise.artifacts import Factors, InputStatistics
+    from rankwise.artifacts.factors import Factors
+    from rankwise.artifacts.statistics import InputStatistics
 
 
 class SVD(Decomposer):
@@ -26,7 +27,7 @@ class SVD(Decomposer):
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in]; ``inputs`` is not used."""
-        from rankwise.artifacts import Factors
+        from rankwise.artifacts.factors import Factors
         from rankwise.linalg import factorisations
 
         u, s, vh = factorisations.svd(weight)

@@ -12,7 +12,8 @@ from rankwise.methods.required_statistics import Moments
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rankwise.artifacts import Factors, InputStatistics
+    from rankwise.artifacts.factors import Factors
+    from rankwise.artifacts.statistics import InputStatistics
 
 
 class WhitenedSVD(Decomposer):
@@ -35,7 +36,7 @@ class WhitenedSVD(Decomposer):
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in] by the uncentred second moment of its inputs."""
-        from rankwise.artifacts import Factors
+        from rankwise.artifacts.factors import Factors
         from rankwise.decompose._principal import principal_outputs
         from rankwise.linalg import factorisations
 

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankwise.artifacts import InputStatistics, OutputGradient
+from rankwise.artifacts.gradients import OutputGradient
+from rankwise.artifacts.statistics import InputStatistics
 from rankwise.compute import DTYPES, set_up
 from rankwise.decompose import Decomposer
 from rankwise.factoring import FACTORISE, factored_linear

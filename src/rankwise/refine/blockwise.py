@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from rankwise.artifacts import RefinedBlock
+    from rankwise.artifacts.refined import RefinedBlock
     from rankwise.records import Curve
     from rankwise.refine._streams import Arguments
     from rankwise.refine.base import Refinement
@@ -80,7 +80,7 @@ class Blockwise(Refiner):
         """Train one block, or take it up from an earlier call."""
         import torch
 
-        from rankwise.artifacts import RefinedBlock
+        from rankwise.artifacts.refined import RefinedBlock
         from rankwise.records import Curve
 
         path = problem.work / f"block_{layer}.safetensors" if problem.work is not None else None
@@ -149,7 +149,7 @@ def trainable(block: nn.Module, *, norms: bool) -> dict[str, nn.Parameter]:
 
 def _finished(path: Path | None, fingerprint: str) -> RefinedBlock | None:
     """Return a block that an earlier call with the same inputs has finished."""
-    from rankwise.artifacts import RefinedBlock
+    from rankwise.artifacts.refined import RefinedBlock
 
     if path is None or not path.exists():
         return None

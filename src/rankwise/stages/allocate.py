@@ -48,7 +48,7 @@ def command(
     from rankwise.allocate.base import ScoringAllocator
     from rankwise.allocate.problem import Trials
     from rankwise.allocation import record_of
-    from rankwise.artifacts import BlockStatistics
+    from rankwise.artifacts.statistics import BlockStatistics
     from rankwise.files.atomic import write_text
     from rankwise.search import fingerprint
     from rankwise.searching import Setting

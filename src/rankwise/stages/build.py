@@ -12,7 +12,7 @@ from rankwise.errors import RankwiseError
 from rankwise.options import FactorFiles, ModelFile, OutFile, ParamsFile
 
 if TYPE_CHECKING:
-    from rankwise.artifacts import Tokens
+    from rankwise.artifacts.tokens import Tokens
     from rankwise.records import AllocationRecord
     from rankwise.weight_files import Reached
 
@@ -34,7 +34,7 @@ def command(
     import torch
 
     from rankwise.allocation import choices_of
-    from rankwise.artifacts import Tokens
+    from rankwise.artifacts.tokens import Tokens
     from rankwise.assembly import assemble
     from rankwise.card import card
     from rankwise.checkpoint import save

@@ -37,7 +37,7 @@ def command(
 ) -> None:
     """Run a model, dense or compressed, over the calibration text and keep the statistics of its inputs."""
     from rankwise import checkpoint as checkpoints
-    from rankwise.artifacts import Tokens
+    from rankwise.artifacts.tokens import Tokens
     from rankwise.compute import set_up
     from rankwise.covariance import Pools, gather, pool_by_pool
     from rankwise.params.section import read_section
@@ -76,7 +76,7 @@ def command(
 
 def _merge(manifest: "ModelManifest", parts: list[Path], out: list[Path]) -> None:
     """Add up what shards gathered, block by block, in the order of the pools, as one pass does."""
-    from rankwise.artifacts import BlockStatistics
+    from rankwise.artifacts.statistics import BlockStatistics
     from rankwise.covariance import say_unknown
 
     for at, path in enumerate(out):

@@ -22,7 +22,7 @@ def command(
 ) -> None:
     """Run a model forward and backward over the calibration text and keep its gradients' moments."""
     from rankwise import checkpoint as checkpoints
-    from rankwise.artifacts import Tokens
+    from rankwise.artifacts.tokens import Tokens
     from rankwise.backward import stream_gradients
     from rankwise.compute import set_up
     from rankwise.curvature import gather

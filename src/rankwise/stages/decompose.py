@@ -22,7 +22,9 @@ def command(
     ] = None,
 ) -> None:
     """Factor the linears of one block of layers with one method."""
-    from rankwise.artifacts import BlockCurvature, BlockFactors, BlockStatistics
+    from rankwise.artifacts.factors import BlockFactors
+    from rankwise.artifacts.gradients import BlockCurvature
+    from rankwise.artifacts.statistics import BlockStatistics
     from rankwise.compute import DTYPES, set_up
     from rankwise.decompose import decomposers
     from rankwise.factoring import factor_block

@@ -8,7 +8,7 @@ import typer
 from rankwise.options import CheckpointFile, ComputeFile, OutFile, ParamsFile, RunName
 
 if TYPE_CHECKING:
-    from rankwise.artifacts import Tokens
+    from rankwise.artifacts.tokens import Tokens
     from rankwise.checkpoint import LoadedModel
     from rankwise.evaluate.task_files import TaskFile
     from rankwise.items import Items, TextItems
@@ -116,7 +116,7 @@ def command(
     """Measure perplexity, zero-shot accuracy and size of one run."""
     import logging
 
-    from rankwise.artifacts import Tokens
+    from rankwise.artifacts.tokens import Tokens
     from rankwise.checkpoint import load
     from rankwise.compute import set_up
     from rankwise.errors import RankwiseError

@@ -91,7 +91,7 @@ def command(
 
 def calibration_text(path: Path) -> Any:
     """Return the ids [sequences, length] of calibration text; refuses text of another role."""
-    from rankwise.artifacts import Tokens
+    from rankwise.artifacts.tokens import Tokens
 
     tokens = Tokens.load(path)
     if tokens.role != "calibration":

@@ -24,7 +24,7 @@ def command(
     """Draw the token windows of one role from its corpus."""
     import torch
 
-    from rankwise.artifacts import Tokens
+    from rankwise.artifacts.tokens import Tokens
     from rankwise.params.section import read_section
     from rankwise.params.stages import Sample
     from rankwise.records import CorporaManifest, ModelManifest
