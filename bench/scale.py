@@ -27,7 +27,8 @@ from rankwise.backward import stream_gradients
 from rankwise.covariance import gather
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.factoring import factor_block
-from rankwise.models import family_of
+from rankwise.model.families import family_of
+from rankwise.model.weights import Weights
 from rankwise.models.reading import empty_dense
 from rankwise.params.stages import Compute, CovarianceParams, CurvatureParams
 from rankwise.progress import Progress
@@ -35,7 +36,6 @@ from rankwise.records import ModelManifest
 from rankwise.sources import hashes
 from rankwise.streaming import Streamed, stream
 from rankwise.sums import ACCUMULATE
-from rankwise.weights import Weights
 
 ARCHITECTURE = "LlamaForCausalLM"
 FAMILY = family_of(ARCHITECTURE)

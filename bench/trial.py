@@ -29,7 +29,7 @@ from rankwise.artifacts.tokens import Tokens
 from rankwise.budget.costs import Kept
 from rankwise.evaluate.perplexity import window_losses
 from rankwise.factoring import largest_rank
-from rankwise.models import family_of
+from rankwise.model.families import family_of
 from rankwise.records import AllocationRecord
 from rankwise.search import SearchModel
 

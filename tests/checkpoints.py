@@ -13,11 +13,11 @@ from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers
 from rankwise.factoring import factor_block
 from rankwise.files.atomic import write_json
+from rankwise.model.weights import Weights
 from rankwise.params.runs import Run
 from rankwise.params.stages import Build, Compute, CovarianceParams, CurvatureParams
 from rankwise.records import ModelManifest
 from rankwise.stages import allocate, build
-from rankwise.weights import Weights
 from tests.families import CPU, LAYERS, ids, tiny, written
 from tests.unit.test_compression import save_tokenizer
 

@@ -13,7 +13,7 @@ from rankwise import engines
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.forkserver.launch import fork_server
-from rankwise.models import family_of
+from rankwise.model.families import family_of
 from rankwise.params.stages import CovarianceParams, CurvatureParams
 
 SHARED = Path(os.environ.get("RANKWISE_DATA", "../shared/data")).resolve()

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 import transformers
 
-from rankwise.family import Family
 from rankwise.hub.experts import separate
-from rankwise.models import families, family_of
+from rankwise.model.families import families, family_of
+from rankwise.model.family import Family
 from rankwise.records import ModelManifest
 from rankwise.sources import MODEL_FILES, hashes
 

@@ -5,14 +5,14 @@ from rankwise.allocate.problem import Candidate, Choices, Problem, Trials
 from rankwise.artifacts.factors import Factors
 from rankwise.budget.costs import Choice, Kept, Matrix, keep_index_free, keep_reached, total
 from rankwise.budget.spending import Budget
-from rankwise.compute import DTYPES
 from rankwise.errors import RankwiseError
+from rankwise.model.device import DTYPES
+from rankwise.model.weights import Weights
 from rankwise.params.runs import Run
 from rankwise.records import AllocationRecord, LinearRank, ModelManifest, asked_as
 from rankwise.search import SearchModel
 from rankwise.sources import model_folder
 from rankwise.weight_files import NAMES, ByteBudget, checkpoint_bytes, dense_tensors
-from rankwise.weights import Weights
 
 
 def matrices_of(

@@ -16,7 +16,7 @@ from rankwise.artifacts.factors import BlockFactors
 from rankwise.budget.costs import Choices
 from rankwise.checkpoint import replace
 from rankwise.evaluate.perplexity import mean_loss, window_losses
-from rankwise.layers import SlicedLinear
+from rankwise.model.sliced_linear import SlicedLinear
 from rankwise.states import given_states
 from rankwise.streaming import Streamed
 

@@ -38,9 +38,9 @@ def bench(
     Example: rankwise bench data/checkpoints/ours-80 --batch 1 --batch 8
     """
     from rankwise.checkpoint import load
-    from rankwise.compute import set_up
     from rankwise.evaluate.speed import beside
     from rankwise.files.atomic import to_json
+    from rankwise.model.device import set_up
     from rankwise.params.section import validate
     from rankwise.params.stages import Compute, Speed
 

@@ -17,11 +17,11 @@ from torch import nn
 from rankwise import __version__
 from rankwise.artifacts.factors import Factors
 from rankwise.budget.costs import Kept
-from rankwise.compute import DTYPES
 from rankwise.errors import RankwiseError
 from rankwise.hub.checks import SCHEMA, CheckpointError
 from rankwise.hub.experts import Experts, separate
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
+from rankwise.model.device import DTYPES
 from rankwise.models.reading import read_tokenizer
 from rankwise.params.runs import DENSE
 from rankwise.params.target import Target

@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from rankwise.artifacts.statistics import BlockStatistics
 from rankwise.errors import RankwiseError
-from rankwise.family import Family, Linear
-from rankwise.layers import shape_of
 from rankwise.methods.required_statistics import Moments
+from rankwise.model.family import Family, Linear
+from rankwise.model.sliced_linear import shape_of
 from rankwise.params.stages import CovarianceParams
 from rankwise.sums import CosineSums, Place, SiteSums
 

@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from rankwise.artifacts.gradients import BlockCurvature, OutputGradient
 from rankwise.errors import RankwiseError
-from rankwise.family import Family, Linear
 from rankwise.linalg import factorisations
 from rankwise.linalg.packed import Panels, finite
+from rankwise.model.family import Family, Linear
 from rankwise.params.stages import CurvatureParams
 from rankwise.sums import ACCUMULATE, WHAT_TO_DO, Place, column_sums
 

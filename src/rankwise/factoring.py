@@ -16,9 +16,9 @@ from rankwise.artifacts.statistics import BlockStatistics, InputStatistics
 from rankwise.budget.costs import Matrix
 from rankwise.decompose import Decomposer
 from rankwise.errors import RankwiseError, nearest
-from rankwise.family import Linear
 from rankwise.linalg import factorisations
-from rankwise.weights import Weights
+from rankwise.model.family import Linear
+from rankwise.model.weights import Weights
 
 log = logging.getLogger("rankwise.decompose")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rankwise.decompose import Decomposer
 from rankwise.errors import RankwiseError
-from rankwise.models import FAMILIES
+from rankwise.model.families import FAMILIES
 from rankwise.models.reading import described
 from rankwise.params.runs import CompressedRun
 from rankwise.params.stages import Params
@@ -23,7 +23,7 @@ def impossible(params: Params, decomposers: dict[str, Decomposer]) -> list[str]:
     runs = {n: run for n, run in params.compressions().items() if run.target.kind != "keep"}
     if not runs:
         return []
-    from rankwise.weights import Weights
+    from rankwise.model.weights import Weights
 
     given = params.prepare.model
     try:

@@ -18,7 +18,7 @@ from rankwise.budget.costs import Choices
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import to_json
 from rankwise.files.checksummed import sha256
-from rankwise.layers import SlicedLinear
+from rankwise.model.sliced_linear import SlicedLinear
 from rankwise.params.runs import Run
 
 

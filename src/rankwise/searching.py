@@ -13,8 +13,8 @@ from rankwise.allocation import budget_of, matrices_of, problem_of
 from rankwise.artifacts.factors import BlockFactors, Factors
 from rankwise.artifacts.tokens import Tokens
 from rankwise.checkpoint import load_dense
-from rankwise.compute import set_up
 from rankwise.errors import RankwiseError
+from rankwise.model.device import set_up
 from rankwise.params.runs import Run
 from rankwise.params.section import read_method, read_section
 from rankwise.params.stages import Build, Compute

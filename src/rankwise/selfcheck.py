@@ -15,8 +15,8 @@ from rankwise.errors import RankwiseError
 from rankwise.evaluate.perplexity import mean_loss, window_losses
 from rankwise.factoring import FACTORISE
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
+from rankwise.model.weights import Weights
 from rankwise.records import LinearCheck, SelfCheck
-from rankwise.weights import Weights
 
 ROUNDING = 8.0
 """Rounding errors of stored factors that a linear may be off by, each of eps·‖left‖·‖right‖."""

@@ -16,11 +16,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from rankwise.compute import DTYPES, set_up
 from rankwise.covariance import Pools, gather, pool_by_pool
 from rankwise.errors import RankwiseError
-from rankwise.family import Family
 from rankwise.files.atomic import linked
+from rankwise.model.device import DTYPES, set_up
+from rankwise.model.family import Family
+from rankwise.model.weights import Weights
 from rankwise.models.reading import empty_dense
 from rankwise.params.section import Section
 from rankwise.params.stages import Compute, CovarianceParams
@@ -28,7 +29,6 @@ from rankwise.progress import Progress, fingerprint
 from rankwise.records import ModelManifest
 from rankwise.sources import check, model_folder
 from rankwise.states import Forward, Reader, Writer, passing
-from rankwise.weights import Weights
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from rankwise.errors import RankwiseError
 from rankwise.locks import refuse_other_engine
 from rankwise.methods.registry import NOT_METHODS
-from rankwise.models import FAMILIES
+from rankwise.model.families import FAMILIES
 from rankwise.params.stages import Params
 from rankwise.sources import (
     ITEM_FILES,

@@ -14,10 +14,10 @@ from rankwise.budget.costs import Kept
 from rankwise.covariance import gather
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.factoring import factor_block
-from rankwise.models import family_of
+from rankwise.model.families import family_of
+from rankwise.model.weights import Weights
 from rankwise.params.stages import CovarianceParams
 from rankwise.search import SearchModel
-from rankwise.weights import Weights
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 ARCHITECTURE = "LlamaForCausalLM"

@@ -8,10 +8,10 @@ import torch
 from rankwise.budget.costs import Kept
 from rankwise.decompose import decomposers
 from rankwise.factoring import factored_linear, largest_rank
-from rankwise.family import Linear
 from rankwise.linalg.packed import whole
 from rankwise.methods.measure import Measure
-from rankwise.models import family_of
+from rankwise.model.families import family_of
+from rankwise.model.family import Linear
 from tests.conftest import tiny_llama
 
 METHODS = sorted(decomposers)

@@ -34,9 +34,10 @@ from rankwise.decompose.curvature import Curvature
 from rankwise.decompose.svd import SVD
 from rankwise.evaluate.perplexity import mean_loss, window_losses
 from rankwise.factoring import factor_block
-from rankwise.family import Family
 from rankwise.files.atomic import write_json
-from rankwise.layers import shape_of
+from rankwise.model.family import Family
+from rankwise.model.sliced_linear import shape_of
+from rankwise.model.weights import Weights
 from rankwise.models.reading import read_tokenizer
 from rankwise.params.stages import CovarianceParams, CurvatureParams
 from rankwise.params.target import Target
@@ -46,7 +47,6 @@ from rankwise.refine.base import Refinement
 from rankwise.refine.blockwise import Blockwise
 from rankwise.search import SearchModel
 from rankwise.streaming import Streamed, stream
-from rankwise.weights import Weights
 from tests.families import CPU, LAYERS, cases, ids, tiny, written
 from tests.unit.test_compression import save_tokenizer
 

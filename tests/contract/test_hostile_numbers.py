@@ -17,7 +17,7 @@ from rankwise.artifacts.statistics import InputStatistics
 from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError
 from rankwise.factoring import factored_linear
-from rankwise.family import Linear
+from rankwise.model.family import Linear
 from tests.contract.test_allocators import make, problem
 from tests.contract.test_decomposers import approximation, choices
 

@@ -11,7 +11,7 @@ from rankwise.checkpoint import replace
 from rankwise.errors import RankwiseError
 from rankwise.hub.linears import LowRankLinear
 from rankwise.linalg.factorisations import svd
-from rankwise.models import family_of
+from rankwise.model.families import family_of
 from rankwise.refine import refiners
 from rankwise.refine._fit import text_loss
 from rankwise.refine.base import Refinement

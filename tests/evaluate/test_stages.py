@@ -17,7 +17,7 @@ from rankwise.evaluate.perplexity import perplexity, window_losses
 from rankwise.evaluate.speed import in_turn, measure
 from rankwise.files.atomic import write_json
 from rankwise.items import Items
-from rankwise.models import family_of
+from rankwise.model.families import family_of
 from rankwise.records import ModelManifest, Scores, SpeedRecord
 from rankwise.sources import hashes
 from rankwise.stages.evaluate import text_score

@@ -8,8 +8,8 @@ from pydantic import BaseModel
 
 import rankwise.items
 import rankwise.tracking  # noqa: F401 (a record of its own)
-from rankwise.family import Family
-from rankwise.models import SHIPPED, read_family
+from rankwise.model.families import SHIPPED, read_family
+from rankwise.model.family import Family
 from rankwise.records import Record
 
 VALUES = {str: "é", int: 3, float: 0.5, bool: True, Any: {"a": [1, 0.5, "x"]}, dict: {}, list: []}

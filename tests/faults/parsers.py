@@ -14,7 +14,7 @@ from rankwise.allocate.problem import Choices, Problem, Trials, TrialScore
 from rankwise.artifacts.factors import BlockFactors
 from rankwise.evaluate import task_files
 from rankwise.hub.checks import check_folder, checked_section, weight_files
-from rankwise.models import SHIPPED, read_family
+from rankwise.model.families import SHIPPED, read_family
 from rankwise.models.reading import described, empty_model, read_tokenizer
 from rankwise.params.runs import Run
 from rankwise.params.section import read_method, read_section

@@ -12,7 +12,7 @@ import pytest
 
 from rankwise.files.atomic import write_json
 from rankwise.files.yamls import read_yaml
-from rankwise.models import families
+from rankwise.model.families import families
 from rankwise.records import CorporaManifest, CorpusManifest, FileHash, ModelManifest, TasksManifest
 from rankwise.report.again import params_text, versions
 from rankwise.report.files import StudyFiles

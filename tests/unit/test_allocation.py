@@ -27,15 +27,15 @@ from rankwise.budget.spending import Budget
 from rankwise.decompose.svd import SVD
 from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block, largest_rank, weight_errors
-from rankwise.family import Linear
 from rankwise.files.atomic import write_json
-from rankwise.models import family_of
+from rankwise.model.families import family_of
+from rankwise.model.family import Linear
+from rankwise.model.weights import Weights
 from rankwise.params.runs import Run
 from rankwise.params.stages import Build, Compute
 from rankwise.params.target import Target
 from rankwise.records import AllocationRecord, ModelManifest
 from rankwise.stages import allocate
-from rankwise.weights import Weights
 from tests.conftest import tiny_llama
 from tests.contract.test_allocators import problem
 from tests.unit.test_compression import save_model

@@ -27,7 +27,8 @@ from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block
 from rankwise.linalg.packed import whole
-from rankwise.models import family_of
+from rankwise.model.families import family_of
+from rankwise.model.weights import Weights
 from rankwise.params.runs import Run
 from rankwise.params.stages import CovarianceParams, CurvatureParams
 from rankwise.params.target import Target
@@ -35,7 +36,6 @@ from rankwise.records import CheckpointManifest, ModelManifest
 from rankwise.search import SearchModel
 from rankwise.sources import MODEL_FILES, hashes
 from rankwise.weight_files import counted, headers
-from rankwise.weights import Weights
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 ARCHITECTURE = "LlamaForCausalLM"

@@ -13,7 +13,7 @@ from rankwise.decompose.curvature import Curvature
 from rankwise.errors import RankwiseError
 from rankwise.linalg.factorisations import damped
 from rankwise.linalg.packed import whole
-from rankwise.models import family_of
+from rankwise.model.families import family_of
 from rankwise.params.stages import CurvatureParams
 from rankwise.sums import Place
 from tests.conftest import random_ids, tiny_llama, weight_of

@@ -12,7 +12,7 @@ from rankwise.decompose import decomposers
 from rankwise.evaluate.perplexity import window_losses
 from rankwise.factoring import factored_linear, largest_rank
 from rankwise.linalg.packed import whole
-from rankwise.models import family_of
+from rankwise.model.families import family_of
 from rankwise.params.stages import CovarianceParams, CurvatureParams
 from rankwise.search import SearchModel
 from tests.conftest import random_ids, tiny_llama, weight_of

@@ -7,8 +7,8 @@ from rankwise.covariance import gather
 from rankwise.decompose.svd import SVD
 from rankwise.factoring import factor_block
 from rankwise.hub.experts import separate
+from rankwise.model.weights import Weights
 from rankwise.params.stages import CovarianceParams
-from rankwise.weights import Weights
 from tests.conftest import weight_of
 from tests.families import CPU, LAYERS, ids, separated, tiny
 

@@ -9,9 +9,9 @@ from rankwise.artifacts.statistics import BlockStatistics
 from rankwise.decompose.svd import SVD
 from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block
-from rankwise.models import families, family_of
-from rankwise.models.check import check
-from rankwise.weights import Weights
+from rankwise.model.check import check
+from rankwise.model.families import families, family_of
+from rankwise.model.weights import Weights
 from tests.families import CPU, LAYERS, tiny
 
 

@@ -11,7 +11,7 @@ from rankwise.artifacts.factors import Factors, SparsePart
 from rankwise.budget.costs import Kept, Matrix
 from rankwise.hub.linears import LowRankSparseLinear
 from rankwise.hub.places import index_bits
-from rankwise.layers import SlicedLinear
+from rankwise.model.sliced_linear import SlicedLinear
 
 
 def linear(out: int, columns: int, entries: int, seed: int = 0):

@@ -14,9 +14,9 @@ from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.embedded import files
 from rankwise.errors import RankwiseError
-from rankwise.layers import shape_of
 from rankwise.methods.required_statistics import Moments
-from rankwise.models import family_of
+from rankwise.model.families import family_of
+from rankwise.model.sliced_linear import shape_of
 from rankwise.params.stages import CovarianceParams, CurvatureParams, Params
 from rankwise.planning.machine import Room, _group_limit, probe
 from rankwise.planning.plan import LIBRARIES, MIB, StagePlan, _said, plan

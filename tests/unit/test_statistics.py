@@ -15,9 +15,9 @@ from rankwise.factoring import factor_block, largest_rank
 from rankwise.linalg import factorisations
 from rankwise.linalg.packed import Triangle, added, whole
 from rankwise.methods.required_statistics import Moments
-from rankwise.models import family_of
+from rankwise.model.families import family_of
+from rankwise.model.weights import Weights
 from rankwise.params.stages import CovarianceParams, CurvatureParams
-from rankwise.weights import Weights
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 ARCHITECTURE = "LlamaForCausalLM"

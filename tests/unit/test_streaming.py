@@ -26,7 +26,8 @@ from rankwise.covariance import gather
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import read_json
-from rankwise.models import family_of
+from rankwise.model.families import family_of
+from rankwise.model.weights import spans
 from rankwise.params.stages import Compute, CovarianceParams
 from rankwise.progress import Progress, fingerprint
 from rankwise.records import ModelManifest
@@ -34,7 +35,6 @@ from rankwise.sources import MODEL_FILES, hashes
 from rankwise.stages.covariance import command
 from rankwise.streaming import Streamed, stream
 from rankwise.sums import SiteSums
-from rankwise.weights import spans
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 BLOCKS = [[0], [1, 2], [3]]

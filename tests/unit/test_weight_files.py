@@ -18,14 +18,14 @@ from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError
 from rankwise.factoring import factor_block
 from rankwise.files.atomic import write_json
-from rankwise.models import family_of
+from rankwise.model.families import family_of
+from rankwise.model.weights import Weights
 from rankwise.params.runs import CompressedRun, Run, built
 from rankwise.params.stages import Build, Compute, CovarianceParams, CurvatureParams
 from rankwise.records import AllocationRecord, CheckpointManifest, ModelManifest
 from rankwise.stages import allocate, build
 from rankwise.validation import load_params
 from rankwise.weight_files import Stored, checkpoint_bytes, file_bytes
-from rankwise.weights import Weights
 from tests.conftest import random_ids, tiny_llama, weight_of
 from tests.unit.test_compression import ARCHITECTURE, save_model
 from tests.unit.test_params import ROOT

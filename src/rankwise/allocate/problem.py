@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rankwise.allocate.base import Allocator
-    from rankwise.family import Linear
+    from rankwise.model.family import Linear
 
 __all__ = ["Candidate", "Choices", "Masks", "Problem", "Scorer", "TrialScore", "Trials"]
 

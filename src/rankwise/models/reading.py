@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankwise.errors import RankwiseError, is_out_of_memory
-from rankwise.family import Family
 from rankwise.files.checksummed import read_json
 from rankwise.hub.checks import CheckpointError, refuse_switches
-from rankwise.models import family_of, known
+from rankwise.model.families import family_of, known
+from rankwise.model.family import Family
 
 if TYPE_CHECKING:
     from rankwise.records import ModelManifest

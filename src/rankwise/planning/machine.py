@@ -15,12 +15,12 @@ from torch import Tensor
 
 from rankwise.artifacts.gradients import OutputGradient
 from rankwise.artifacts.statistics import InputStatistics
-from rankwise.compute import DTYPES, set_up
 from rankwise.decompose import Decomposer
 from rankwise.factoring import FACTORISE, factored_linear
-from rankwise.family import Linear
 from rankwise.forkserver.server import PRELOADED
 from rankwise.linalg import factorisations
+from rankwise.model.device import DTYPES, set_up
+from rankwise.model.family import Linear
 from rankwise.params.stages import Params
 from rankwise.planning.sizes import Sizes, shapes_by_outputs
 from rankwise.planning.study import gathered

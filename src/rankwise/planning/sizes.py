@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rankwise.decompose import decomposers
-from rankwise.family import Family, Linear
 from rankwise.linalg import factorisations
 from rankwise.methods.required_statistics import Moments
+from rankwise.model.family import Family, Linear
 from rankwise.params.stages import Params
 
 SUM = 8
@@ -57,11 +57,11 @@ class Sizes:
 
         Raises RankwiseError as stage prepare does, also where ``prepare.model.layers`` is another number.
         """
-        from rankwise.compute import DTYPES
         from rankwise.errors import RankwiseError
         from rankwise.hub.experts import separate
-        from rankwise.layers import shape_of
-        from rankwise.models import FAMILIES
+        from rankwise.model.device import DTYPES
+        from rankwise.model.families import FAMILIES
+        from rankwise.model.sliced_linear import shape_of
         from rankwise.models.reading import described, empty_model
 
         config, _, family = described(folder, FAMILIES)

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, Field
 
-from rankwise.family import Family
+from rankwise.model.family import Family
 from rankwise.records.base import FileHash, Record
 
 

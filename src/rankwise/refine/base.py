@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from rankwise.family import Family
+    from rankwise.model.family import Family
     from rankwise.records import Curve
 
 

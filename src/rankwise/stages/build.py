@@ -38,8 +38,9 @@ def command(
     from rankwise.assembly import assemble
     from rankwise.card import card
     from rankwise.checkpoint import save
-    from rankwise.compute import DTYPES
     from rankwise.files.atomic import replacing, write_text
+    from rankwise.model.device import DTYPES
+    from rankwise.model.weights import Weights
     from rankwise.models.reading import read_tokenizer
     from rankwise.params.section import read_section
     from rankwise.params.stages import Build
@@ -56,7 +57,6 @@ def command(
     from rankwise.streaming import Streamed
     from rankwise.versions import versions
     from rankwise.weight_files import measure
-    from rankwise.weights import Weights
 
     asked = read_section(params, Build)
     manifest = ModelManifest.load(model)

@@ -38,14 +38,14 @@ def command(
     """Run a model, dense or compressed, over the calibration text and keep the statistics of its inputs."""
     from rankwise import checkpoint as checkpoints
     from rankwise.artifacts.tokens import Tokens
-    from rankwise.compute import set_up
     from rankwise.covariance import Pools, gather, pool_by_pool
+    from rankwise.model.device import set_up
+    from rankwise.model.weights import Weights
     from rankwise.params.section import read_section
     from rankwise.params.stages import Compute, CovarianceParams
     from rankwise.records import ModelManifest
     from rankwise.sources import check, model_folder
     from rankwise.streaming import stream, to_files
-    from rankwise.weights import Weights
 
     asked = read_section(params, CovarianceParams)
     where = read_section(compute, Compute)

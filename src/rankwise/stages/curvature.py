@@ -24,14 +24,14 @@ def command(
     from rankwise import checkpoint as checkpoints
     from rankwise.artifacts.tokens import Tokens
     from rankwise.backward import stream_gradients
-    from rankwise.compute import set_up
     from rankwise.curvature import gather
+    from rankwise.model.device import set_up
+    from rankwise.model.weights import Weights
     from rankwise.params.section import read_section
     from rankwise.params.stages import Compute, CurvatureParams
     from rankwise.records import ModelManifest
     from rankwise.sources import check, model_folder
     from rankwise.streaming import to_files
-    from rankwise.weights import Weights
 
     asked = read_section(params, CurvatureParams)
     where = read_section(compute, Compute)

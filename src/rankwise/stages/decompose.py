@@ -25,14 +25,14 @@ def command(
     from rankwise.artifacts.factors import BlockFactors
     from rankwise.artifacts.gradients import BlockCurvature
     from rankwise.artifacts.statistics import BlockStatistics
-    from rankwise.compute import DTYPES, set_up
     from rankwise.decompose import decomposers
     from rankwise.factoring import factor_block
+    from rankwise.model.device import DTYPES, set_up
+    from rankwise.model.weights import Weights
     from rankwise.params.section import read_method, read_section
     from rankwise.params.stages import Compute
     from rankwise.records import ModelManifest
     from rankwise.sources import check, model_folder
-    from rankwise.weights import Weights
 
     decomposer = read_method(params, decomposers)
     method = params.stem.removeprefix("decompose.")

@@ -118,9 +118,9 @@ def command(
 
     from rankwise.artifacts.tokens import Tokens
     from rankwise.checkpoint import load
-    from rankwise.compute import set_up
     from rankwise.errors import RankwiseError
     from rankwise.evaluate.task_files import read_tasks
+    from rankwise.model.device import set_up
     from rankwise.params.section import read_section
     from rankwise.params.stages import Compute, Evaluate
     from rankwise.records import TasksManifest

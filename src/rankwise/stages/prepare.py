@@ -22,13 +22,13 @@ def model(
     ] = None,
 ) -> None:
     """Check the dense model (family, layers, weights) and hash its files."""
-    from rankwise.models.check import check
+    from rankwise.model.check import check
+    from rankwise.model.weights import Weights
     from rankwise.models.reading import described, empty_model
     from rankwise.params.section import read_section
     from rankwise.params.stages import Model
     from rankwise.records import ModelManifest
     from rankwise.sources import MODEL_FILES, hashes, model_folder
-    from rankwise.weights import Weights
 
     asked = read_section(params, Model)
     folder = model_folder(asked.source, asked.revision, download=True)

@@ -30,8 +30,8 @@ def command(
 ) -> None:
     """Refine one run's checkpoint; where that does not help, write the checkpoint it was."""
     from rankwise.checkpoint import load, load_dense
-    from rankwise.compute import set_up
     from rankwise.files.atomic import replacing
+    from rankwise.model.device import set_up
     from rankwise.params.section import read_method, read_section
     from rankwise.params.stages import Compute
     from rankwise.records import CheckpointManifest, ModelManifest, RefineRecord

@@ -20,9 +20,9 @@ def command(
     import logging
 
     from rankwise.checkpoint import load
-    from rankwise.compute import set_up
     from rankwise.errors import RankwiseError
     from rankwise.evaluate.speed import beside
+    from rankwise.model.device import set_up
     from rankwise.params.section import read_section
     from rankwise.params.stages import Compute, Speed
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from rankwise.errors import RankwiseError
-from rankwise.family import Family
+from rankwise.model.family import Family
 
 Part = tuple[str, int | None]
 """Name of a tensor, and where it holds all experts of a layer, the number of one."""

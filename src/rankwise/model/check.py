@@ -5,10 +5,10 @@ from typing import Any
 from torch import nn
 
 from rankwise.errors import RankwiseError
-from rankwise.family import Family
 from rankwise.hub.experts import separate
-from rankwise.layers import shape_of
-from rankwise.weights import Weights
+from rankwise.model.family import Family
+from rankwise.model.sliced_linear import shape_of
+from rankwise.model.weights import Weights
 
 
 def check(family: Family, model: nn.Module, weights: Weights, layers: int) -> None:

@@ -1,6 +1,6 @@
 """What a model family is: data that says which linears of a decoder block share which input.
 
-The data stands in a YAML file (`rankwise.models`, or a study's own folder) and is carried by the
+The data stands in a YAML file (`rankwise.model.families`, or a study's own folder) and is carried by the
 model's manifest from the stage prepare on, so that no later stage looks a family up.
 """
 

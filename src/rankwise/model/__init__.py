@@ -1,0 +1,1 @@
+"""Model families, the weights of a model folder, the device."""
