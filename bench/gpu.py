@@ -25,9 +25,9 @@ from rankwise.artifacts.statistics import BlockStatistics
 from rankwise.budget.costs import Kept
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
+from rankwise.decompose.factoring import FACTORISE, factored_linear, largest_rank
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.evaluate.speed import measure, timed
-from rankwise.factoring import FACTORISE, factored_linear, largest_rank
 from rankwise.model.device import DTYPES, set_up
 from rankwise.model.families import family_of
 from rankwise.params.stages import Compute, CovarianceParams, CurvatureParams

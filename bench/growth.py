@@ -22,8 +22,8 @@ from document import ROOT, fill, plt
 from scale import CPU, FAMILY, VOCABULARY, Clock, manifest_of, peak_memory, save_model, streamed
 
 from rankwise.artifacts.statistics import BlockStatistics
+from rankwise.decompose.factoring import factor_block
 from rankwise.decompose.pooled_pca import PooledPCA
-from rankwise.factoring import factor_block
 from rankwise.model.weights import Weights
 from rankwise.models.reading import empty_dense
 

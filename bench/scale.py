@@ -25,8 +25,8 @@ from rankwise.artifacts.factors import BlockFactors
 from rankwise.artifacts.statistics import BlockStatistics
 from rankwise.backward import stream_gradients
 from rankwise.covariance import gather
+from rankwise.decompose.factoring import factor_block
 from rankwise.decompose.pooled_pca import PooledPCA
-from rankwise.factoring import factor_block
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
 from rankwise.models.reading import empty_dense

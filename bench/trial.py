@@ -27,8 +27,8 @@ from rankwise.allocation import choices_of
 from rankwise.artifacts.factors import BlockFactors, Factors
 from rankwise.artifacts.tokens import Tokens
 from rankwise.budget.costs import Kept
+from rankwise.decompose.factoring import largest_rank
 from rankwise.evaluate.perplexity import window_losses
-from rankwise.factoring import largest_rank
 from rankwise.model.families import family_of
 from rankwise.records import AllocationRecord
 from rankwise.search import SearchModel

@@ -11,7 +11,7 @@ from rankwise.artifacts.tokens import Tokens
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers
-from rankwise.factoring import factor_block
+from rankwise.decompose.factoring import factor_block
 from rankwise.files.atomic import write_json
 from rankwise.model.weights import Weights
 from rankwise.params.runs import Run

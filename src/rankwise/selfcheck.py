@@ -11,9 +11,9 @@ from rankwise.artifacts.factors import BlockFactors, Factors
 from rankwise.assembly import Meant
 from rankwise.budget.costs import Choices, Kept
 from rankwise.checkpoint import load_folder
+from rankwise.decompose.factoring import FACTORISE
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.perplexity import mean_loss, window_losses
-from rankwise.factoring import FACTORISE
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
 from rankwise.model.weights import Weights
 from rankwise.records import LinearCheck, SelfCheck

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rankwise.decompose.factoring import FACTORISE
 from rankwise.errors import RankwiseError
-from rankwise.factoring import FACTORISE
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
 from rankwise.models.reading import empty_model
 

@@ -7,7 +7,7 @@ import torch
 
 from rankwise.budget.costs import Kept
 from rankwise.decompose import decomposers
-from rankwise.factoring import factored_linear, largest_rank
+from rankwise.decompose.factoring import factored_linear, largest_rank
 from rankwise.linalg.packed import whole
 from rankwise.methods.measure import Measure
 from rankwise.model.families import family_of

@@ -31,9 +31,9 @@ from rankwise.cli import app
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose.curvature import Curvature
+from rankwise.decompose.factoring import factor_block
 from rankwise.decompose.svd import SVD
 from rankwise.evaluate.perplexity import mean_loss, window_losses
-from rankwise.factoring import factor_block
 from rankwise.files.atomic import write_json
 from rankwise.model.family import Family
 from rankwise.model.sliced_linear import shape_of

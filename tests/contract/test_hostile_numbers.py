@@ -15,8 +15,8 @@ from rankwise.artifacts.factors import Factors
 from rankwise.artifacts.gradients import OutputGradient
 from rankwise.artifacts.statistics import InputStatistics
 from rankwise.decompose import decomposers
+from rankwise.decompose.factoring import factored_linear
 from rankwise.errors import RankwiseError
-from rankwise.factoring import factored_linear
 from rankwise.model.family import Linear
 from tests.contract.test_allocators import make, problem
 from tests.contract.test_decomposers import approximation, choices

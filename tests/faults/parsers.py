@@ -11,6 +11,7 @@ import transformers
 
 from rankwise.allocate import allocators
 from rankwise.allocate.problem import Choices, Problem, Trials, TrialScore
+from rankwise.allocate.trials import read_rows, read_suggestions
 from rankwise.artifacts.factors import BlockFactors
 from rankwise.evaluate import task_files
 from rankwise.hub.checks import check_folder, checked_section, weight_files
@@ -24,7 +25,6 @@ from rankwise.search import refuse_beyond
 from rankwise.sources import hashes
 from rankwise.study import PRESETS, with_settings
 from rankwise.texts import read_text
-from rankwise.trials import read_rows, read_suggestions
 from rankwise.validation import load_params
 from rankwise.weight_files import header
 from tests.contract.test_allocators import SEQUENCES, problem

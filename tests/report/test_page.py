@@ -10,6 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from rankwise.allocate.trials import read_rows
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import pair
@@ -29,7 +30,6 @@ from rankwise.report.spectra import predicted_loss, read_decompositions, spectra
 from rankwise.report.study import RunResult, best, compared, gather
 from rankwise.report.table import points, relative
 from rankwise.report.verdicts import methods, verdicts
-from rankwise.trials import read_rows
 from tests.report.conftest import FAILED_TRIAL, REFINED, RETURNED, RUNS, make_refinement
 
 GIVEN = Report(resamples=200)

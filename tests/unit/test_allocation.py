@@ -24,9 +24,9 @@ from rankwise.artifacts.factors import BlockFactors
 from rankwise.artifacts.statistics import BlockStatistics, InputStatistics
 from rankwise.budget.costs import Matrix, total
 from rankwise.budget.spending import Budget
+from rankwise.decompose.factoring import factor_block, largest_rank, weight_errors
 from rankwise.decompose.svd import SVD
 from rankwise.errors import RankwiseError
-from rankwise.factoring import factor_block, largest_rank, weight_errors
 from rankwise.files.atomic import write_json
 from rankwise.model.families import family_of
 from rankwise.model.family import Linear

@@ -24,8 +24,8 @@ from rankwise.budget.spending import Budget
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers
+from rankwise.decompose.factoring import factor_block
 from rankwise.errors import RankwiseError
-from rankwise.factoring import factor_block
 from rankwise.linalg.packed import whole
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights

@@ -9,8 +9,8 @@ from rankwise.budget.costs import Kept
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers
+from rankwise.decompose.factoring import factored_linear, largest_rank
 from rankwise.evaluate.perplexity import window_losses
-from rankwise.factoring import factored_linear, largest_rank
 from rankwise.linalg.packed import whole
 from rankwise.model.families import family_of
 from rankwise.params.stages import CovarianceParams, CurvatureParams

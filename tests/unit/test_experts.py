@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from rankwise.covariance import gather
+from rankwise.decompose.factoring import factor_block
 from rankwise.decompose.svd import SVD
-from rankwise.factoring import factor_block
 from rankwise.hub.experts import separate
 from rankwise.model.weights import Weights
 from rankwise.params.stages import CovarianceParams

@@ -5,7 +5,7 @@ import torch
 
 from rankwise.artifacts.factors import Factors, SparsePart
 from rankwise.budget.costs import Kept, Matrix
-from rankwise.factoring import payable, weight_errors
+from rankwise.decompose.factoring import payable, weight_errors
 
 
 def test_weight_errors_are_those_of_every_truncation():

@@ -6,9 +6,9 @@ import pytest
 from torch import nn
 
 from rankwise.artifacts.statistics import BlockStatistics
+from rankwise.decompose.factoring import factor_block
 from rankwise.decompose.svd import SVD
 from rankwise.errors import RankwiseError
-from rankwise.factoring import factor_block
 from rankwise.model.check import check
 from rankwise.model.families import families, family_of
 from rankwise.model.weights import Weights

@@ -10,8 +10,8 @@ from rankwise.artifacts.statistics import BlockStatistics
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers
+from rankwise.decompose.factoring import factor_block, largest_rank
 from rankwise.errors import RankwiseError
-from rankwise.factoring import factor_block, largest_rank
 from rankwise.linalg import factorisations
 from rankwise.linalg.packed import Triangle, added, whole
 from rankwise.methods.required_statistics import Moments

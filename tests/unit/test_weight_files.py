@@ -15,8 +15,8 @@ from rankwise.artifacts.tokens import Tokens
 from rankwise.covariance import gather
 from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers
+from rankwise.decompose.factoring import factor_block
 from rankwise.errors import RankwiseError
-from rankwise.factoring import factor_block
 from rankwise.files.atomic import write_json
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights

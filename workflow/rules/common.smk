@@ -16,7 +16,7 @@ from rankwise.decompose import decomposers
 from rankwise.engines import search_path
 from rankwise.needs import needs
 from rankwise.params.stages import FURTHER
-from rankwise.rounds import rounds
+from rankwise.allocate.rounds import rounds
 from rankwise.params.runs import DENSE
 from rankwise.validation import made
 from rankwise.workflow import (

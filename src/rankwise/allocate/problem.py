@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from rankwise.allocate.trials import TrialRow, checked
 from rankwise.budget.costs import (
     Choice,
     Choices,
@@ -24,7 +25,6 @@ from rankwise.budget.spending import Budget, spend
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_text
 from rankwise.files.checksummed import read_lines, sealed_lines
-from rankwise.trials import TrialRow, checked
 
 if TYPE_CHECKING:
     from pathlib import Path

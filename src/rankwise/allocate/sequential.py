@@ -15,10 +15,10 @@ from tqdm import tqdm
 from rankwise.allocate._history import history, lie, most_varied, refuse_foreign
 from rankwise.allocate.base import ScoringAllocator
 from rankwise.allocate.problem import Candidate, Choices, Problem, Trials, TrialScore, finite
+from rankwise.allocate.rounds import rounds
 from rankwise.budget.costs import Choice, keep_reached
 from rankwise.errors import RankwiseError, is_out_of_memory
 from rankwise.methods.measure import Measure
-from rankwise.rounds import rounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from rankwise.errors import RankwiseError, nearest
 
 T = TypeVar("T")
-NOT_METHODS = ("base", "problem", "sequential")
+NOT_METHODS = ("base", "factoring", "problem", "rounds", "sequential", "trials")
 
 
 class Registry(Generic[T]):

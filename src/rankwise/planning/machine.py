@@ -16,7 +16,7 @@ from torch import Tensor
 from rankwise.artifacts.gradients import OutputGradient
 from rankwise.artifacts.statistics import InputStatistics
 from rankwise.decompose import Decomposer
-from rankwise.factoring import FACTORISE, factored_linear
+from rankwise.decompose.factoring import FACTORISE, factored_linear
 from rankwise.forkserver.server import PRELOADED
 from rankwise.linalg import factorisations
 from rankwise.model.device import DTYPES, set_up

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 from plotly.offline import get_plotlyjs
 
+from rankwise.allocate.rounds import rounds
 from rankwise.decompose import decomposers
 from rankwise.planning.need import Need
 from rankwise.planning.sizes import SUM, gradients, moments_of, panels, triangles, whole
 from rankwise.planning.study import FLOAT, Study, count
-from rankwise.rounds import rounds
 from rankwise.validation import made
 
 TRAINED = 4

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rankwise.allocate.trials import read_rows
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import pair
 from rankwise.items import Items
@@ -21,7 +22,6 @@ from rankwise.records import (
     Summary,
     SummaryRow,
 )
-from rankwise.trials import read_rows
 
 if TYPE_CHECKING:
     from rankwise.report.spectra import Decomposition

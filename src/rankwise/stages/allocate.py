@@ -82,7 +82,7 @@ def command(
 def _known(given: "Setting", rows: list[Path]) -> "Trials":
     """Return the rows of all trials, which other jobs ran."""
     from rankwise.allocate.problem import Trials
-    from rankwise.trials import read_rows
+    from rankwise.allocate.trials import read_rows
 
     found = [row for path in rows for row in read_rows(path)]
     if [row["trial"] for row in found] != list(range(given.search.trials)):

@@ -26,7 +26,7 @@ def command(
     from rankwise.artifacts.gradients import BlockCurvature
     from rankwise.artifacts.statistics import BlockStatistics
     from rankwise.decompose import decomposers
-    from rankwise.factoring import factor_block
+    from rankwise.decompose.factoring import factor_block
     from rankwise.model.device import DTYPES, set_up
     from rankwise.model.weights import Weights
     from rankwise.params.section import read_method, read_section

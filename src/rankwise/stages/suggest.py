@@ -33,11 +33,11 @@ def command(
     ] = None,
 ) -> None:
     """Suggest the trials of one round, from the rows of the rounds before."""
+    from rankwise.allocate.trials import read_rows
     from rankwise.errors import RankwiseError
     from rankwise.files.atomic import write_text
     from rankwise.files.checksummed import sealed_lines
     from rankwise.searching import Setting
-    from rankwise.trials import read_rows
 
     given = Setting.read(params, run, build, compute, model, factors)
     known = [row for path in rows or [] for row in read_rows(path)]

@@ -30,11 +30,11 @@ def command(
     search: SearchFile = None,
 ) -> None:
     """Run one trial of a search; one that cannot be scored is recorded as failed."""
+    from rankwise.allocate.trials import read_suggestions
     from rankwise.errors import RankwiseError
     from rankwise.files.atomic import write_text
     from rankwise.files.checksummed import sealed_lines
     from rankwise.searching import Setting
-    from rankwise.trials import read_suggestions
 
     suggested = {row["trial"]: row for row in read_suggestions(suggestions)}
     if trial not in suggested:
