@@ -18,7 +18,8 @@ mpl.rcParams["svg.fonttype"] = "none"
 import matplotlib.pyplot as plt  # noqa: E402
 
 from rankwise.params.runs import DENSE  # noqa: E402
-from rankwise.records import AllocationRecord, Summary, SummaryRow  # noqa: E402
+from rankwise.records.made import AllocationRecord  # noqa: E402
+from rankwise.records.measured import Summary, SummaryRow  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 

@@ -22,11 +22,11 @@ from rankwise import engines
 from rankwise.evaluate.paired import pair
 from rankwise.files.atomic import write_if_changed
 from rankwise.forkserver.launch import fork_server
-from rankwise.items import Items
-from rankwise.pairs import Pair
 from rankwise.params.runs import DENSE
 from rankwise.params.stages import FURTHER, Report
-from rankwise.records import Scores
+from rankwise.records.items import Items
+from rankwise.records.measured import Scores
+from rankwise.records.pairs import Pair
 from rankwise.report.table import points, relative
 
 RUNS = {

@@ -33,7 +33,7 @@ from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import read_json
 from rankwise.params.stages import Compute, Corpus, CovarianceParams, CurvatureParams, Model, Sample
 from rankwise.params.target import Target
-from rankwise.records import ModelManifest
+from rankwise.records.inputs import ModelManifest
 from rankwise.search import SearchModel
 from rankwise.stages import covariance, curvature, decompose, prepare, sample
 

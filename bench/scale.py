@@ -32,7 +32,7 @@ from rankwise.model.weights import Weights
 from rankwise.models.reading import empty_dense
 from rankwise.params.stages import Compute, CovarianceParams, CurvatureParams
 from rankwise.progress import Progress
-from rankwise.records import ModelManifest
+from rankwise.records.inputs import ModelManifest
 from rankwise.sources import hashes
 from rankwise.streaming import Streamed, stream
 from rankwise.sums import ACCUMULATE

@@ -19,7 +19,8 @@ from methods import RUNS, VARIANTS, percent
 
 from rankwise.files.checksummed import read_lines
 from rankwise.params.runs import DENSE
-from rankwise.records import AllocationRecord, Scores
+from rankwise.records.made import AllocationRecord
+from rankwise.records.measured import Scores
 
 KEEPS = (0.8, 0.6, 0.5)
 SEED_METHODS = ("bolaco", "bolaco-tpe", "cap", "mgaa", "oats")

@@ -30,7 +30,7 @@ from rankwise.budget.costs import Kept
 from rankwise.decompose.factoring import largest_rank
 from rankwise.evaluate.perplexity import window_losses
 from rankwise.model.families import family_of
-from rankwise.records import AllocationRecord
+from rankwise.records.made import AllocationRecord
 from rankwise.search import SearchModel
 
 DATA = ROOT / "data"

@@ -16,7 +16,7 @@ from rankwise.files.atomic import write_json
 from rankwise.model.weights import Weights
 from rankwise.params.runs import Run
 from rankwise.params.stages import Build, Compute, CovarianceParams, CurvatureParams
-from rankwise.records import ModelManifest
+from rankwise.records.inputs import ModelManifest
 from rankwise.stages import allocate, build
 from tests.families import CPU, LAYERS, ids, tiny, written
 from tests.unit.test_compression import save_tokenizer

@@ -8,7 +8,7 @@ import transformers
 from rankwise.hub.experts import separate
 from rankwise.model.families import families, family_of
 from rankwise.model.family import Family
-from rankwise.records import ModelManifest
+from rankwise.records.inputs import ModelManifest
 from rankwise.sources import MODEL_FILES, hashes
 
 VOCABULARY = 67

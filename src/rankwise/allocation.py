@@ -9,7 +9,9 @@ from rankwise.errors import RankwiseError
 from rankwise.model.device import DTYPES
 from rankwise.model.weights import Weights
 from rankwise.params.runs import Run
-from rankwise.records import AllocationRecord, LinearRank, ModelManifest, asked_as
+from rankwise.records.base import asked_as
+from rankwise.records.inputs import ModelManifest
+from rankwise.records.made import AllocationRecord, LinearRank
 from rankwise.search import SearchModel
 from rankwise.sources import model_folder
 from rankwise.weight_files import NAMES, ByteBudget, checkpoint_bytes, dense_tensors

@@ -10,7 +10,7 @@ from rankwise.errors import RankwiseError
 
 if TYPE_CHECKING:
     from rankwise.checkpoint import LoadedModel
-    from rankwise.records import Rate, SpeedRecord
+    from rankwise.records.measured import Rate, SpeedRecord
 
 SCHEMA = "rankwise/bench@1"
 

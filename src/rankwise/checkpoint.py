@@ -25,7 +25,9 @@ from rankwise.model.device import DTYPES
 from rankwise.models.reading import read_tokenizer
 from rankwise.params.runs import DENSE
 from rankwise.params.target import Target
-from rankwise.records import CheckpointManifest, ModelManifest, schema_of
+from rankwise.records.base import schema_of
+from rankwise.records.inputs import ModelManifest
+from rankwise.records.made import CheckpointManifest
 from rankwise.sources import check, model_folder
 from rankwise.weight_files import SHARD_SIZE
 

@@ -9,12 +9,13 @@ from pydantic import BaseModel
 from rankwise.errors import RankwiseError, nearest
 from rankwise.evaluate.paired import pair
 from rankwise.files.checksummed import read_json
-from rankwise.items import Items
-from rankwise.pairs import Pair
 from rankwise.params.runs import DENSE
 from rankwise.params.section import read_section
 from rankwise.params.stages import Report
-from rankwise.records import AllocationRecord, RefineRecord, Scores
+from rankwise.records.items import Items
+from rankwise.records.made import AllocationRecord, RefineRecord
+from rankwise.records.measured import Scores
+from rankwise.records.pairs import Pair
 
 DATA = Path("data")
 METHODS = ("decompose", "allocate", "refine")

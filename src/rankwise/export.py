@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rankwise.checkpoint import LoadedModel
-    from rankwise.records import Scores
+    from rankwise.records.measured import Scores
 
 WINDOWS, LENGTH = 64, 256
 """Most windows of a text that are measured, and most tokens of each."""
@@ -60,7 +60,7 @@ def _copy(checkpoint: Path, folder: Path) -> None:
     from rankwise.card import card
     from rankwise.checkpoint import manifest_of
     from rankwise.files.atomic import write_text
-    from rankwise.records import BuildRecord, CheckpointManifest, RefineRecord
+    from rankwise.records.made import BuildRecord, CheckpointManifest, RefineRecord
     from rankwise.sources import check
 
     manifest = manifest_of(checkpoint)
@@ -82,7 +82,7 @@ def _copy(checkpoint: Path, folder: Path) -> None:
 def _scores(manifest: Path) -> "list[Scores]":
     """Return the scores of the dense model and of the run, none where the study has not measured both."""
     from rankwise.params.runs import DENSE
-    from rankwise.records import Scores
+    from rankwise.records.measured import Scores
 
     scores = manifest.parent.parent / "scores"
     paths = [scores / f"{DENSE}.json", scores / manifest.name]

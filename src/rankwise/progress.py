@@ -16,8 +16,8 @@ from rankwise.files.atomic import to_json
 from rankwise.files.checksummed import repair
 from rankwise.params.section import Section
 from rankwise.params.stages import Compute
-from rankwise.records import ModelManifest
 from rankwise.records.base import Record
+from rankwise.records.inputs import ModelManifest
 from rankwise.states import Reader, Writer
 
 log = logging.getLogger("rankwise.progress")

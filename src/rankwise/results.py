@@ -13,7 +13,7 @@ from rankwise import engines
 from rankwise.errors import RankwiseError, without_passwords
 from rankwise.files.atomic import to_json
 from rankwise.files.checksummed import read_json
-from rankwise.pairs import NOISE, Difference
+from rankwise.records.pairs import NOISE, Difference
 
 SUMMARY = Path("data/report/summary.json")
 PAGE = Path("data/report/index.html")
@@ -91,7 +91,7 @@ def print_table() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from rankwise.records import Summary
+    from rankwise.records.measured import Summary
 
     titles = ("asked", "keep reached", "perplexity", "zero-shot average", "parameters")
     table = Table("run", box=None, header_style="bold")

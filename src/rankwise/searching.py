@@ -18,7 +18,7 @@ from rankwise.model.device import set_up
 from rankwise.params.runs import Run
 from rankwise.params.section import read_method, read_section
 from rankwise.params.stages import Build, Compute
-from rankwise.records import ModelManifest
+from rankwise.records.inputs import ModelManifest
 from rankwise.search import SearchModel
 
 

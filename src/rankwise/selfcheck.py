@@ -16,7 +16,7 @@ from rankwise.errors import RankwiseError
 from rankwise.evaluate.perplexity import mean_loss, window_losses
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
 from rankwise.model.weights import Weights
-from rankwise.records import LinearCheck, SelfCheck
+from rankwise.records.made import LinearCheck, SelfCheck
 
 ROUNDING = 8.0
 """Rounding errors of stored factors that a linear may be off by, each of eps·‖left‖·‖right‖."""

@@ -11,7 +11,7 @@ from rankwise.embedded import files
 from rankwise.errors import RankwiseError
 from rankwise.files.checksummed import sha256
 from rankwise.files.paths import inside
-from rankwise.records import FileHash
+from rankwise.records.base import FileHash
 
 EMBEDDED = "embedded"
 PAPERS = "papers"

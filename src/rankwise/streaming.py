@@ -26,7 +26,7 @@ from rankwise.models.reading import empty_dense
 from rankwise.params.section import Section
 from rankwise.params.stages import Compute, CovarianceParams
 from rankwise.progress import Progress, fingerprint
-from rankwise.records import ModelManifest
+from rankwise.records.inputs import ModelManifest
 from rankwise.sources import check, model_folder
 from rankwise.states import Forward, Reader, Writer, passing
 

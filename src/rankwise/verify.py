@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from rankwise.errors import RankwiseError
 
 if TYPE_CHECKING:
-    from rankwise.records import FileHash, LinearRank
+    from rankwise.records.base import FileHash
+    from rankwise.records.made import LinearRank
 
 
 class Verified(BaseModel):
@@ -53,7 +54,8 @@ def verify(
 def verified(checkpoint: Path) -> Verified:
     """Look at a checkpoint folder. Cost: reads every file once."""
     from rankwise.hub.checks import CheckpointError, check_folder
-    from rankwise.records import BuildRecord, CheckpointManifest, FileHash, FolderFiles
+    from rankwise.records.base import FileHash
+    from rankwise.records.made import BuildRecord, CheckpointManifest, FolderFiles
     from rankwise.weight_files import counted, headers
 
     folder = checkpoint.with_suffix("") if checkpoint.suffix == ".json" else checkpoint
@@ -106,7 +108,7 @@ def verified(checkpoint: Path) -> Verified:
 
 def _of_files(folder: Path, files: "dict[str, FileHash]") -> list[str]:
     """Return what is wrong with the files: gone, another size, other bytes, not listed."""
-    from rankwise.records import FolderFiles
+    from rankwise.records.made import FolderFiles
     from rankwise.sources import check
 
     problems = []

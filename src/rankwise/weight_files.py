@@ -18,7 +18,7 @@ from rankwise.budget.costs import Choice, Choices, Matrix, total
 from rankwise.budget.spending import Budget
 from rankwise.errors import RankwiseError
 from rankwise.hub.places import column_bits, index_bits
-from rankwise.records import ModelManifest
+from rankwise.records.inputs import ModelManifest
 from rankwise.sources import model_folder
 
 SIZES = {"I64": 8, "F64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "I16": 2, "U8": 1, "BOOL": 1}

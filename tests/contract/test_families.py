@@ -42,7 +42,7 @@ from rankwise.models.reading import read_tokenizer
 from rankwise.params.stages import CovarianceParams, CurvatureParams
 from rankwise.params.target import Target
 from rankwise.progress import Progress
-from rankwise.records import ModelManifest
+from rankwise.records.inputs import ModelManifest
 from rankwise.refine.base import Refinement
 from rankwise.refine.blockwise import Blockwise
 from rankwise.search import SearchModel

@@ -8,7 +8,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from rankwise.records import TasksManifest
+from rankwise.records.inputs import TasksManifest
 from rankwise.sources import hashes
 from tests.conftest import tiny_llama
 

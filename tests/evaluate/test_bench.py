@@ -16,7 +16,8 @@ from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.evaluate import multiples
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
-from rankwise.records import CheckpointManifest, Rate, SpeedPoint, SpeedRecord
+from rankwise.records.made import CheckpointManifest
+from rankwise.records.measured import Rate, SpeedPoint, SpeedRecord
 from rankwise.sources import hashes
 from rankwise.weight_files import counted, headers
 from tests.conftest import tiny_llama

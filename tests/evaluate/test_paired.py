@@ -7,8 +7,8 @@ import pytest
 
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import interval, mcnemar, pair
-from rankwise.items import Items, TaskItems, TextItems
 from rankwise.params.stages import Report
+from rankwise.records.items import Items, TaskItems, TextItems
 
 GIVEN = Report(resamples=500)
 

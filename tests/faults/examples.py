@@ -4,13 +4,13 @@ import types
 from collections.abc import Iterator
 from typing import Any, Literal, Union, get_args, get_origin
 
+import rankwise.items
 from pydantic import BaseModel
 
-import rankwise.items
 import rankwise.tracking  # noqa: F401 (a record of its own)
 from rankwise.model.families import SHIPPED, read_family
 from rankwise.model.family import Family
-from rankwise.records import Record
+from rankwise.records.base import Record
 
 VALUES = {str: "é", int: 3, float: 0.5, bool: True, Any: {"a": [1, 0.5, "x"]}, dict: {}, list: []}
 

@@ -18,7 +18,8 @@ from rankwise.artifacts.statistics import BlockStatistics, InputStatistics
 from rankwise.artifacts.tokens import Tokens
 from rankwise.errors import RankwiseError
 from rankwise.files.checksummed import read_lines
-from rankwise.records import CorporaManifest, CorpusManifest, SpeedRecord, TasksManifest
+from rankwise.records.inputs import CorporaManifest, CorpusManifest, TasksManifest
+from rankwise.records.measured import SpeedRecord
 from tests.faults.tally import Tally
 
 

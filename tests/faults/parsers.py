@@ -20,7 +20,8 @@ from rankwise.models.reading import described, empty_model, read_tokenizer
 from rankwise.params.runs import Run
 from rankwise.params.section import read_method, read_section
 from rankwise.params.stages import Compute, Evaluate
-from rankwise.records import AllocationRecord, CheckpointManifest, TasksManifest
+from rankwise.records.inputs import TasksManifest
+from rankwise.records.made import AllocationRecord, CheckpointManifest
 from rankwise.search import refuse_beyond
 from rankwise.sources import hashes
 from rankwise.study import PRESETS, with_settings

@@ -18,7 +18,7 @@ from rankwise.checkpoint import load_folder
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.perplexity import mean_loss, window_losses
-from rankwise.records import BuildRecord, CheckpointManifest
+from rankwise.records.made import BuildRecord, CheckpointManifest
 from rankwise.stock import stock
 from tests.checkpoints import made
 from tests.families import ids

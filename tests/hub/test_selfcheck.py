@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from rankwise import checkpoint
 from rankwise.errors import RankwiseError
-from rankwise.records import BuildRecord
+from rankwise.records.made import BuildRecord
 from tests.checkpoints import prepare
 from tests.families import ids
 

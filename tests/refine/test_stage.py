@@ -12,7 +12,7 @@ from rankwise.artifacts.tokens import Tokens
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
-from rankwise.records import BuildRecord, CheckpointManifest, RefineRecord, SelfCheck
+from rankwise.records.made import BuildRecord, CheckpointManifest, RefineRecord, SelfCheck
 from rankwise.refine import refiners
 from rankwise.sources import hashes
 from tests.conftest import tiny_llama

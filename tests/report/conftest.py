@@ -8,18 +8,9 @@ import pytest
 
 from rankwise.files.atomic import write_json, write_text
 from rankwise.files.checksummed import sealed_lines
-from rankwise.items import Continuation, Items, TaskItems, TextItems
-from rankwise.records import (
-    AllocationRecord,
-    Curve,
-    LinearRank,
-    Rate,
-    RefineRecord,
-    Scores,
-    SpeedPoint,
-    SpeedRecord,
-    TaskScore,
-)
+from rankwise.records.items import Continuation, Items, TaskItems, TextItems
+from rankwise.records.made import AllocationRecord, Curve, LinearRank, RefineRecord
+from rankwise.records.measured import Rate, Scores, SpeedPoint, SpeedRecord, TaskScore
 
 RUNS = {
     "svd-80": ("svd", "uniform", 0.8),

@@ -13,7 +13,8 @@ import pytest
 from rankwise.files.atomic import write_json
 from rankwise.files.yamls import read_yaml
 from rankwise.model.families import families
-from rankwise.records import CorporaManifest, CorpusManifest, FileHash, ModelManifest, TasksManifest
+from rankwise.records.base import FileHash
+from rankwise.records.inputs import CorporaManifest, CorpusManifest, ModelManifest, TasksManifest
 from rankwise.report.again import params_text, versions
 from rankwise.report.files import StudyFiles
 from rankwise.report.inputs import read_inputs

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rankwise.records import Summary
+from rankwise.records.measured import Summary
 from tests.report.conftest import REFINED, RUNS
 from tests.report.test_page import report
 

@@ -11,9 +11,10 @@ from rankwise.cli import app
 from rankwise.compare import comparison
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import pair
-from rankwise.items import Items
 from rankwise.params.stages import Report
-from rankwise.records import AllocationRecord, Scores
+from rankwise.records.items import Items
+from rankwise.records.made import AllocationRecord
+from rankwise.records.measured import Scores
 from rankwise.report.comparison import print_comparison
 
 

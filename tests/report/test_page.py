@@ -16,11 +16,13 @@ from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import pair
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import sealed
-from rankwise.items import Items
-from rankwise.pairs import Difference
 from rankwise.params.stages import Report
 from rankwise.params.target import Target
-from rankwise.records import Asked, Curve, RefineRecord, Scores, SpeedRecord, Summary, asked_as
+from rankwise.records.base import Asked, asked_as
+from rankwise.records.items import Items
+from rankwise.records.made import Curve, RefineRecord
+from rankwise.records.measured import Scores, SpeedRecord, Summary
+from rankwise.records.pairs import Difference
 from rankwise.report import figures
 from rankwise.report.costs import read_costs
 from rankwise.report.curves import NAMED, outcome, refinement_curves
@@ -185,7 +187,7 @@ def test_gaps_are_named(study: Path, arguments: list[str]) -> None:
 
 
 def results_of(study: Path) -> list:
-    from rankwise.records import AllocationRecord
+    from rankwise.records.made import AllocationRecord
 
     names = ["dense", *RUNS]
     results = gather(
@@ -423,7 +425,7 @@ def test_a_run_that_is_not_there_is_a_gap(study: Path, arguments: list[str]) -> 
 def test_spectra_notes_and_predicted_loss(study: Path) -> None:
     """Read from factors, without their factors; the loss that ranks predict, as the allocator adds it up."""
     from rankwise.artifacts.factors import BlockFactors, Factors
-    from rankwise.records import AllocationRecord, LinearRank
+    from rankwise.records.made import AllocationRecord, LinearRank
 
     spectrum = torch.tensor([3.0, 2.0, 1.0, 0.5], dtype=torch.float64)
     name = "model.layers.0.mlp.up_proj"

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from rankwise.files.atomic import write_text
-from rankwise.items import Items
 from rankwise.params.stages import Report
-from rankwise.records import AllocationRecord, CheckpointManifest, FileHash, Scores, SpeedRecord
+from rankwise.records.base import FileHash
+from rankwise.records.items import Items
+from rankwise.records.made import AllocationRecord, CheckpointManifest
+from rankwise.records.measured import Scores, SpeedRecord
 from rankwise.report.files import StudyFiles
 from rankwise.report.study import compared, gather, summarise
 from rankwise.tracking import fill

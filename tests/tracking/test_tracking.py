@@ -16,7 +16,7 @@ from rankwise import tracking
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import sealed
-from rankwise.items import Items
+from rankwise.records.items import Items
 from rankwise.report.entries import Entry, entries
 from rankwise.report.files import StudyFiles
 from rankwise.tracking import HASH_TAG, Tracked, _drop_if_moved, fill

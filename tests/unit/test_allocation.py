@@ -34,7 +34,8 @@ from rankwise.model.weights import Weights
 from rankwise.params.runs import Run
 from rankwise.params.stages import Build, Compute
 from rankwise.params.target import Target
-from rankwise.records import AllocationRecord, ModelManifest
+from rankwise.records.inputs import ModelManifest
+from rankwise.records.made import AllocationRecord
 from rankwise.stages import allocate
 from tests.conftest import tiny_llama
 from tests.contract.test_allocators import problem

@@ -13,7 +13,8 @@ from rankwise.errors import RankwiseError
 from rankwise.files.atomic import replacing, write_json
 from rankwise.files.checksummed import read_json, sealed
 from rankwise.linalg.packed import whole
-from rankwise.records import ModelManifest, SpeedRecord
+from rankwise.records.inputs import ModelManifest
+from rankwise.records.measured import SpeedRecord
 
 COSINES = {(0, "attention"): 1 / 3, (1, "mlp"): -2.5}
 

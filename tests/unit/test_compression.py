@@ -32,7 +32,8 @@ from rankwise.model.weights import Weights
 from rankwise.params.runs import Run
 from rankwise.params.stages import CovarianceParams, CurvatureParams
 from rankwise.params.target import Target
-from rankwise.records import CheckpointManifest, ModelManifest
+from rankwise.records.inputs import ModelManifest
+from rankwise.records.made import CheckpointManifest
 from rankwise.search import SearchModel
 from rankwise.sources import MODEL_FILES, hashes
 from rankwise.weight_files import counted, headers

@@ -5,7 +5,7 @@ import pytest
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.official import official
 from rankwise.files.paths import inside
-from rankwise.records import FileHash
+from rankwise.records.base import FileHash
 from rankwise.sources import check, text_file
 
 OUT = [

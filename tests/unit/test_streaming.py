@@ -30,7 +30,7 @@ from rankwise.model.families import family_of
 from rankwise.model.weights import spans
 from rankwise.params.stages import Compute, CovarianceParams
 from rankwise.progress import Progress, fingerprint
-from rankwise.records import ModelManifest
+from rankwise.records.inputs import ModelManifest
 from rankwise.sources import MODEL_FILES, hashes
 from rankwise.stages.covariance import command
 from rankwise.streaming import Streamed, stream

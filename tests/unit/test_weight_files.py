@@ -22,7 +22,8 @@ from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
 from rankwise.params.runs import CompressedRun, Run, built
 from rankwise.params.stages import Build, Compute, CovarianceParams, CurvatureParams
-from rankwise.records import AllocationRecord, CheckpointManifest, ModelManifest
+from rankwise.records.inputs import ModelManifest
+from rankwise.records.made import AllocationRecord, CheckpointManifest
 from rankwise.stages import allocate, build
 from rankwise.validation import load_params
 from rankwise.weight_files import Stored, checkpoint_bytes, file_bytes

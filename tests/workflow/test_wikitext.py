@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rankwise.records import Scores, Summary
+from rankwise.records.measured import Scores, Summary
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from rankwise.records import BuildRecord, RefineRecord, Scores
+from rankwise.records.made import BuildRecord, RefineRecord
+from rankwise.records.measured import Scores
 
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 

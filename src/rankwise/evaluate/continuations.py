@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from rankwise.items import Continuation
+from rankwise.records.items import Continuation
 
 
 @torch.no_grad()

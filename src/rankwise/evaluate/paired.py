@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from rankwise.errors import RankwiseError
-from rankwise.items import Items
-from rankwise.pairs import Difference, Pair, TaskPair
 from rankwise.params.stages import Report
+from rankwise.records.items import Items
+from rankwise.records.pairs import Difference, Pair, TaskPair
 
 AT_ONCE = 100
 """Resamples held in memory at a time."""

@@ -17,7 +17,7 @@ from rankwise.errors import RankwiseError, nearest
 from rankwise.evaluate.official import official
 from rankwise.files import yamls
 from rankwise.files.paths import inside
-from rankwise.records import TasksManifest
+from rankwise.records.inputs import TasksManifest
 from rankwise.sources import check, tasks_folder
 
 READ_HERE = (

@@ -16,8 +16,8 @@ from typing import Any
 
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.task_files import TaskFile
-from rankwise.items import TaskItems
-from rankwise.records import TaskScore
+from rankwise.records.items import TaskItems
+from rankwise.records.measured import TaskScore
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from rankwise.model.families import family_of, known
 from rankwise.model.family import Family
 
 if TYPE_CHECKING:
-    from rankwise.records import ModelManifest
+    from rankwise.records.inputs import ModelManifest
 
 
 def described(folder: Path, own: Path | None = None) -> tuple[Any, str, Family]:

@@ -4,8 +4,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
-from rankwise.pairs import Pair
 from rankwise.records.base import Asked, Record
+from rankwise.records.pairs import Pair
 
 
 class TextScore(BaseModel):

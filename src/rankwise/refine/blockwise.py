@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rankwise.artifacts.refined import RefinedBlock
-    from rankwise.records import Curve
+    from rankwise.records.made import Curve
     from rankwise.refine._streams import Arguments
     from rankwise.refine.base import Refinement
 
@@ -81,7 +81,7 @@ class Blockwise(Refiner):
         import torch
 
         from rankwise.artifacts.refined import RefinedBlock
-        from rankwise.records import Curve
+        from rankwise.records.made import Curve
 
         path = problem.work / f"block_{layer}.safetensors" if problem.work is not None else None
         trained = trainable(block, norms=self.norms)

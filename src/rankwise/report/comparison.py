@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from rankwise.compare import Comparison
-from rankwise.pairs import NOISE, Difference
 from rankwise.params.stages import FURTHER
+from rankwise.records.pairs import NOISE, Difference
 from rankwise.report.table import points, relative
 from rankwise.report.words import NOTHING, number, word
 

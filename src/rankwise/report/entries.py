@@ -12,14 +12,9 @@ from rankwise.errors import RankwiseError
 from rankwise.files.atomic import to_json
 from rankwise.files.checksummed import sha256
 from rankwise.params.runs import DENSE
-from rankwise.records import (
-    AllocationRecord,
-    FileHash,
-    RefineRecord,
-    Scores,
-    Summary,
-    SummaryRow,
-)
+from rankwise.records.base import FileHash
+from rankwise.records.made import AllocationRecord, RefineRecord
+from rankwise.records.measured import Scores, Summary, SummaryRow
 from rankwise.report.files import StudyFiles, weights_of
 from rankwise.report.study import allocations_by_run, read_searches
 

@@ -3,7 +3,8 @@
 from collections import Counter
 from typing import Any
 
-from rankwise.records import RefineRecord, Scores, SpeedRecord, TextScore
+from rankwise.records.made import RefineRecord
+from rankwise.records.measured import Scores, SpeedRecord, TextScore
 from rankwise.report.curves import outcome
 from rankwise.report.study import RunResult
 from rankwise.report.words import TIMES, between, word

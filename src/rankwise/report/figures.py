@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from rankwise.params.runs import DENSE
-from rankwise.records import AllocationRecord
+from rankwise.records.made import AllocationRecord
 from rankwise.report.keeps import lines_over_keep
 from rankwise.report.study import RunResult
 from rankwise.report.styles import DENSE_COLOR, Styles

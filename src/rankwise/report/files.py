@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rankwise.params.runs import DENSE
-from rankwise.records import CheckpointManifest, FileHash, ModelManifest, schema_of
+from rankwise.records.base import FileHash, schema_of
+from rankwise.records.inputs import ModelManifest
+from rankwise.records.made import CheckpointManifest
 
 
 @dataclass(frozen=True)

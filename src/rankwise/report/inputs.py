@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rankwise.records import CorporaManifest, CorpusManifest, FileHash, ModelManifest, TasksManifest
+from rankwise.records.base import FileHash
+from rankwise.records.inputs import CorporaManifest, CorpusManifest, ModelManifest, TasksManifest
 from rankwise.report.files import StudyFiles
 from rankwise.sources import EMBEDDED, TASK_FOLDERS
 

@@ -7,14 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rankwise.files.checksummed import read_json
-from rankwise.items import Items
 from rankwise.params.runs import DENSE
-from rankwise.records import (
-    AllocationRecord,
-    RefineRecord,
-    Scores,
-    SpeedRecord,
-)
+from rankwise.records.items import Items
+from rankwise.records.made import AllocationRecord, RefineRecord
+from rankwise.records.measured import Scores, SpeedRecord
 from rankwise.report.files import StudyFiles, weights_of
 from rankwise.report.spectra import Decomposition, predicted_loss, read_decompositions
 from rankwise.report.study import RunResult, allocations_by_run, gather, in_step, read_searches

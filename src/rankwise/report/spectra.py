@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rankwise.artifacts.factors import read_spectra
 from rankwise.decompose import decomposers
 from rankwise.methods.measure import Measure
-from rankwise.records import AllocationRecord
+from rankwise.records.made import AllocationRecord
 from rankwise.report.figures import Figure, forward_place, plain, scale
 from rankwise.report.study import RunResult
 from rankwise.report.styles import COLORS, DASHES, DENSE_COLOR, Styles

@@ -9,19 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rankwise.allocate.trials import read_rows
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import pair
-from rankwise.items import Items
-from rankwise.pairs import Difference, Pair
 from rankwise.params.runs import DENSE
 from rankwise.params.stages import FURTHER, Report
-from rankwise.records import (
-    AllocationRecord,
-    FileHash,
-    RefineRecord,
-    Scores,
-    SpeedRecord,
-    Summary,
-    SummaryRow,
-)
+from rankwise.records.base import FileHash
+from rankwise.records.items import Items
+from rankwise.records.made import AllocationRecord, RefineRecord
+from rankwise.records.measured import Scores, SpeedRecord, Summary, SummaryRow
+from rankwise.records.pairs import Difference, Pair
 
 if TYPE_CHECKING:
     from rankwise.report.spectra import Decomposition

@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass
 
-from rankwise.pairs import NOISE, Difference
 from rankwise.params.runs import DENSE
 from rankwise.params.stages import FURTHER
-from rankwise.records import SpeedRecord, SummaryRow
+from rankwise.records.measured import SpeedRecord, SummaryRow
+from rankwise.records.pairs import NOISE, Difference
 from rankwise.report.study import RunResult
 from rankwise.report.words import NOTHING, TIMES, number
 

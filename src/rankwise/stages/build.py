@@ -13,7 +13,7 @@ from rankwise.options import FactorFiles, ModelFile, OutFile, ParamsFile
 
 if TYPE_CHECKING:
     from rankwise.artifacts.tokens import Tokens
-    from rankwise.records import AllocationRecord
+    from rankwise.records.made import AllocationRecord
     from rankwise.weight_files import Reached
 
 log = logging.getLogger("rankwise.build")
@@ -44,18 +44,13 @@ def command(
     from rankwise.models.reading import read_tokenizer
     from rankwise.params.section import read_section
     from rankwise.params.stages import Build
-    from rankwise.records import (
-        AllocationRecord,
-        BuildRecord,
-        CheckpointManifest,
-        FolderFiles,
-        ModelManifest,
-        asked_as,
-    )
+    from rankwise.records.base import asked_as
+    from rankwise.records.inputs import ModelManifest
+    from rankwise.records.made import AllocationRecord, BuildRecord, CheckpointManifest, FolderFiles
+    from rankwise.records.versions import versions
     from rankwise.selfcheck import refuse_worse_than_counting, verified
     from rankwise.sources import hashes, model_folder
     from rankwise.streaming import Streamed
-    from rankwise.versions import versions
     from rankwise.weight_files import measure
 
     asked = read_section(params, Build)

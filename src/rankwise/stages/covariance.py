@@ -9,7 +9,7 @@ import typer
 from rankwise.options import CheckpointFile, ComputeFile, ModelFile, ParamsFile
 
 if TYPE_CHECKING:
-    from rankwise.records import ModelManifest
+    from rankwise.records.inputs import ModelManifest
 
 log = logging.getLogger("rankwise.covariance")
 
@@ -43,7 +43,7 @@ def command(
     from rankwise.model.weights import Weights
     from rankwise.params.section import read_section
     from rankwise.params.stages import Compute, CovarianceParams
-    from rankwise.records import ModelManifest
+    from rankwise.records.inputs import ModelManifest
     from rankwise.sources import check, model_folder
     from rankwise.streaming import stream, to_files
 

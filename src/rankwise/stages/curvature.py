@@ -29,7 +29,7 @@ def command(
     from rankwise.model.weights import Weights
     from rankwise.params.section import read_section
     from rankwise.params.stages import Compute, CurvatureParams
-    from rankwise.records import ModelManifest
+    from rankwise.records.inputs import ModelManifest
     from rankwise.sources import check, model_folder
     from rankwise.streaming import to_files
 

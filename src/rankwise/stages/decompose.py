@@ -31,7 +31,7 @@ def command(
     from rankwise.model.weights import Weights
     from rankwise.params.section import read_method, read_section
     from rankwise.params.stages import Compute
-    from rankwise.records import ModelManifest
+    from rankwise.records.inputs import ModelManifest
     from rankwise.sources import check, model_folder
 
     decomposer = read_method(params, decomposers)

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from rankwise.artifacts.tokens import Tokens
     from rankwise.checkpoint import LoadedModel
     from rankwise.evaluate.task_files import TaskFile
-    from rankwise.items import Items, TextItems
     from rankwise.params.stages import Evaluate
-    from rankwise.records import Scores, TextScore
+    from rankwise.records.items import Items, TextItems
+    from rankwise.records.measured import Scores, TextScore
 
 
 def score(
@@ -30,10 +30,11 @@ def score(
     """
     from rankwise.evaluate.continuations import continuations
     from rankwise.evaluate.zero_shot import zero_shot
-    from rankwise.items import Items
     from rankwise.params.stages import FURTHER
-    from rankwise.records import Scores, asked_as
-    from rankwise.versions import versions
+    from rankwise.records.base import asked_as
+    from rankwise.records.items import Items
+    from rankwise.records.measured import Scores
+    from rankwise.records.versions import versions
 
     measured = {text.role: text_score(loaded, text, params.batch, dense) for text in texts}
     (_, (first, _)), *others = measured.items()
@@ -71,8 +72,8 @@ def text_score(
 
     from rankwise.evaluate.divergence import divergence
     from rankwise.evaluate.perplexity import mean_loss, perplexity, window_losses
-    from rankwise.items import TextItems
-    from rankwise.records import TextScore
+    from rankwise.records.items import TextItems
+    from rankwise.records.measured import TextScore
 
     what = f"run '{loaded.run}', text '{tokens.role}'"
     losses = window_losses(loaded.model, tokens.ids, batch, what, progress=True)
@@ -123,7 +124,7 @@ def command(
     from rankwise.model.device import set_up
     from rankwise.params.section import read_section
     from rankwise.params.stages import Compute, Evaluate
-    from rankwise.records import TasksManifest
+    from rankwise.records.inputs import TasksManifest
 
     given = read_section(params, Evaluate)
     task_files = read_tasks(TasksManifest.load(tasks), given.tasks, given.limit)

@@ -27,7 +27,7 @@ def model(
     from rankwise.models.reading import described, empty_model
     from rankwise.params.section import read_section
     from rankwise.params.stages import Model
-    from rankwise.records import ModelManifest
+    from rankwise.records.inputs import ModelManifest
     from rankwise.sources import MODEL_FILES, hashes, model_folder
 
     asked = read_section(params, Model)
@@ -66,7 +66,7 @@ def corpora(params: ParamsFile, out: OutFile) -> None:
     from rankwise.files.checksummed import sha256
     from rankwise.params.section import read_object, validate
     from rankwise.params.stages import Corpus
-    from rankwise.records import CorporaManifest, CorpusManifest
+    from rankwise.records.inputs import CorporaManifest, CorpusManifest
     from rankwise.sources import text_file
 
     found: dict[str, CorpusManifest] = {}
@@ -90,7 +90,7 @@ def tasks(params: ParamsFile, out: OutFile) -> None:
     """Hash the zero-shot task files, and their items."""
     from rankwise.params.section import read_section
     from rankwise.params.stages import Tasks
-    from rankwise.records import TasksManifest
+    from rankwise.records.inputs import TasksManifest
     from rankwise.sources import ITEM_FILES, hashes, items_folder, tasks_folder
 
     asked = read_section(params, Tasks)

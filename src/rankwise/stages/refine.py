@@ -12,7 +12,7 @@ from rankwise.errors import RankwiseError
 from rankwise.options import ComputeFile, ModelFile, OutFile, ParamsFile
 
 if TYPE_CHECKING:
-    from rankwise.records import RefineRecord
+    from rankwise.records.made import RefineRecord
 
 log = logging.getLogger("rankwise.refine")
 
@@ -34,7 +34,8 @@ def command(
     from rankwise.model.device import set_up
     from rankwise.params.section import read_method, read_section
     from rankwise.params.stages import Compute
-    from rankwise.records import CheckpointManifest, ModelManifest, RefineRecord
+    from rankwise.records.inputs import ModelManifest
+    from rankwise.records.made import CheckpointManifest, RefineRecord
     from rankwise.refine import refiners
     from rankwise.refine._fit import finite, text_loss
     from rankwise.refine.base import Refinement
@@ -116,7 +117,7 @@ def write(loaded: Any, made: "RefineRecord", base: Path, folder: Path) -> None:
     from rankwise.card import card
     from rankwise.checkpoint import save
     from rankwise.files.atomic import write_text
-    from rankwise.records import BuildRecord, FolderFiles
+    from rankwise.records.made import BuildRecord, FolderFiles
     from rankwise.sources import hashes
 
     model = loaded.model.to("cpu")

@@ -9,7 +9,7 @@ import typer
 from rankwise.options import ModelFile, OutFile, ParamsFile
 
 if TYPE_CHECKING:
-    from rankwise.records import CorpusManifest, ModelManifest
+    from rankwise.records.inputs import CorpusManifest, ModelManifest
 
 log = logging.getLogger("rankwise.sample")
 
@@ -27,7 +27,7 @@ def command(
     from rankwise.artifacts.tokens import Tokens
     from rankwise.params.section import read_section
     from rankwise.params.stages import Sample
-    from rankwise.records import CorporaManifest, ModelManifest
+    from rankwise.records.inputs import CorporaManifest, ModelManifest
     from rankwise.sampling import draw
 
     asked = read_section(params, Sample)

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, Field
 
-from rankwise.records import Record
+from rankwise.records.base import Record
 
 
 class TextItems(BaseModel):
