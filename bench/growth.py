@@ -24,8 +24,8 @@ from scale import CPU, FAMILY, VOCABULARY, Clock, manifest_of, peak_memory, save
 from rankwise.artifacts.statistics import BlockStatistics
 from rankwise.decompose.factoring import factor_block
 from rankwise.decompose.pooled_pca import PooledPCA
+from rankwise.inputs.architecture import empty_dense
 from rankwise.model.weights import Weights
-from rankwise.models.reading import empty_dense
 
 BASE = {"width": 512, "layers": 2, "tokens": 4096}
 VARIED = {

@@ -27,13 +27,13 @@ from rankwise.backward import stream_gradients
 from rankwise.covariance import gather
 from rankwise.decompose.factoring import factor_block
 from rankwise.decompose.pooled_pca import PooledPCA
+from rankwise.inputs.architecture import empty_dense
+from rankwise.inputs.sources import hashes
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
-from rankwise.models.reading import empty_dense
 from rankwise.params.stages import Compute, CovarianceParams, CurvatureParams
 from rankwise.progress import Progress
 from rankwise.records.inputs import ModelManifest
-from rankwise.sources import hashes
 from rankwise.streaming import Streamed, stream
 from rankwise.sums import ACCUMULATE
 

@@ -6,10 +6,10 @@ import torch
 import transformers
 
 from rankwise.hub.experts import separate
+from rankwise.inputs.sources import MODEL_FILES, hashes
 from rankwise.model.families import families, family_of
 from rankwise.model.family import Family
 from rankwise.records.inputs import ModelManifest
-from rankwise.sources import MODEL_FILES, hashes
 
 VOCABULARY = 67
 """Tokens of the tests' texts; some tokenizer classes add their own."""

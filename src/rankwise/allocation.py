@@ -6,6 +6,7 @@ from rankwise.artifacts.factors import Factors
 from rankwise.budget.costs import Choice, Kept, Matrix, keep_index_free, keep_reached, total
 from rankwise.budget.spending import Budget
 from rankwise.errors import RankwiseError
+from rankwise.inputs.sources import model_folder
 from rankwise.model.device import DTYPES
 from rankwise.model.weights import Weights
 from rankwise.params.runs import Run
@@ -13,7 +14,6 @@ from rankwise.records.base import asked_as
 from rankwise.records.inputs import ModelManifest
 from rankwise.records.made import AllocationRecord, LinearRank
 from rankwise.search import SearchModel
-from rankwise.sources import model_folder
 from rankwise.weight_files import NAMES, ByteBudget, checkpoint_bytes, dense_tensors
 
 

@@ -21,14 +21,14 @@ from rankwise.errors import RankwiseError
 from rankwise.hub.checks import SCHEMA, CheckpointError
 from rankwise.hub.experts import Experts, separate
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
+from rankwise.inputs.architecture import read_tokenizer
+from rankwise.inputs.sources import check, model_folder
 from rankwise.model.device import DTYPES
-from rankwise.models.reading import read_tokenizer
 from rankwise.params.runs import DENSE
 from rankwise.params.target import Target
 from rankwise.records.base import schema_of
 from rankwise.records.inputs import ModelManifest
 from rankwise.records.made import CheckpointManifest
-from rankwise.sources import check, model_folder
 from rankwise.weight_files import SHARD_SIZE
 
 

@@ -57,11 +57,11 @@ def export(
 
 def _copy(checkpoint: Path, folder: Path) -> None:
     """Copy the files that the manifest lists; the card gets the table of scores, where there are any."""
-    from rankwise.card import card
+    from rankwise.card.model_card import card
     from rankwise.checkpoint import manifest_of
     from rankwise.files.atomic import write_text
+    from rankwise.inputs.sources import check
     from rankwise.records.made import BuildRecord, CheckpointManifest, RefineRecord
-    from rankwise.sources import check
 
     manifest = manifest_of(checkpoint)
     record, source = CheckpointManifest.load(manifest), manifest.with_suffix("")
@@ -114,8 +114,8 @@ def _windows(text: Path, loaded: "LoadedModel") -> "Tensor":
     """Return the first windows [n ≤ `WINDOWS`, ≤ `LENGTH`] of a text."""
     import torch
 
-    from rankwise.sampling import draw
-    from rankwise.texts import read_text
+    from rankwise.inputs.sampling import draw
+    from rankwise.inputs.texts import read_text
 
     given = read_text(text, "text", None)
     ids = loaded.tokenizer(given, add_special_tokens=False, verbose=False)

@@ -6,11 +6,11 @@ from typing import Any
 
 from rankwise.decompose import Decomposer
 from rankwise.errors import RankwiseError
+from rankwise.inputs.architecture import described
+from rankwise.inputs.sources import model_folder
 from rankwise.model.families import FAMILIES
-from rankwise.models.reading import described
 from rankwise.params.runs import CompressedRun
 from rankwise.params.stages import Params
-from rankwise.sources import model_folder
 from rankwise.weight_files import NAMES, SIZES, Stored, checkpoint_bytes, header
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from rankwise.decompose.factoring import FACTORISE
 from rankwise.errors import RankwiseError
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
-from rankwise.models.reading import empty_model
+from rankwise.inputs.architecture import empty_model
 
 BIAS_KEYS = ("attention_bias", "mlp_bias", "use_bias", "qkv_bias", "enable_bias")
 """Keys by which configurations of transformers give linears a bias."""

@@ -19,15 +19,15 @@ from torch import Tensor
 from rankwise.covariance import Pools, gather, pool_by_pool
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import linked
+from rankwise.inputs.architecture import empty_dense
+from rankwise.inputs.sources import check, model_folder
 from rankwise.model.device import DTYPES, set_up
 from rankwise.model.family import Family
 from rankwise.model.weights import Weights
-from rankwise.models.reading import empty_dense
 from rankwise.params.section import Section
 from rankwise.params.stages import Compute, CovarianceParams
 from rankwise.progress import Progress, fingerprint
 from rankwise.records.inputs import ModelManifest
-from rankwise.sources import check, model_folder
 from rankwise.states import Forward, Reader, Writer, passing
 
 

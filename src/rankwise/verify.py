@@ -108,8 +108,8 @@ def verified(checkpoint: Path) -> Verified:
 
 def _of_files(folder: Path, files: "dict[str, FileHash]") -> list[str]:
     """Return what is wrong with the files: gone, another size, other bytes, not listed."""
+    from rankwise.inputs.sources import check
     from rankwise.records.made import FolderFiles
-    from rankwise.sources import check
 
     problems = []
     for file in files.values():

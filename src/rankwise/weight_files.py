@@ -18,8 +18,8 @@ from rankwise.budget.costs import Choice, Choices, Matrix, total
 from rankwise.budget.spending import Budget
 from rankwise.errors import RankwiseError
 from rankwise.hub.places import column_bits, index_bits
+from rankwise.inputs.sources import model_folder
 from rankwise.records.inputs import ModelManifest
-from rankwise.sources import model_folder
 
 SIZES = {"I64": 8, "F64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "I16": 2, "U8": 1, "BOOL": 1}
 """Types by their names in the header, in the order in which a file holds them, and their sizes [bytes]."""
@@ -173,7 +173,7 @@ def dense_tensors(manifest: ModelManifest, dtype: str) -> tuple[Stored, ...]:
 
     From an empty model, tied tensors once: nothing is read but its configuration.
     """
-    from rankwise.models.reading import empty_dense
+    from rankwise.inputs.architecture import empty_dense
 
     model = empty_dense(manifest, model_folder(manifest.source, manifest.revision))
     tied = model.all_tied_weights_keys

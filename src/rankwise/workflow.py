@@ -14,11 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from rankwise.errors import RankwiseError
-from rankwise.locks import refuse_other_engine
-from rankwise.methods.registry import NOT_METHODS
-from rankwise.model.families import FAMILIES
-from rankwise.params.stages import Params
-from rankwise.sources import (
+from rankwise.inputs.sources import (
     ITEM_FILES,
     MODEL_FILES,
     items_folder,
@@ -26,6 +22,10 @@ from rankwise.sources import (
     tasks_folder,
     text_file,
 )
+from rankwise.locks import refuse_other_engine
+from rankwise.methods.registry import NOT_METHODS
+from rankwise.model.families import FAMILIES
+from rankwise.params.stages import Params
 from rankwise.validation import cut_sections, load_params
 
 PACKAGE = Path(__file__).parent

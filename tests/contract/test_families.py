@@ -35,10 +35,10 @@ from rankwise.decompose.factoring import factor_block
 from rankwise.decompose.svd import SVD
 from rankwise.evaluate.perplexity import mean_loss, window_losses
 from rankwise.files.atomic import write_json
+from rankwise.inputs.architecture import read_tokenizer
 from rankwise.model.family import Family
 from rankwise.model.sliced_linear import shape_of
 from rankwise.model.weights import Weights
-from rankwise.models.reading import read_tokenizer
 from rankwise.params.stages import CovarianceParams, CurvatureParams
 from rankwise.params.target import Target
 from rankwise.progress import Progress

@@ -8,8 +8,8 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from rankwise.inputs.sources import hashes
 from rankwise.records.inputs import TasksManifest
-from rankwise.sources import hashes
 from tests.conftest import tiny_llama
 
 WORDS = ["<s>", "</s>", "<unk>", "the", "cat", "dog", "sat", "ran", "on", "mat", "rug", "yes", "no"]

@@ -16,9 +16,9 @@ from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.evaluate import multiples
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
+from rankwise.inputs.sources import hashes
 from rankwise.records.made import CheckpointManifest
 from rankwise.records.measured import Rate, SpeedPoint, SpeedRecord
-from rankwise.sources import hashes
 from rankwise.weight_files import counted, headers
 from tests.conftest import tiny_llama
 from tests.unit.test_compression import save_model

@@ -19,8 +19,8 @@ from rankwise.evaluate.official import installed
 from rankwise.evaluate.task_files import read_tasks
 from rankwise.evaluate.zero_shot import zero_shot
 from rankwise.files.atomic import write_json
+from rankwise.inputs.sources import items_folder
 from rankwise.records.inputs import TasksManifest
-from rankwise.sources import items_folder
 from rankwise.stages import prepare
 
 OFFICIAL = {

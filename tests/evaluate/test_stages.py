@@ -16,11 +16,11 @@ from rankwise.evaluate.divergence import divergence
 from rankwise.evaluate.perplexity import perplexity, window_losses
 from rankwise.evaluate.speed import in_turn, measure
 from rankwise.files.atomic import write_json
+from rankwise.inputs.sources import hashes
 from rankwise.model.families import family_of
 from rankwise.records.inputs import ModelManifest
 from rankwise.records.items import Items
 from rankwise.records.measured import Scores, SpeedRecord
-from rankwise.sources import hashes
 from rankwise.stages.evaluate import text_score
 from tests.conftest import tiny_llama
 from tests.evaluate.conftest import manifest

@@ -15,17 +15,17 @@ from rankwise.allocate.trials import read_rows, read_suggestions
 from rankwise.artifacts.factors import BlockFactors
 from rankwise.evaluate import task_files
 from rankwise.hub.checks import check_folder, checked_section, weight_files
+from rankwise.inputs.architecture import described, empty_model, read_tokenizer
+from rankwise.inputs.sources import hashes
+from rankwise.inputs.texts import read_text
 from rankwise.model.families import SHIPPED, read_family
-from rankwise.models.reading import described, empty_model, read_tokenizer
 from rankwise.params.runs import Run
 from rankwise.params.section import read_method, read_section
 from rankwise.params.stages import Compute, Evaluate
 from rankwise.records.inputs import TasksManifest
 from rankwise.records.made import AllocationRecord, CheckpointManifest
 from rankwise.search import refuse_beyond
-from rankwise.sources import hashes
 from rankwise.study import PRESETS, with_settings
-from rankwise.texts import read_text
 from rankwise.validation import load_params
 from rankwise.weight_files import header
 from tests.contract.test_allocators import SEQUENCES, problem

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from rankwise.card import card
+from rankwise.card.model_card import card
 from rankwise.checkpoint import load_folder
 from rankwise.cli import app
 from rankwise.errors import RankwiseError

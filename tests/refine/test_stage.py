@@ -12,9 +12,9 @@ from rankwise.artifacts.tokens import Tokens
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
+from rankwise.inputs.sources import hashes
 from rankwise.records.made import BuildRecord, CheckpointManifest, RefineRecord, SelfCheck
 from rankwise.refine import refiners
-from rankwise.sources import hashes
 from tests.conftest import tiny_llama
 from tests.contract.test_refiners import METHODS, compress, factored
 from tests.report.conftest import make_allocation

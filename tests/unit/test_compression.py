@@ -26,6 +26,7 @@ from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers
 from rankwise.decompose.factoring import factor_block
 from rankwise.errors import RankwiseError
+from rankwise.inputs.sources import MODEL_FILES, hashes
 from rankwise.linalg.packed import whole
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
@@ -35,7 +36,6 @@ from rankwise.params.target import Target
 from rankwise.records.inputs import ModelManifest
 from rankwise.records.made import CheckpointManifest
 from rankwise.search import SearchModel
-from rankwise.sources import MODEL_FILES, hashes
 from rankwise.weight_files import counted, headers
 from tests.conftest import random_ids, tiny_llama, weight_of
 

@@ -5,8 +5,8 @@ import pytest
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.official import official
 from rankwise.files.paths import inside
+from rankwise.inputs.sources import check, text_file
 from rankwise.records.base import FileHash
-from rankwise.sources import check, text_file
 
 OUT = [
     "/etc/passwd", ".", "./", "../x", "a/../../x", "..", "a/..", "C:\\x", "C:x", "\\\\host\\x", "..\\x", "\\x",

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rankwise.artifacts.tokens import Tokens
 from rankwise.errors import RankwiseError
-from rankwise.sampling import draw
+from rankwise.inputs.sampling import draw
 
 STREAM = torch.arange(1000, dtype=torch.int32)
 

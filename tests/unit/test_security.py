@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from rankwise.errors import RankwiseError
 from rankwise.files.yamls import read_yaml
 from rankwise.hub.checks import CheckpointError, refuse_switches
-from rankwise.models.reading import described, read_tokenizer
+from rankwise.inputs.architecture import described, read_tokenizer
 from rankwise.study import PRESETS
 from rankwise.validation import load_params
 from tests.conftest import tiny_llama

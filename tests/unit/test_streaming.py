@@ -26,12 +26,12 @@ from rankwise.covariance import gather
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import read_json
+from rankwise.inputs.sources import MODEL_FILES, hashes
 from rankwise.model.families import family_of
 from rankwise.model.weights import spans
 from rankwise.params.stages import Compute, CovarianceParams
 from rankwise.progress import Progress, fingerprint
 from rankwise.records.inputs import ModelManifest
-from rankwise.sources import MODEL_FILES, hashes
 from rankwise.stages.covariance import command
 from rankwise.streaming import Streamed, stream
 from rankwise.sums import SiteSums

@@ -17,8 +17,8 @@ from rankwise.errors import RankwiseError, nearest
 from rankwise.evaluate.official import official
 from rankwise.files import yamls
 from rankwise.files.paths import inside
+from rankwise.inputs.sources import check, tasks_folder
 from rankwise.records.inputs import TasksManifest
-from rankwise.sources import check, tasks_folder
 
 READ_HERE = (
     "include",

@@ -37,10 +37,10 @@ def plan(
 
     Ends with exit code 3 where it does not fit this machine. Example: rankwise plan --json
     """
+    from rankwise.inputs.sources import model_folder
     from rankwise.planning.machine import Room, libraries, probe
     from rankwise.planning.plan import plan as planned
     from rankwise.planning.sizes import Sizes
-    from rankwise.sources import model_folder
     from rankwise.validation import load_params
 
     study = load_params(params)

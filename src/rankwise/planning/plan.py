@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from rankwise.inputs.sources import ITEM_FILES, items_folder, tasks_folder, text_file
 from rankwise.needs import ON_DEVICE
 from rankwise.params.memory import lower
 from rankwise.params.stages import Params
@@ -14,7 +15,6 @@ from rankwise.planning.need import Need
 from rankwise.planning.sizes import Sizes
 from rankwise.planning.stages import needs
 from rankwise.planning.study import Study, count
-from rankwise.sources import ITEM_FILES, items_folder, tasks_folder, text_file
 
 MIB = 2**20
 PER_TOKEN = 4

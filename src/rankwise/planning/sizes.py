@@ -59,10 +59,10 @@ class Sizes:
         """
         from rankwise.errors import RankwiseError
         from rankwise.hub.experts import separate
+        from rankwise.inputs.architecture import described, empty_model
         from rankwise.model.device import DTYPES
         from rankwise.model.families import FAMILIES
         from rankwise.model.sliced_linear import shape_of
-        from rankwise.models.reading import described, empty_model
 
         config, _, family = described(folder, FAMILIES)
         dtype = DTYPES[params.prepare.model.dtype]

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rankwise.inputs.sources import EMBEDDED, TASK_FOLDERS
 from rankwise.records.base import FileHash
 from rankwise.records.inputs import CorporaManifest, CorpusManifest, ModelManifest, TasksManifest
 from rankwise.report.files import StudyFiles
-from rankwise.sources import EMBEDDED, TASK_FOLDERS
 
 
 @dataclass(frozen=True)

@@ -36,12 +36,13 @@ def command(
     from rankwise.allocation import choices_of
     from rankwise.artifacts.tokens import Tokens
     from rankwise.assembly import assemble
-    from rankwise.card import card
+    from rankwise.card.model_card import card
     from rankwise.checkpoint import save
     from rankwise.files.atomic import replacing, write_text
+    from rankwise.inputs.architecture import read_tokenizer
+    from rankwise.inputs.sources import hashes, model_folder
     from rankwise.model.device import DTYPES
     from rankwise.model.weights import Weights
-    from rankwise.models.reading import read_tokenizer
     from rankwise.params.section import read_section
     from rankwise.params.stages import Build
     from rankwise.records.base import asked_as
@@ -49,7 +50,6 @@ def command(
     from rankwise.records.made import AllocationRecord, BuildRecord, CheckpointManifest, FolderFiles
     from rankwise.records.versions import versions
     from rankwise.selfcheck import refuse_worse_than_counting, verified
-    from rankwise.sources import hashes, model_folder
     from rankwise.streaming import Streamed
     from rankwise.weight_files import measure
 

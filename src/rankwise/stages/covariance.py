@@ -39,12 +39,12 @@ def command(
     from rankwise import checkpoint as checkpoints
     from rankwise.artifacts.tokens import Tokens
     from rankwise.covariance import Pools, gather, pool_by_pool
+    from rankwise.inputs.sources import check, model_folder
     from rankwise.model.device import set_up
     from rankwise.model.weights import Weights
     from rankwise.params.section import read_section
     from rankwise.params.stages import Compute, CovarianceParams
     from rankwise.records.inputs import ModelManifest
-    from rankwise.sources import check, model_folder
     from rankwise.streaming import stream, to_files
 
     asked = read_section(params, CovarianceParams)

@@ -25,12 +25,12 @@ def command(
     from rankwise.artifacts.tokens import Tokens
     from rankwise.backward import stream_gradients
     from rankwise.curvature import gather
+    from rankwise.inputs.sources import check, model_folder
     from rankwise.model.device import set_up
     from rankwise.model.weights import Weights
     from rankwise.params.section import read_section
     from rankwise.params.stages import Compute, CurvatureParams
     from rankwise.records.inputs import ModelManifest
-    from rankwise.sources import check, model_folder
     from rankwise.streaming import to_files
 
     asked = read_section(params, CurvatureParams)

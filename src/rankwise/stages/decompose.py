@@ -27,12 +27,12 @@ def command(
     from rankwise.artifacts.statistics import BlockStatistics
     from rankwise.decompose import decomposers
     from rankwise.decompose.factoring import factor_block
+    from rankwise.inputs.sources import check, model_folder
     from rankwise.model.device import DTYPES, set_up
     from rankwise.model.weights import Weights
     from rankwise.params.section import read_method, read_section
     from rankwise.params.stages import Compute
     from rankwise.records.inputs import ModelManifest
-    from rankwise.sources import check, model_folder
 
     decomposer = read_method(params, decomposers)
     method = params.stem.removeprefix("decompose.")

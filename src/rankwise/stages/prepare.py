@@ -22,13 +22,13 @@ def model(
     ] = None,
 ) -> None:
     """Check the dense model (family, layers, weights) and hash its files."""
+    from rankwise.inputs.architecture import described, empty_model
+    from rankwise.inputs.sources import MODEL_FILES, hashes, model_folder
     from rankwise.model.check import check
     from rankwise.model.weights import Weights
-    from rankwise.models.reading import described, empty_model
     from rankwise.params.section import read_section
     from rankwise.params.stages import Model
     from rankwise.records.inputs import ModelManifest
-    from rankwise.sources import MODEL_FILES, hashes, model_folder
 
     asked = read_section(params, Model)
     folder = model_folder(asked.source, asked.revision, download=True)
@@ -64,10 +64,10 @@ def model(
 def corpora(params: ParamsFile, out: OutFile) -> None:
     """Find every text and hash it; two names for the same bytes are refused."""
     from rankwise.files.checksummed import sha256
+    from rankwise.inputs.sources import text_file
     from rankwise.params.section import read_object, validate
     from rankwise.params.stages import Corpus
     from rankwise.records.inputs import CorporaManifest, CorpusManifest
-    from rankwise.sources import text_file
 
     found: dict[str, CorpusManifest] = {}
     for name, given in read_object(params).items():
@@ -88,10 +88,10 @@ def corpora(params: ParamsFile, out: OutFile) -> None:
 @app.command()
 def tasks(params: ParamsFile, out: OutFile) -> None:
     """Hash the zero-shot task files, and their items."""
+    from rankwise.inputs.sources import ITEM_FILES, hashes, items_folder, tasks_folder
     from rankwise.params.section import read_section
     from rankwise.params.stages import Tasks
     from rankwise.records.inputs import TasksManifest
-    from rankwise.sources import ITEM_FILES, hashes, items_folder, tasks_folder
 
     asked = read_section(params, Tasks)
     manifest = TasksManifest(source=None, files=[])

@@ -31,6 +31,7 @@ def command(
     """Refine one run's checkpoint; where that does not help, write the checkpoint it was."""
     from rankwise.checkpoint import load, load_dense
     from rankwise.files.atomic import replacing
+    from rankwise.inputs.sources import hashes
     from rankwise.model.device import set_up
     from rankwise.params.section import read_method, read_section
     from rankwise.params.stages import Compute
@@ -40,7 +41,6 @@ def command(
     from rankwise.refine._fit import finite, text_loss
     from rankwise.refine.base import Refinement
     from rankwise.selfcheck import opened, refuse_other_loss
-    from rankwise.sources import hashes
 
     refiner = read_method(params, refiners)
     method = params.stem.removeprefix("refine.")
@@ -114,11 +114,11 @@ def fingerprint(method: str, settings: dict[str, Any], inputs: list[Path]) -> st
 
 def write(loaded: Any, made: "RefineRecord", base: Path, folder: Path) -> None:
     """Write a model with the records of the checkpoint that it was loaded from, and its own."""
-    from rankwise.card import card
+    from rankwise.card.model_card import card
     from rankwise.checkpoint import save
     from rankwise.files.atomic import write_text
+    from rankwise.inputs.sources import hashes
     from rankwise.records.made import BuildRecord, FolderFiles
-    from rankwise.sources import hashes
 
     model = loaded.model.to("cpu")
     save(model, loaded.tokenizer, folder, made.run, model.dtype)

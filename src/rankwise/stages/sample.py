@@ -25,10 +25,10 @@ def command(
     import torch
 
     from rankwise.artifacts.tokens import Tokens
+    from rankwise.inputs.sampling import draw
     from rankwise.params.section import read_section
     from rankwise.params.stages import Sample
     from rankwise.records.inputs import CorporaManifest, ModelManifest
-    from rankwise.sampling import draw
 
     asked = read_section(params, Sample)
     role = params.stem.removeprefix("sample.")
@@ -44,9 +44,9 @@ def command(
 
 def _token_stream(model: "ModelManifest", corpus: "CorpusManifest") -> list[int]:
     """Return the whole text as token ids, without special tokens (no BOS at window starts)."""
-    from rankwise.models.reading import read_tokenizer
-    from rankwise.sources import check, check_file, model_folder, text_file
-    from rankwise.texts import read_text
+    from rankwise.inputs.architecture import read_tokenizer
+    from rankwise.inputs.sources import check, check_file, model_folder, text_file
+    from rankwise.inputs.texts import read_text
 
     folder = model_folder(model.source, model.revision)
     tokenizers = [file for file in model.files if not file.path.endswith(".safetensors")]

@@ -15,7 +15,7 @@ from rankwise.records.base import FileHash
 
 EMBEDDED = "embedded"
 PAPERS = "papers"
-TASK_FOLDERS = {EMBEDDED: files.TASKS, PAPERS: Path(__file__).parent / "evaluate/papers"}
+TASK_FOLDERS = {EMBEDDED: files.TASKS, PAPERS: Path(__file__).with_name("paper_tasks")}
 """Folders of task files that come with this package."""
 ITEM_FILES = ("*.jsonl",)
 MODEL_FILES = ("*.json", "*.safetensors", "tokenizer.model", "*.txt")

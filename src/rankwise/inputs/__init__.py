@@ -1,0 +1,1 @@
+"""Where models, texts and tasks come from, and how they are opened."""
