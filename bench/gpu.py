@@ -23,8 +23,6 @@ from rankwise import checkpoint
 from rankwise.artifacts.factors import Factors
 from rankwise.artifacts.statistics import BlockStatistics
 from rankwise.budget.costs import Kept
-from rankwise.covariance import gather
-from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose.factoring import FACTORISE, factored_linear, largest_rank
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.evaluate.speed import measure, timed
@@ -32,6 +30,8 @@ from rankwise.model.device import DTYPES, set_up
 from rankwise.model.families import family_of
 from rankwise.params.stages import Compute, CovarianceParams, CurvatureParams
 from rankwise.search import SearchModel
+from rankwise.statistics.covariance import gather
+from rankwise.statistics.fisher import gather as gather_gradients
 
 FAMILY = family_of("LlamaForCausalLM")
 SHARE = 0.8

@@ -23,8 +23,6 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from rankwise.artifacts.factors import BlockFactors
 from rankwise.artifacts.statistics import BlockStatistics
-from rankwise.backward import stream_gradients
-from rankwise.covariance import gather
 from rankwise.decompose.factoring import factor_block
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.inputs.architecture import empty_dense
@@ -32,10 +30,13 @@ from rankwise.inputs.sources import hashes
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
 from rankwise.params.stages import Compute, CovarianceParams, CurvatureParams
-from rankwise.progress import Progress
 from rankwise.records.inputs import ModelManifest
-from rankwise.streaming import Streamed, stream
-from rankwise.sums import ACCUMULATE
+from rankwise.statistics.accumulators import ACCUMULATE
+from rankwise.statistics.covariance import gather
+from rankwise.statistics.progress import Progress
+from rankwise.statistics.streamed import Streamed
+from rankwise.statistics.streamed_covariance import stream
+from rankwise.statistics.streamed_fisher import stream_gradients
 
 ARCHITECTURE = "LlamaForCausalLM"
 FAMILY = family_of(ARCHITECTURE)

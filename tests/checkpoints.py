@@ -8,8 +8,6 @@ import torch
 from rankwise import checkpoint
 from rankwise.artifacts.factors import BlockFactors
 from rankwise.artifacts.tokens import Tokens
-from rankwise.covariance import gather
-from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers
 from rankwise.decompose.factoring import factor_block
 from rankwise.files.atomic import write_json
@@ -18,6 +16,8 @@ from rankwise.params.runs import Run
 from rankwise.params.stages import Build, Compute, CovarianceParams, CurvatureParams
 from rankwise.records.inputs import ModelManifest
 from rankwise.stages import allocate, build
+from rankwise.statistics.covariance import gather
+from rankwise.statistics.fisher import gather as gather_gradients
 from tests.families import CPU, LAYERS, ids, tiny, written
 from tests.unit.test_compression import save_tokenizer
 

@@ -17,8 +17,8 @@ from rankwise.budget.costs import Choices
 from rankwise.checkpoint import replace
 from rankwise.evaluate.perplexity import mean_loss, window_losses
 from rankwise.model.sliced_linear import SlicedLinear
-from rankwise.states import given_states
-from rankwise.streaming import Streamed
+from rankwise.statistics.hidden_states import given_states
+from rankwise.statistics.streamed import Streamed
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import reference
 
 from rankwise.artifacts.factors import BlockFactors
 from rankwise.budget.costs import Kept
-from rankwise.covariance import gather
 from rankwise.decompose.factoring import factor_block
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
 from rankwise.params.stages import CovarianceParams
 from rankwise.search import SearchModel
+from rankwise.statistics.covariance import gather
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 ARCHITECTURE = "LlamaForCausalLM"

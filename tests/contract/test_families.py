@@ -24,12 +24,9 @@ from rankwise.artifacts.factors import BlockFactors, Factors
 from rankwise.artifacts.gradients import BlockCurvature
 from rankwise.artifacts.statistics import BlockStatistics
 from rankwise.assembly import assemble
-from rankwise.backward import stream_gradients
 from rankwise.budget.costs import Kept, keep_reached
 from rankwise.budget.spending import Budget
 from rankwise.cli import app
-from rankwise.covariance import gather
-from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose.curvature import Curvature
 from rankwise.decompose.factoring import factor_block
 from rankwise.decompose.svd import SVD
@@ -41,12 +38,16 @@ from rankwise.model.sliced_linear import shape_of
 from rankwise.model.weights import Weights
 from rankwise.params.stages import CovarianceParams, CurvatureParams
 from rankwise.params.target import Target
-from rankwise.progress import Progress
 from rankwise.records.inputs import ModelManifest
 from rankwise.refine.base import Refinement
 from rankwise.refine.blockwise import Blockwise
 from rankwise.search import SearchModel
-from rankwise.streaming import Streamed, stream
+from rankwise.statistics.covariance import gather
+from rankwise.statistics.fisher import gather as gather_gradients
+from rankwise.statistics.progress import Progress
+from rankwise.statistics.streamed import Streamed
+from rankwise.statistics.streamed_covariance import stream
+from rankwise.statistics.streamed_fisher import stream_gradients
 from tests.families import CPU, LAYERS, cases, ids, tiny, written
 from tests.unit.test_compression import save_tokenizer
 

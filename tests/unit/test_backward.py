@@ -6,14 +6,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from rankwise import backward
-from rankwise.backward import stream_gradients
-from rankwise.curvature import GradientSums, gather
 from rankwise.errors import RankwiseError
 from rankwise.params.stages import Compute, CurvatureParams
-from rankwise.progress import Progress, fingerprint
 from rankwise.stages.curvature import command
-from rankwise.streaming import Streamed
+from rankwise.statistics import streamed_fisher
+from rankwise.statistics.fisher import GradientSums, gather
+from rankwise.statistics.progress import Progress, fingerprint
+from rankwise.statistics.streamed import Streamed
+from rankwise.statistics.streamed_fisher import stream_gradients
 from tests.conftest import random_ids, tiny_llama, weight_of
 from tests.unit.test_streaming import BLOCKS, MODELS, case, contents, killed_stage, llama
 
@@ -74,7 +74,7 @@ def test_one_block_is_in_memory_and_no_file_stays_for_longer_than_needed(tmp_pat
         return step
 
     for name in ("_forward", "_backward"):
-        monkeypatch.setattr(backward, name, watched(getattr(backward, name)))
+        monkeypatch.setattr(streamed_fisher, name, watched(getattr(streamed_fisher, name)))
     streamed(manifest, work)
     assert held == [
         ([0], False, []),
@@ -140,7 +140,7 @@ def test_weights_that_changed_are_noticed(tmp_path, monkeypatch):
     def touching(*_):
         os.utime(tmp_path / "model/model.safetensors", (1, 1))
 
-    monkeypatch.setattr(backward, "_forward", touching)
+    monkeypatch.setattr(streamed_fisher, "_forward", touching)
     with pytest.raises(RankwiseError, match="was changed while the pass read it"):
         streamed(manifest, tmp_path / "work")
 

@@ -21,8 +21,6 @@ from rankwise.artifacts.factors import BlockFactors
 from rankwise.artifacts.statistics import BlockStatistics
 from rankwise.budget.costs import Kept
 from rankwise.budget.spending import Budget
-from rankwise.covariance import gather
-from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers
 from rankwise.decompose.factoring import factor_block
 from rankwise.errors import RankwiseError
@@ -36,6 +34,8 @@ from rankwise.params.target import Target
 from rankwise.records.inputs import ModelManifest
 from rankwise.records.made import CheckpointManifest
 from rankwise.search import SearchModel
+from rankwise.statistics.covariance import gather
+from rankwise.statistics.fisher import gather as gather_gradients
 from rankwise.weight_files import counted, headers
 from tests.conftest import random_ids, tiny_llama, weight_of
 

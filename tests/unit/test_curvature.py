@@ -8,14 +8,14 @@ from torch.nn import functional
 
 from rankwise.artifacts.gradients import BlockCurvature, OutputGradient
 from rankwise.artifacts.statistics import InputStatistics
-from rankwise.curvature import GradientSums, gather
 from rankwise.decompose.curvature import Curvature
 from rankwise.errors import RankwiseError
 from rankwise.linalg.factorisations import damped
 from rankwise.linalg.packed import whole
 from rankwise.model.families import family_of
 from rankwise.params.stages import CurvatureParams
-from rankwise.sums import Place
+from rankwise.statistics.accumulators import Place
+from rankwise.statistics.fisher import GradientSums, gather
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 FAMILY = family_of("LlamaForCausalLM")

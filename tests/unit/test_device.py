@@ -6,8 +6,6 @@ import pytest
 import torch
 
 from rankwise.budget.costs import Kept
-from rankwise.covariance import gather
-from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers
 from rankwise.decompose.factoring import factored_linear, largest_rank
 from rankwise.evaluate.perplexity import window_losses
@@ -15,6 +13,8 @@ from rankwise.linalg.packed import whole
 from rankwise.model.families import family_of
 from rankwise.params.stages import CovarianceParams, CurvatureParams
 from rankwise.search import SearchModel
+from rankwise.statistics.covariance import gather
+from rankwise.statistics.fisher import gather as gather_gradients
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 CUDA = [

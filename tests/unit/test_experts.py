@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from rankwise.covariance import gather
 from rankwise.decompose.factoring import factor_block
 from rankwise.decompose.svd import SVD
 from rankwise.hub.experts import separate
 from rankwise.model.weights import Weights
 from rankwise.params.stages import CovarianceParams
+from rankwise.statistics.covariance import gather
 from tests.conftest import weight_of
 from tests.families import CPU, LAYERS, ids, separated, tiny
 

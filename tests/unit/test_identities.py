@@ -12,7 +12,7 @@ from rankwise.decompose.svd import SVD
 from rankwise.decompose.whitened_svd import WhitenedSVD
 from rankwise.linalg import factorisations
 from rankwise.linalg.packed import Panels, Triangle, added, finite, whole
-from rankwise.sums import Place, SiteSums
+from rankwise.statistics.accumulators import Place, SiteSums
 
 torch.set_default_dtype(torch.float32)
 SHAPES = [(24, 24), (12, 40), (40, 12), (7, 31), (31, 7)]

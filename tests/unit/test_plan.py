@@ -10,8 +10,6 @@ from transformers import LlamaConfig
 from typer.testing import CliRunner
 
 from rankwise.cli import app
-from rankwise.covariance import gather
-from rankwise.curvature import gather as gather_gradients
 from rankwise.embedded import files
 from rankwise.errors import RankwiseError
 from rankwise.methods.required_statistics import Moments
@@ -22,6 +20,8 @@ from rankwise.planning.machine import Room, _group_limit, probe
 from rankwise.planning.plan import LIBRARIES, MIB, StagePlan, _said, plan
 from rankwise.planning.sizes import Matrix, Sizes, moments_of, triangles
 from rankwise.planning.stages import SAVED
+from rankwise.statistics.covariance import gather
+from rankwise.statistics.fisher import gather as gather_gradients
 from rankwise.study import PRESETS, with_settings
 from rankwise.validation import load_params
 from tests.conftest import random_ids, tiny_llama, weight_of

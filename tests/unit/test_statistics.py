@@ -7,8 +7,6 @@ import torch
 
 from rankwise.artifacts.gradients import BlockCurvature
 from rankwise.artifacts.statistics import BlockStatistics
-from rankwise.covariance import gather
-from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers
 from rankwise.decompose.factoring import factor_block, largest_rank
 from rankwise.errors import RankwiseError
@@ -18,6 +16,8 @@ from rankwise.methods.required_statistics import Moments
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
 from rankwise.params.stages import CovarianceParams, CurvatureParams
+from rankwise.statistics.covariance import gather
+from rankwise.statistics.fisher import gather as gather_gradients
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 ARCHITECTURE = "LlamaForCausalLM"

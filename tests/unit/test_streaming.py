@@ -22,7 +22,6 @@ from transformers import (
 
 from rankwise import streaming
 from rankwise.artifacts.tokens import Tokens
-from rankwise.covariance import gather
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import read_json
@@ -30,11 +29,13 @@ from rankwise.inputs.sources import MODEL_FILES, hashes
 from rankwise.model.families import family_of
 from rankwise.model.weights import spans
 from rankwise.params.stages import Compute, CovarianceParams
-from rankwise.progress import Progress, fingerprint
 from rankwise.records.inputs import ModelManifest
 from rankwise.stages.covariance import command
-from rankwise.streaming import Streamed, stream
-from rankwise.sums import SiteSums
+from rankwise.statistics.accumulators import SiteSums
+from rankwise.statistics.covariance import gather
+from rankwise.statistics.progress import Progress, fingerprint
+from rankwise.statistics.streamed import Streamed
+from rankwise.statistics.streamed_covariance import stream
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 BLOCKS = [[0], [1, 2], [3]]

@@ -12,8 +12,6 @@ from ruamel.yaml import YAML
 from rankwise.allocate import allocators
 from rankwise.artifacts.factors import BlockFactors
 from rankwise.artifacts.tokens import Tokens
-from rankwise.covariance import gather
-from rankwise.curvature import gather as gather_gradients
 from rankwise.decompose import decomposers
 from rankwise.decompose.factoring import factor_block
 from rankwise.errors import RankwiseError
@@ -25,6 +23,8 @@ from rankwise.params.stages import Build, Compute, CovarianceParams, CurvaturePa
 from rankwise.records.inputs import ModelManifest
 from rankwise.records.made import AllocationRecord, CheckpointManifest
 from rankwise.stages import allocate, build
+from rankwise.statistics.covariance import gather
+from rankwise.statistics.fisher import gather as gather_gradients
 from rankwise.validation import load_params
 from rankwise.weight_files import Stored, checkpoint_bytes, file_bytes
 from tests.conftest import random_ids, tiny_llama, weight_of

@@ -50,7 +50,7 @@ def command(
     from rankwise.records.made import AllocationRecord, BuildRecord, CheckpointManifest, FolderFiles
     from rankwise.records.versions import versions
     from rankwise.selfcheck import refuse_worse_than_counting, verified
-    from rankwise.streaming import Streamed
+    from rankwise.statistics.streamed import Streamed
     from rankwise.weight_files import measure
 
     asked = read_section(params, Build)

@@ -38,14 +38,15 @@ def command(
     """Run a model, dense or compressed, over the calibration text and keep the statistics of its inputs."""
     from rankwise import checkpoint as checkpoints
     from rankwise.artifacts.tokens import Tokens
-    from rankwise.covariance import Pools, gather, pool_by_pool
     from rankwise.inputs.sources import check, model_folder
     from rankwise.model.device import set_up
     from rankwise.model.weights import Weights
     from rankwise.params.section import read_section
     from rankwise.params.stages import Compute, CovarianceParams
     from rankwise.records.inputs import ModelManifest
-    from rankwise.streaming import stream, to_files
+    from rankwise.statistics.covariance import Pools, gather, pool_by_pool
+    from rankwise.statistics.resumable import to_files
+    from rankwise.statistics.streamed_covariance import stream
 
     asked = read_section(params, CovarianceParams)
     where = read_section(compute, Compute)
@@ -77,7 +78,7 @@ def command(
 def _merge(manifest: "ModelManifest", parts: list[Path], out: list[Path]) -> None:
     """Add up what shards gathered, block by block, in the order of the pools, as one pass does."""
     from rankwise.artifacts.statistics import BlockStatistics
-    from rankwise.covariance import say_unknown
+    from rankwise.statistics.covariance import say_unknown
 
     for at, path in enumerate(out):
         of_block = parts[at :: len(out)]

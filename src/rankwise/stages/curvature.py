@@ -23,15 +23,15 @@ def command(
     """Run a model forward and backward over the calibration text and keep its gradients' moments."""
     from rankwise import checkpoint as checkpoints
     from rankwise.artifacts.tokens import Tokens
-    from rankwise.backward import stream_gradients
-    from rankwise.curvature import gather
     from rankwise.inputs.sources import check, model_folder
     from rankwise.model.device import set_up
     from rankwise.model.weights import Weights
     from rankwise.params.section import read_section
     from rankwise.params.stages import Compute, CurvatureParams
     from rankwise.records.inputs import ModelManifest
-    from rankwise.streaming import to_files
+    from rankwise.statistics.fisher import gather
+    from rankwise.statistics.resumable import to_files
+    from rankwise.statistics.streamed_fisher import stream_gradients
 
     asked = read_section(params, CurvatureParams)
     where = read_section(compute, Compute)

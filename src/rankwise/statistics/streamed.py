@@ -6,8 +6,7 @@ all other layers standing aside, so that masks, positions and windows are those 
 whatever they are; statistics have the bytes of a pass over the whole model.
 """
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +15,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from rankwise.covariance import Pools, gather, pool_by_pool
 from rankwise.errors import RankwiseError
-from rankwise.files.atomic import linked
 from rankwise.inputs.architecture import empty_dense
 from rankwise.inputs.sources import check, model_folder
-from rankwise.model.device import DTYPES, set_up
+from rankwise.model.device import DTYPES
 from rankwise.model.family import Family
 from rankwise.model.weights import Weights
-from rankwise.params.section import Section
-from rankwise.params.stages import Compute, CovarianceParams
-from rankwise.progress import Progress, fingerprint
 from rankwise.records.inputs import ModelManifest
-from rankwise.states import Forward, Reader, Writer, passing
+from rankwise.statistics.hidden_states import Forward, passing
 
 
 @dataclass(frozen=True)
@@ -169,72 +163,3 @@ class Streamed:
         """Return the weight [out, in] of a linear that is `loaded`."""
         weight: Tensor = self.model.get_submodule(name).weight
         return weight.T if self.family.transposed else weight
-
-
-def stream(
-    streamed: Streamed,
-    ids: Tensor,
-    blocks: list[list[int]],
-    asked: CovarianceParams,
-    progress: Progress,
-    shard: int | None = None,
-) -> list[Path]:
-    """Return the files of every block's statistics, those that a stopped pass had finished included.
-
-    Of a ``shard`` those of every pool of it apart, block after block within a pool.
-
-    Memory: embeddings, the weights of one block, its statistics and its activations on one batch. Disk,
-    until the pass ends: twice the hidden states, sequences · length · width numbers of the model's
-    precision each. Cost: that of `rankwise.covariance.gather`, which this calls block by block, and
-    an embedding of the text a block. A pass that is stopped loses the block it was at.
-    """
-    with streamed.loaded(streamed.around()):
-        for at in range(progress.done, len(blocks)):
-            block = blocks[at]
-            with (
-                streamed.files.unchanged(),
-                streamed.loaded(streamed.inside(block)),
-                Reader(progress.states(at), streamed.model.dtype) as before,
-                Writer(progress.states(at + 1), streamed.model.dtype) as behind,
-                streamed.only(block, before.read, behind.write),
-            ):
-                model, family = streamed.model, streamed.family
-                weight_of = streamed.weight_of
-                streamed.ahead(blocks[at + 1 : at + 2])
-                if shard is None:
-                    [whole] = gather(model, family, weight_of, ids, [block], asked)
-                else:
-                    pools = Pools.of_shard(ids, asked, shard)
-                    parts = pool_by_pool(model, family, weight_of, pools, [block], asked)
-                    for number, [part] in enumerate(parts):  # as they come: memory holds one
-                        part.save(progress.statistics(at, number))
-                    del part
-            if shard is None:
-                whole.save(progress.statistics(at))
-                del whole  # or the next block would be gathered beside it
-            progress.finish(before, behind, gone=[before.path])
-    kept = [None] if shard is None else range(asked.pools // asked.shards)
-    return [progress.statistics(at, part) for part in kept for at in range(len(blocks))]
-
-
-def to_files(
-    gather_streamed: Callable[..., list[Path]],
-    manifest: ModelManifest,
-    ids: Tensor,
-    sections: tuple[Section, Compute],
-    work: Path,
-    out: list[Path],
-    *facts: Any,
-) -> None:
-    """Run a streamed pass over the dense model to its end, and let what it made be the files ``out``.
-
-    ``gather_streamed`` is `stream` or `rankwise.backward.stream_gradients`, ``facts`` its arguments behind
-    the progress, on which that depends, too; ``work`` is the folder in which it goes on after a stop.
-    """
-    asked, where = sections
-    streamed, blocks = Streamed.of(manifest, set_up(where)), where.blocks(manifest.layers)
-    progress = Progress(work, fingerprint(manifest, ids, asked, where, *facts))
-    made = gather_streamed(streamed, ids, blocks, asked, progress, *facts)
-    for path, file in zip(out, made, strict=True):
-        linked(file, path)
-    shutil.rmtree(work)

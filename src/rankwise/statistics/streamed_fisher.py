@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rankwise.curvature import block_of, recording, total_loss
 from rankwise.params.stages import CurvatureParams
-from rankwise.progress import Progress
-from rankwise.states import Reader, Writer, given_states
-from rankwise.streaming import Streamed
-from rankwise.sums import Place
+from rankwise.statistics.accumulators import Place
+from rankwise.statistics.fisher import block_of, recording, total_loss
+from rankwise.statistics.hidden_states import Reader, Writer, given_states
+from rankwise.statistics.progress import Progress
+from rankwise.statistics.streamed import Streamed
 
 
 class Graph:
@@ -48,7 +48,7 @@ def stream_gradients(
 ) -> list[Path]:
     """Return the files of every block's gradients, those that a stopped pass had finished included.
 
-    ``ids`` [sequences, length]; see `rankwise.curvature.gather` for what is gathered. Memory: embeddings
+    ``ids`` [sequences, length]; see `rankwise.statistics.fisher.gather` for what is gathered. Memory: embeddings
     and head, the weights of one block, its sums and what autograd saves of it on one batch. Disk, until the pass
     ends: the hidden states in front of every block but the first, and gradients at two of them, sequences ·
     length · width numbers of the model's precision each. Cost: a forward pass more than with the model in

@@ -18,7 +18,7 @@ from rankwise.methods.required_statistics import Moments
 from rankwise.model.family import Family, Linear
 from rankwise.model.sliced_linear import shape_of
 from rankwise.params.stages import CovarianceParams
-from rankwise.sums import CosineSums, Place, SiteSums
+from rankwise.statistics.accumulators import CosineSums, Place, SiteSums
 
 log = logging.getLogger("rankwise.covariance")
 

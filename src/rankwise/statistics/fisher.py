@@ -18,7 +18,7 @@ from rankwise.linalg import factorisations
 from rankwise.linalg.packed import Panels, finite
 from rankwise.model.family import Family, Linear
 from rankwise.params.stages import CurvatureParams
-from rankwise.sums import ACCUMULATE, WHAT_TO_DO, Place, column_sums
+from rankwise.statistics.accumulators import ACCUMULATE, WHAT_TO_DO, Place, column_sums
 
 
 class GradientSums:

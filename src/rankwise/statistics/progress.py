@@ -18,7 +18,7 @@ from rankwise.params.section import Section
 from rankwise.params.stages import Compute
 from rankwise.records.base import Record
 from rankwise.records.inputs import ModelManifest
-from rankwise.states import Reader, Writer
+from rankwise.statistics.hidden_states import Reader, Writer
 
 log = logging.getLogger("rankwise.progress")
 
