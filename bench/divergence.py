@@ -18,7 +18,7 @@ from table import KEEPS, MODELS, SHOWN, Results
 from torch.nn import functional
 
 from rankwise.artifacts.tokens import Tokens
-from rankwise.checkpoint import load
+from rankwise.checkpoint.loading import load
 from rankwise.files.atomic import write_json
 
 TOKENS = 8192

@@ -19,10 +19,10 @@ import torch
 from document import ROOT, fill
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from rankwise import checkpoint
 from rankwise.artifacts.factors import Factors
 from rankwise.artifacts.statistics import BlockStatistics
 from rankwise.budget.costs import Kept
+from rankwise.checkpoint import loading
 from rankwise.decompose.factoring import FACTORISE, factored_linear, largest_rank
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.evaluate.speed import measure, timed
@@ -144,7 +144,7 @@ def generated(
     smaller = random_model(bench.model.config, bench.device, bench.model.dtype)
     smaller.load_state_dict(bench.model.state_dict())
     for name, linear in factors.items():
-        checkpoint.replace(smaller, name, linear.to(bench.device), Kept(ranks[name]))
+        loading.replace(smaller, name, linear.to(bench.device), Kept(ranks[name]))
     for batch in (1, 8):
         ours, theirs = measure([smaller, bench.model], ids[:batch, :128], 32, 3)
         ratio = ours.decode.median / theirs.decode.median

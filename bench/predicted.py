@@ -27,7 +27,7 @@ from rankwise.artifacts.factors import BlockFactors
 from rankwise.artifacts.tokens import Tokens
 from rankwise.budget.costs import Choices, Kept, Matrix
 from rankwise.budget.spending import Budget
-from rankwise.checkpoint import load_dense
+from rankwise.checkpoint.loading import load_dense
 from rankwise.decompose import decomposers
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import read_json

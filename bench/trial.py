@@ -22,11 +22,11 @@ from document import ROOT, fill
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from rankwise import checkpoint
 from rankwise.allocation import choices_of
 from rankwise.artifacts.factors import BlockFactors, Factors
 from rankwise.artifacts.tokens import Tokens
 from rankwise.budget.costs import Kept
+from rankwise.checkpoint import loading
 from rankwise.decompose.factoring import largest_rank
 from rankwise.evaluate.perplexity import window_losses
 from rankwise.model.families import family_of
@@ -72,9 +72,9 @@ def embedded() -> str:
         for name, f in BlockFactors.load(path).linears.items()
     }
     ids = Tokens.load(DATA / "sample/search.safetensors").ids.long()
-    dense = checkpoint.load(DATA / "prepare/model.json").model
-    built = checkpoint.load(DATA / f"checkpoints/{RUN}.json").model
-    search = SearchModel(checkpoint.load(DATA / "prepare/model.json").model, factors, ids, BATCH)
+    dense = loading.load(DATA / "prepare/model.json").model
+    built = loading.load(DATA / f"checkpoints/{RUN}.json").model
+    search = SearchModel(loading.load(DATA / "prepare/model.json").model, factors, ids, BATCH)
     jobs = {
         "dense forward pass": lambda: window_losses(dense, ids, BATCH),
         "built forward pass": lambda: window_losses(built, ids, BATCH),
@@ -104,7 +104,7 @@ def layer(counts: list[int]) -> str:
         vectors[name] = draw(out, out).double(), torch.zeros(out).double()
     built = copy.deepcopy(dense)
     for name, kept in choices.items():
-        checkpoint.replace(built, name, factors[name], kept)
+        loading.replace(built, name, factors[name], kept)
     ranks = {name: kept.rank for name, kept in choices.items()}
     rows = []
     for count in counts:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from rankwise import checkpoint
 from rankwise.artifacts.factors import BlockFactors
 from rankwise.artifacts.tokens import Tokens
+from rankwise.checkpoint import loading
 from rankwise.decompose import decomposers
 from rankwise.decompose.factoring import factor_block
 from rankwise.files.atomic import write_json
@@ -60,7 +60,7 @@ def prepare(study: Path, case: str, method: str, **settings) -> Made:
     save_tokenizer(dense)
     manifest = written(dense, model, family)
     manifest.save(study / "data/prepare/model.json")
-    model, _ = checkpoint.load_dense(manifest)
+    model, _ = loading.load_dense(manifest)
     weight_of, asked = Weights(dense, family).get, CovarianceParams(pools=4, batch=2)
     [block] = gather(model, family, weight_of, ids(), [LAYERS], asked)
     [bent] = gather_gradients(model, family, weight_of, ids(), [LAYERS], CurvatureParams())

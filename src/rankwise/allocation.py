@@ -5,6 +5,8 @@ from rankwise.allocate.problem import Candidate, Choices, Problem, Trials
 from rankwise.artifacts.factors import Factors
 from rankwise.budget.costs import Choice, Kept, Matrix, keep_index_free, keep_reached, total
 from rankwise.budget.spending import Budget
+from rankwise.checkpoint.byte_budget import ByteBudget, dense_tensors
+from rankwise.checkpoint.weight_files import NAMES, checkpoint_bytes
 from rankwise.errors import RankwiseError
 from rankwise.inputs.sources import model_folder
 from rankwise.model.device import DTYPES
@@ -14,7 +16,6 @@ from rankwise.records.base import asked_as
 from rankwise.records.inputs import ModelManifest
 from rankwise.records.made import AllocationRecord, LinearRank
 from rankwise.search import SearchModel
-from rankwise.weight_files import NAMES, ByteBudget, checkpoint_bytes, dense_tensors
 
 
 def matrices_of(

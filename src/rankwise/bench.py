@@ -9,7 +9,7 @@ import typer
 from rankwise.errors import RankwiseError
 
 if TYPE_CHECKING:
-    from rankwise.checkpoint import LoadedModel
+    from rankwise.checkpoint.loading import LoadedModel
     from rankwise.records.measured import Rate, SpeedRecord
 
 SCHEMA = "rankwise/bench@1"
@@ -37,7 +37,7 @@ def bench(
 
     Example: rankwise bench data/checkpoints/ours-80 --batch 1 --batch 8
     """
-    from rankwise.checkpoint import load
+    from rankwise.checkpoint.loading import load
     from rankwise.evaluate.speed import beside
     from rankwise.files.atomic import to_json
     from rankwise.model.device import set_up
@@ -64,7 +64,7 @@ def bench(
 
 def manifests(checkpoint: Path, against: Path | None) -> tuple[Path, Path]:
     """Return the manifests of a checkpoint and of the dense model; refuses what is not there."""
-    from rankwise.checkpoint import manifest_of
+    from rankwise.checkpoint.loading import manifest_of
 
     ours = manifest_of(checkpoint)
     theirs = against or ours.parent.parent / "prepare/model.json"

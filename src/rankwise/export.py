@@ -12,7 +12,7 @@ from rankwise.errors import RankwiseError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rankwise.checkpoint import LoadedModel
+    from rankwise.checkpoint.loading import LoadedModel
     from rankwise.records.measured import Scores
 
 WINDOWS, LENGTH = 64, 256
@@ -58,7 +58,7 @@ def export(
 def _copy(checkpoint: Path, folder: Path) -> None:
     """Copy the files that the manifest lists; the card gets the table of scores, where there are any."""
     from rankwise.card.model_card import card
-    from rankwise.checkpoint import manifest_of
+    from rankwise.checkpoint.loading import manifest_of
     from rankwise.files.atomic import write_text
     from rankwise.inputs.sources import check
     from rankwise.records.made import BuildRecord, CheckpointManifest, RefineRecord
@@ -91,9 +91,10 @@ def _scores(manifest: Path) -> "list[Scores]":
 
 def _stock(checkpoint: Path, folder: Path, text: Path | None) -> None:
     """Write the stock model; with ``text``, biases that have no place are dropped and their cost is said."""
-    from rankwise.checkpoint import SHARD_SIZE, load, manifest_of
+    from rankwise.checkpoint.loading import load, manifest_of
+    from rankwise.checkpoint.merge import stock
+    from rankwise.checkpoint.weight_files import SHARD_SIZE
     from rankwise.evaluate.perplexity import mean_loss, window_losses
-    from rankwise.stock import stock
 
     loaded = load(manifest_of(checkpoint))
     made = stock(loaded.model, drop_bias=text is not None)

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from rankwise.checkpoint.weight_files import NAMES, SIZES, Stored, checkpoint_bytes, header
 from rankwise.decompose import Decomposer
 from rankwise.errors import RankwiseError
 from rankwise.inputs.architecture import described
@@ -11,7 +12,6 @@ from rankwise.inputs.sources import model_folder
 from rankwise.model.families import FAMILIES
 from rankwise.params.runs import CompressedRun
 from rankwise.params.stages import Params
-from rankwise.weight_files import NAMES, SIZES, Stored, checkpoint_bytes, header
 
 
 def impossible(params: Params, decomposers: dict[str, Decomposer]) -> list[str]:

@@ -12,7 +12,7 @@ from rankwise.allocate.sequential import SequentialSearch
 from rankwise.allocation import budget_of, matrices_of, problem_of
 from rankwise.artifacts.factors import BlockFactors, Factors
 from rankwise.artifacts.tokens import Tokens
-from rankwise.checkpoint import load_dense
+from rankwise.checkpoint.loading import load_dense
 from rankwise.errors import RankwiseError
 from rankwise.model.device import set_up
 from rankwise.params.runs import Run

@@ -53,10 +53,10 @@ def verify(
 
 def verified(checkpoint: Path) -> Verified:
     """Look at a checkpoint folder. Cost: reads every file once."""
+    from rankwise.checkpoint.weight_files import counted, headers
     from rankwise.hub.checks import CheckpointError, check_folder
     from rankwise.records.base import FileHash
     from rankwise.records.made import BuildRecord, CheckpointManifest, FolderFiles
-    from rankwise.weight_files import counted, headers
 
     folder = checkpoint.with_suffix("") if checkpoint.suffix == ".json" else checkpoint
     manifest, inner = folder.parent / f"{folder.name}.json", folder / FolderFiles.file

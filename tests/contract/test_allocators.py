@@ -15,10 +15,11 @@ from rankwise.allocate.problem import Candidate, Problem, Trials, TrialScore
 from rankwise.allocate.sequential import DRAWS, SequentialSearch
 from rankwise.budget.costs import Kept, Matrix, total
 from rankwise.budget.spending import Budget
+from rankwise.checkpoint.byte_budget import ByteBudget, tensors_of
+from rankwise.checkpoint.weight_files import SIZES, Stored
 from rankwise.errors import RankwiseError
 from rankwise.methods.measure import Measure
 from rankwise.params.target import Target
-from rankwise.weight_files import SIZES, ByteBudget, Stored, tensors_of
 
 METHODS = sorted(allocators)
 SCORING = [name for name in METHODS if issubclass(allocators[name], ScoringAllocator)]

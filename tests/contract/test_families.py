@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from typer.testing import CliRunner
 
-from rankwise import checkpoint
 from rankwise.allocate.hyperopt import Hyperopt
 from rankwise.allocate.mgaa import MGAA
 from rankwise.allocate.problem import Trials
@@ -23,9 +22,10 @@ from rankwise.allocation import matrices_of, problem_of
 from rankwise.artifacts.factors import BlockFactors, Factors
 from rankwise.artifacts.gradients import BlockCurvature
 from rankwise.artifacts.statistics import BlockStatistics
-from rankwise.assembly import assemble
 from rankwise.budget.costs import Kept, keep_reached
 from rankwise.budget.spending import Budget
+from rankwise.checkpoint import loading
+from rankwise.checkpoint.assembly import assemble
 from rankwise.cli import app
 from rankwise.decompose.curvature import Curvature
 from rankwise.decompose.factoring import factor_block
@@ -73,7 +73,7 @@ class Case:
     """Of the library's own model."""
 
     def model(self) -> nn.Module:
-        return checkpoint.load_dense(self.manifest)[0]
+        return loading.load_dense(self.manifest)[0]
 
 
 @pytest.fixture(scope="module", params=cases())
@@ -83,7 +83,7 @@ def case(request, tmp_path_factory):
     expected = logits(model)
     save_tokenizer(folder)
     manifest = written(folder, model, family)
-    model, _ = checkpoint.load_dense(manifest)
+    model, _ = loading.load_dense(manifest)
     weights = Weights(folder, family)
     [statistics] = gather(model, family, weights.get, ids(), [LAYERS], ASKED)
     [gradients] = gather_gradients(model, family, weights.get, ids(), [LAYERS], CurvatureParams())
@@ -114,7 +114,7 @@ def compressed(case, tmp_path_factory):
     model, meant = assemble(Streamed.of(case.manifest, CPU), paths, choices, ids())
     tokenizer = read_tokenizer(case.folder)
     folder = tmp_path_factory.mktemp("checkpoint") / "it"
-    checkpoint.save(model, tokenizer, folder, "it", torch.float32)
+    loading.save(model, tokenizer, folder, "it", torch.float32)
     return model, factors, choices, problem, meant, folder
 
 
@@ -133,7 +133,7 @@ def test_a_model_put_together_while_streaming_is_the_same(case, compressed):
     whole = case.model()
     for name, kept in choices.items():
         if kept is not None:
-            checkpoint.replace(whole, name, factors[name], kept)
+            loading.replace(whole, name, factors[name], kept)
     expected, found = whole.state_dict(), model.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
@@ -314,7 +314,7 @@ def test_full_rank_leaves_logits_unchanged(case):
         whole = SVD()(weight, inputs, min(weight.shape))
         bias = weights.bias(linear.name)
         factors = Factors(whole.left, whole.right, whole.spectrum, offset=bias)
-        checkpoint.replace(model, linear.name, factors, Kept(min(weight.shape)))
+        loading.replace(model, linear.name, factors, Kept(min(weight.shape)))
     torch.testing.assert_close(logits(model), case.logits, rtol=1e-4, atol=1e-4)
 
 
@@ -380,7 +380,7 @@ def elsewhere():
         "torch.set_num_threads(1)\n"
         "for line in sys.stdin:\n"
         "    path, ids = json.loads(line)\n"
-        "    model, _ = checkpoint.load_folder(Path(path))\n"
+        "    model, _ = loading.load_folder(Path(path))\n"
         "    with torch.no_grad():\n"
         "        logits = model(torch.tensor(ids)).logits\n"
         "    print(json.dumps(logits.flatten().tolist()), flush=True)\n"

@@ -7,7 +7,7 @@ import torch
 
 from rankwise.artifacts.factors import Factors
 from rankwise.budget.costs import Kept
-from rankwise.checkpoint import replace
+from rankwise.checkpoint.saving import replace
 from rankwise.errors import RankwiseError
 from rankwise.hub.linears import LowRankLinear
 from rankwise.linalg.factorisations import svd

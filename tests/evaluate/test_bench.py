@@ -10,8 +10,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from rankwise import checkpoint
 from rankwise.bench import manifests, remarks
+from rankwise.checkpoint import loading
+from rankwise.checkpoint.weight_files import counted, headers
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.evaluate import multiples
@@ -19,7 +20,6 @@ from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
 from rankwise.inputs.sources import hashes
 from rankwise.records.made import CheckpointManifest
 from rankwise.records.measured import Rate, SpeedPoint, SpeedRecord
-from rankwise.weight_files import counted, headers
 from tests.conftest import tiny_llama
 from tests.unit.test_compression import save_model
 
@@ -31,10 +31,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = tiny_llama()
     dense = save_model(model, data / "dense")
     dense.save(data / "prepare/model.json")
-    _, tokenizer = checkpoint.load_dense(dense)
+    _, tokenizer = loading.load_dense(dense)
     model.set_submodule("model.layers.0.mlp.up_proj", LowRankLinear(32, 56, 7, bias=False))
     folder = data / "checkpoints/it"
-    checkpoint.save(model, tokenizer, folder, "it", torch.float32)
+    loading.save(model, tokenizer, folder, "it", torch.float32)
     CheckpointManifest(
         run="it",
         keep_asked=0.9,

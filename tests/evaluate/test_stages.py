@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from rankwise.artifacts.tokens import Tokens
-from rankwise.checkpoint import load
+from rankwise.checkpoint.loading import load
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.divergence import divergence

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from rankwise.checkpoint import load_folder
+from rankwise.checkpoint.loading import load_folder
 from rankwise.export import export
 from tests.checkpoints import Made, made
 from tests.families import ids

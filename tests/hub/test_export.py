@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from rankwise.card.model_card import card
-from rankwise.checkpoint import load_folder
+from rankwise.checkpoint.loading import load_folder
+from rankwise.checkpoint.merge import stock
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.perplexity import mean_loss, window_losses
 from rankwise.records.made import BuildRecord, CheckpointManifest
-from rankwise.stock import stock
 from tests.checkpoints import made
 from tests.families import ids
 from tests.report.conftest import make_scores

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from transformers import AutoModelForCausalLM
 
-from rankwise.checkpoint import load, load_folder
+from rankwise.checkpoint.loading import load, load_folder
 from rankwise.errors import RankwiseError
 from rankwise.hub.checks import INDEX, CheckpointError
 from tests.checkpoints import made
@@ -16,7 +16,7 @@ from tests.checkpoints import made
 def whole(tmp_path_factory):
     """A checkpoint in several shards."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rankwise.checkpoint.SHARD_SIZE", "20KB")
+        patch.setattr("rankwise.checkpoint.weight_files.SHARD_SIZE", "20KB")
         found = made(tmp_path_factory.mktemp("whole"), "untied", "svd")
     assert len(list(found.folder.glob("*.safetensors"))) > 2
     return found

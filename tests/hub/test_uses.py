@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from rankwise.checkpoint import load_folder
+from rankwise.checkpoint.loading import load_folder
 from tests.checkpoints import made
 from tests.families import ids
 

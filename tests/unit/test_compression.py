@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from rankwise import checkpoint
 from rankwise.allocate.problem import Trials
 from rankwise.allocate.uniform import Uniform
 from rankwise.allocation import matrices_of, problem_of, record_of
@@ -21,6 +20,8 @@ from rankwise.artifacts.factors import BlockFactors
 from rankwise.artifacts.statistics import BlockStatistics
 from rankwise.budget.costs import Kept
 from rankwise.budget.spending import Budget
+from rankwise.checkpoint import loading
+from rankwise.checkpoint.weight_files import counted, headers
 from rankwise.decompose import decomposers
 from rankwise.decompose.factoring import factor_block
 from rankwise.errors import RankwiseError
@@ -36,7 +37,6 @@ from rankwise.records.made import CheckpointManifest
 from rankwise.search import SearchModel
 from rankwise.statistics.covariance import gather
 from rankwise.statistics.fisher import gather as gather_gradients
-from rankwise.weight_files import counted, headers
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 ARCHITECTURE = "LlamaForCausalLM"
@@ -98,11 +98,11 @@ def compressed(request, tmp_path):
 
 
 def build(manifest, factors, choices, folder):
-    dense, tokenizer = checkpoint.load_dense(manifest)
+    dense, tokenizer = loading.load_dense(manifest)
     for name, kept in choices.items():
         if kept is not None:
-            checkpoint.replace(dense, name, factors[name], kept)
-    checkpoint.save(dense, tokenizer, folder, "it", torch.float32)
+            loading.replace(dense, name, factors[name], kept)
+    loading.save(dense, tokenizer, folder, "it", torch.float32)
     return dense
 
 
@@ -207,8 +207,8 @@ def as_masks(factors, kept):
 def test_sliced_search_model_equals_the_built_one(compressed, tmp_path):
     manifest, factors, choices, _ = compressed
     built = build(manifest, factors, choices, tmp_path / "c")
-    dense, _ = checkpoint.load_dense(manifest)
-    reference, _ = checkpoint.load_dense(manifest)
+    dense, _ = loading.load_dense(manifest)
+    reference, _ = loading.load_dense(manifest)
     ids = random_ids(6, 12, seed=9)
     search = SearchModel(dense, factors, ids, batch=4)
     score = search.score(choices)
@@ -238,7 +238,7 @@ def test_sliced_search_model_equals_the_built_one(compressed, tmp_path):
 def test_no_room_for_the_dense_model_s_predictions_is_a_sentence(compressed):
     """All room is taken at once: where a disk fills up under mapped memory, the kernel ends the process."""
     manifest, factors, _, _ = compressed
-    dense, _ = checkpoint.load_dense(manifest)
+    dense, _ = loading.load_dense(manifest)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(
         resource.RLIMIT_FSIZE, (1000, before[1])
@@ -252,7 +252,7 @@ def test_no_room_for_the_dense_model_s_predictions_is_a_sentence(compressed):
 
 def test_a_trial_copies_no_weight_and_factors_nothing(compressed, monkeypatch):
     manifest, factors, choices, _ = compressed
-    dense, _ = checkpoint.load_dense(manifest)
+    dense, _ = loading.load_dense(manifest)
     search = SearchModel(dense, factors, random_ids(4, 8), batch=4)
     for name in ("svd", "eigh", "qr", "cholesky"):
         monkeypatch.setattr(torch.linalg, name, lambda *_: pytest.fail("factored in a trial"))
@@ -288,7 +288,7 @@ def test_budget_counts_what_the_checkpoint_holds(compressed, tmp_path):
 def test_full_rank_leaves_logits_unchanged(compressed, tmp_path):
     """Rank min(out, in) in every linear is another way to write the same model."""
     manifest, factors, _, _ = compressed
-    model, _ = checkpoint.load_dense(manifest)
+    model, _ = loading.load_dense(manifest)
     ids = random_ids(2, 10)
     with torch.no_grad():
         before = model(ids).logits
@@ -303,7 +303,7 @@ def test_full_rank_leaves_logits_unchanged(compressed, tmp_path):
             whole = type(whole)(
                 whole.left, whole.right, whole.spectrum, offset=getattr(module, "bias", None)
             )
-            checkpoint.replace(model, name, whole, Kept(min(module.weight.shape)))
+            loading.replace(model, name, whole, Kept(min(module.weight.shape)))
         torch.testing.assert_close(model(ids).logits, before, rtol=1e-4, atol=1e-4)
 
 
@@ -315,7 +315,7 @@ def elsewhere():
         "torch.set_num_threads(1)\n"
         "for line in sys.stdin:\n"
         "    path, ids = json.loads(line)\n"
-        "    loaded, ids = checkpoint.load(Path(path)), torch.tensor(ids)\n"
+        "    loaded, ids = loading.load(Path(path)), torch.tensor(ids)\n"
         "    logits = loaded.model(ids).logits.flatten()[:200].tolist()\n"
         "    made = loaded.model.generate(\n"
         "        ids[:, :3], min_new_tokens=4, max_new_tokens=4, do_sample=False)\n"

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from rankwise.allocate import allocators
 from rankwise.artifacts.factors import BlockFactors
 from rankwise.artifacts.tokens import Tokens
+from rankwise.checkpoint.weight_files import Stored, checkpoint_bytes, file_bytes
 from rankwise.decompose import decomposers
 from rankwise.decompose.factoring import factor_block
 from rankwise.errors import RankwiseError
@@ -26,7 +27,6 @@ from rankwise.stages import allocate, build
 from rankwise.statistics.covariance import gather
 from rankwise.statistics.fisher import gather as gather_gradients
 from rankwise.validation import load_params
-from rankwise.weight_files import Stored, checkpoint_bytes, file_bytes
 from tests.conftest import random_ids, tiny_llama, weight_of
 from tests.unit.test_compression import ARCHITECTURE, save_model
 from tests.unit.test_params import ROOT
@@ -208,7 +208,7 @@ def test_the_way_down_is_even_from_the_dense_figure():
 
 def test_several_files_have_a_header_each(monkeypatch):
     tensors = [Stored(name, "F32", (10, 10)) for name in "abcde"]
-    monkeypatch.setattr("rankwise.weight_files.SHARD_SIZE", 900)
+    monkeypatch.setattr("rankwise.checkpoint.weight_files.SHARD_SIZE", 900)
     parts = [tensors[:2], tensors[2:4], tensors[4:]]
     assert checkpoint_bytes(tensors) == sum(map(file_bytes, parts))
 

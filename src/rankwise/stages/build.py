@@ -13,8 +13,8 @@ from rankwise.options import FactorFiles, ModelFile, OutFile, ParamsFile
 
 if TYPE_CHECKING:
     from rankwise.artifacts.tokens import Tokens
+    from rankwise.checkpoint.weight_files import Reached
     from rankwise.records.made import AllocationRecord
-    from rankwise.weight_files import Reached
 
 log = logging.getLogger("rankwise.build")
 
@@ -35,9 +35,11 @@ def command(
 
     from rankwise.allocation import choices_of
     from rankwise.artifacts.tokens import Tokens
-    from rankwise.assembly import assemble
     from rankwise.card.model_card import card
-    from rankwise.checkpoint import save
+    from rankwise.checkpoint.assembly import assemble
+    from rankwise.checkpoint.saving import save
+    from rankwise.checkpoint.self_check import refuse_worse_than_counting, verified
+    from rankwise.checkpoint.weight_files import measure
     from rankwise.files.atomic import replacing, write_text
     from rankwise.inputs.architecture import read_tokenizer
     from rankwise.inputs.sources import hashes, model_folder
@@ -49,9 +51,7 @@ def command(
     from rankwise.records.inputs import ModelManifest
     from rankwise.records.made import AllocationRecord, BuildRecord, CheckpointManifest, FolderFiles
     from rankwise.records.versions import versions
-    from rankwise.selfcheck import refuse_worse_than_counting, verified
     from rankwise.statistics.streamed import Streamed
-    from rankwise.weight_files import measure
 
     asked = read_section(params, Build)
     manifest = ModelManifest.load(model)

@@ -36,8 +36,8 @@ def command(
     ] = None,
 ) -> None:
     """Run a model, dense or compressed, over the calibration text and keep the statistics of its inputs."""
-    from rankwise import checkpoint as checkpoints
     from rankwise.artifacts.tokens import Tokens
+    from rankwise.checkpoint import loading as checkpoints
     from rankwise.inputs.sources import check, model_folder
     from rankwise.model.device import set_up
     from rankwise.model.weights import Weights

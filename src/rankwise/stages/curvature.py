@@ -21,8 +21,8 @@ def command(
     out: Annotated[list[Path], typer.Option(help="File of one block of layers, in order; repeat.")],
 ) -> None:
     """Run a model forward and backward over the calibration text and keep its gradients' moments."""
-    from rankwise import checkpoint as checkpoints
     from rankwise.artifacts.tokens import Tokens
+    from rankwise.checkpoint import loading as checkpoints
     from rankwise.inputs.sources import check, model_folder
     from rankwise.model.device import set_up
     from rankwise.model.weights import Weights

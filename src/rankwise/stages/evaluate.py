@@ -9,7 +9,7 @@ from rankwise.options import CheckpointFile, ComputeFile, OutFile, ParamsFile, R
 
 if TYPE_CHECKING:
     from rankwise.artifacts.tokens import Tokens
-    from rankwise.checkpoint import LoadedModel
+    from rankwise.checkpoint.loading import LoadedModel
     from rankwise.evaluate.task_files import TaskFile
     from rankwise.params.stages import Evaluate
     from rankwise.records.items import Items, TextItems
@@ -118,7 +118,7 @@ def command(
     import logging
 
     from rankwise.artifacts.tokens import Tokens
-    from rankwise.checkpoint import load
+    from rankwise.checkpoint.loading import load
     from rankwise.errors import RankwiseError
     from rankwise.evaluate.task_files import read_tasks
     from rankwise.model.device import set_up

@@ -29,7 +29,8 @@ def command(
     work: Annotated[Path, typer.Option(help="Folder of finished parts, taken up again.")],
 ) -> None:
     """Refine one run's checkpoint; where that does not help, write the checkpoint it was."""
-    from rankwise.checkpoint import load, load_dense
+    from rankwise.checkpoint.loading import load, load_dense
+    from rankwise.checkpoint.self_check import opened, refuse_other_loss
     from rankwise.files.atomic import replacing
     from rankwise.inputs.sources import hashes
     from rankwise.model.device import set_up
@@ -40,7 +41,6 @@ def command(
     from rankwise.refine import refiners
     from rankwise.refine._fit import finite, text_loss
     from rankwise.refine.base import Refinement
-    from rankwise.selfcheck import opened, refuse_other_loss
 
     refiner = read_method(params, refiners)
     method = params.stem.removeprefix("refine.")
@@ -115,7 +115,7 @@ def fingerprint(method: str, settings: dict[str, Any], inputs: list[Path]) -> st
 def write(loaded: Any, made: "RefineRecord", base: Path, folder: Path) -> None:
     """Write a model with the records of the checkpoint that it was loaded from, and its own."""
     from rankwise.card.model_card import card
-    from rankwise.checkpoint import save
+    from rankwise.checkpoint.saving import save
     from rankwise.files.atomic import write_text
     from rankwise.inputs.sources import hashes
     from rankwise.records.made import BuildRecord, FolderFiles

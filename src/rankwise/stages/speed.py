@@ -19,7 +19,7 @@ def command(
     """Time one run beside the dense model, in turn, in this process."""
     import logging
 
-    from rankwise.checkpoint import load
+    from rankwise.checkpoint.loading import load
     from rankwise.errors import RankwiseError
     from rankwise.evaluate.speed import beside
     from rankwise.model.device import set_up

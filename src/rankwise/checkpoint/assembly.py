@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rankwise.artifacts.factors import BlockFactors
 from rankwise.budget.costs import Choices
-from rankwise.checkpoint import replace
+from rankwise.checkpoint.saving import replace
 from rankwise.evaluate.perplexity import mean_loss, window_losses
 from rankwise.model.sliced_linear import SlicedLinear
 from rankwise.statistics.hidden_states import given_states

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from rankwise.artifacts.factors import BlockFactors, Factors
-from rankwise.assembly import Meant
 from rankwise.budget.costs import Choices, Kept
-from rankwise.checkpoint import load_folder
+from rankwise.checkpoint.assembly import Meant
+from rankwise.checkpoint.loading import load_folder
 from rankwise.decompose.factoring import FACTORISE
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.perplexity import mean_loss, window_losses

@@ -1,0 +1,104 @@
+"""Reading a checkpoint, or the dense model, by its manifest.
+
+What the folder holds and how transformers opens it is said in `rankwise.hub`, whose files travel in it."""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rankwise.errors import RankwiseError
+from rankwise.hub.checks import CheckpointError
+from rankwise.hub.experts import separate
+from rankwise.inputs.architecture import read_tokenizer
+from rankwise.inputs.sources import check, model_folder
+from rankwise.model.device import DTYPES
+from rankwise.params.runs import DENSE
+from rankwise.params.target import Target
+from rankwise.records.base import schema_of
+from rankwise.records.inputs import ModelManifest
+from rankwise.records.made import CheckpointManifest
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in evaluation mode and what is known of it."""
+
+    model: Any
+    """A transformers causal language model."""
+    tokenizer: Any
+    run: str
+    asked: Target
+    keep_reached: float
+    parameters: int
+    """All parameters, tied ones once [-]."""
+    checkpoint_bytes: int
+    """Bytes of the weight files [bytes]."""
+
+
+def manifest_of(checkpoint: Path) -> Path:
+    """Return the manifest of a checkpoint that a person names by its folder or its manifest."""
+    manifest = checkpoint if checkpoint.suffix == ".json" else Path(f"{checkpoint}.json")
+    if not manifest.is_file():
+        raise RankwiseError(
+            f"{checkpoint}: found no manifest {manifest}; name a folder below data/checkpoints, or its .json"
+        )
+    return manifest
+
+
+def load(manifest: Path, device: torch.device | str = "cpu") -> LoadedModel:
+    """Load the dense model or a checkpoint by its manifest, ready to be measured."""
+    if schema_of(manifest) == ModelManifest.schema_name:
+        dense = ModelManifest.load(manifest)
+        facts = (DENSE, Target("keep", 1.0), 1.0, dense.parameters)
+        model, tokenizer = load_dense(dense)
+        files = dense.files
+    else:
+        record = CheckpointManifest.load(manifest)
+        facts = (record.run, record.asked, record.keep_reached, record.parameters)
+        folder = manifest.with_suffix("")
+        check(folder, record.files, shlex.quote(str(folder)))
+        model, tokenizer = load_folder(folder)
+        files = record.files
+    weights = sum(file.bytes for file in files if file.path.endswith(".safetensors"))
+    model.to(device).eval().requires_grad_(requires_grad=False)
+    return LoadedModel(model, tokenizer, *facts, weights)
+
+
+def load_dense(manifest: ModelManifest) -> tuple[Any, Any]:
+    """Return the dense model, in the precision of its manifest, and its tokenizer."""
+    from transformers import AutoModelForCausalLM
+
+    _quiet_unless_watched()
+    folder = model_folder(manifest.source, manifest.revision)
+    check(folder, manifest.files, "prepare.model")
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=DTYPES[manifest.dtype], local_files_only=True, trust_remote_code=False
+    )
+    separate(model, manifest.family.fused(range(manifest.layers)))
+    return model.eval(), read_tokenizer(folder)
+
+
+def load_folder(folder: Path) -> tuple[Any, Any]:
+    """Return model and tokenizer of a checkpoint folder; every tensor must be there, and no other."""
+    from transformers import AutoModelForCausalLM
+
+    _quiet_unless_watched()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except CheckpointError as error:
+        raise RankwiseError(str(error)) from error
+    return model.eval(), read_tokenizer(folder, model.config)
+
+
+def _quiet_unless_watched() -> None:
+    """Turn transformers' progress bars off where no person sees them."""
+    from transformers.utils import logging
+
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
