@@ -16,10 +16,10 @@ from document import ROOT, fill
 from ruamel.yaml import YAML
 from transformers import LlamaConfig, MistralConfig
 
+from rankwise.commands.init import PRESETS, with_settings
 from rankwise.planning.machine import Room, libraries
 from rankwise.planning.plan import Plan, plan
 from rankwise.planning.sizes import Sizes
-from rankwise.study import PRESETS, with_settings
 from rankwise.validation import load_params
 
 MODELS = {

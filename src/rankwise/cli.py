@@ -19,14 +19,19 @@ import typer
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from rankwise.bench import bench
+from rankwise.commands.bench import bench
+from rankwise.commands.compare import compare
+from rankwise.commands.export import export
+from rankwise.commands.init import init
+from rankwise.commands.plan import plan
+from rankwise.commands.run import run
+from rankwise.commands.show import show
+from rankwise.commands.ui import ui
+from rankwise.commands.verify import verify
 from rankwise.errors import RankwiseError, is_out_of_memory
-from rankwise.export import export
 from rankwise.files.atomic import REFUSALS, write_json
 from rankwise.locks import refuse_other_engine
 from rankwise.params import memory
-from rankwise.planning.command import plan
-from rankwise.results import compare, show, ui
 from rankwise.stages import (
     allocate,
     build,
@@ -44,8 +49,6 @@ from rankwise.stages import (
     track,
     trial,
 )
-from rankwise.study import init, run
-from rankwise.verify import verify
 
 app = typer.Typer(
     help="Low-rank compression of large language models as a reproducible workflow.",

@@ -10,10 +10,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from rankwise.bench import manifests, remarks
 from rankwise.checkpoint import loading
 from rankwise.checkpoint.weight_files import counted, headers
 from rankwise.cli import app
+from rankwise.commands.bench import manifests, remarks
 from rankwise.errors import RankwiseError
 from rankwise.evaluate import multiples
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear

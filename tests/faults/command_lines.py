@@ -17,9 +17,9 @@ from unittest.mock import patch
 import typer
 
 from rankwise import cli
+from rankwise.commands.init import PRESETS
 from rankwise.files.checksummed import sealed_lines
 from rankwise.params.stages import Evaluate
-from rankwise.study import PRESETS
 from tests.faults.hostile import STRANGE, changed
 
 STARTERS = {"run", "ui", "bench", "init", "show"}

@@ -14,6 +14,7 @@ from rankwise.allocate.problem import Choices, Problem, Trials, TrialScore
 from rankwise.allocate.trials import read_rows, read_suggestions
 from rankwise.artifacts.factors import BlockFactors
 from rankwise.checkpoint.weight_files import header
+from rankwise.commands.init import PRESETS, with_settings
 from rankwise.evaluate import task_files
 from rankwise.hub.checks import check_folder, checked_section, weight_files
 from rankwise.inputs.architecture import described, empty_model, read_tokenizer
@@ -26,7 +27,6 @@ from rankwise.params.stages import Compute, Evaluate
 from rankwise.records.inputs import TasksManifest
 from rankwise.records.made import AllocationRecord, CheckpointManifest
 from rankwise.search import refuse_beyond
-from rankwise.study import PRESETS, with_settings
 from rankwise.validation import load_params
 from tests.contract.test_allocators import SEQUENCES, problem
 from tests.faults import command_lines, inputs

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from rankwise.checkpoint.loading import load_folder
-from rankwise.export import export
+from rankwise.commands.export import export
 from tests.checkpoints import Made, made
 from tests.families import ids
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rankwise.commands.init import PRESETS
 from rankwise.files.atomic import write_json
 from rankwise.files.yamls import read_yaml
 from rankwise.model.families import families
@@ -18,7 +19,6 @@ from rankwise.records.inputs import CorporaManifest, CorpusManifest, ModelManife
 from rankwise.report.again import params_text, versions
 from rankwise.report.files import StudyFiles
 from rankwise.report.inputs import read_inputs
-from rankwise.study import PRESETS
 from rankwise.validation import load_params, sections
 from tests.report.test_page import report, results_of
 

@@ -10,12 +10,12 @@ import typer
 from rankwise import engines
 from rankwise import needs as asked
 from rankwise.cluster import BY_ITSELF, SAID, Failure, Failures, place_of
+from rankwise.commands.init import PRESETS, with_settings
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import sha256
 from rankwise.needs import ENGINE, MARGIN, ON_DEVICE, SHORTEST, SLOWER, UNPLANNED, needs
 from rankwise.params.stages import Params
-from rankwise.study import PRESETS, with_settings
 from rankwise.validation import load_params
 from rankwise.workflow import RULES
 

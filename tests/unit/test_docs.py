@@ -14,13 +14,13 @@ from ruamel.yaml import YAML
 
 from rankwise.allocate import allocators
 from rankwise.artifacts.statistics import InputStatistics
+from rankwise.commands.init import PRESETS
 from rankwise.decompose import decomposers
 from rankwise.model.check import check
 from rankwise.model.families import families, family_of
 from rankwise.model.weights import Weights
 from rankwise.params.stages import Model
 from rankwise.refine import refiners
-from rankwise.study import PRESETS
 from rankwise.validation import load_params
 from tests.contract.test_allocators import problem
 

@@ -10,6 +10,7 @@ from transformers import LlamaConfig
 from typer.testing import CliRunner
 
 from rankwise.cli import app
+from rankwise.commands.init import PRESETS, with_settings
 from rankwise.embedded import files
 from rankwise.errors import RankwiseError
 from rankwise.methods.required_statistics import Moments
@@ -22,7 +23,6 @@ from rankwise.planning.sizes import Matrix, Sizes, moments_of, triangles
 from rankwise.planning.stages import SAVED
 from rankwise.statistics.covariance import gather
 from rankwise.statistics.fisher import gather as gather_gradients
-from rankwise.study import PRESETS, with_settings
 from rankwise.validation import load_params
 from tests.conftest import random_ids, tiny_llama, weight_of
 

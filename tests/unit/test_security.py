@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from rankwise.commands.init import PRESETS
 from rankwise.errors import RankwiseError
 from rankwise.files.yamls import read_yaml
 from rankwise.hub.checks import CheckpointError, refuse_switches
 from rankwise.inputs.architecture import described, read_tokenizer
-from rankwise.study import PRESETS
 from rankwise.validation import load_params
 from tests.conftest import tiny_llama
 from tests.workflow.studies import make_tokenizer

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from rankwise.study import CUT, DVC_SETTINGS, with_settings
+from rankwise.commands.init import CUT, DVC_SETTINGS, with_settings
 from tests.conftest import tiny_llama
 
 ROOT = Path(__file__).parents[2]

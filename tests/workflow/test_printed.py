@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rankwise.study import CUT, DVC_IGNORED, DVC_SETTINGS, PRESETS, with_settings
+from rankwise.commands.init import CUT, DVC_IGNORED, DVC_SETTINGS, PRESETS, with_settings
 from rankwise.validation import load_params
 from tests.workflow.studies import ROOT, Study
 

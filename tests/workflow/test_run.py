@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from rankwise import engines
-from rankwise.study import PRESETS, run, with_settings
+from rankwise.commands.init import PRESETS, with_settings
+from rankwise.commands.run import run
 from rankwise.workflow import code
 from tests.workflow.studies import Study
 
@@ -130,12 +131,12 @@ def test_jobs_are_forked_on_the_cpu_unless_asked_not_to(
     (tmp_path / "dvc.yaml").write_text("stages: {}")
     monkeypatch.chdir(tmp_path)
     given = []
-    monkeypatch.setattr("rankwise.study.fork_server", lambda _: nullcontext({"a": "server"}))
+    monkeypatch.setattr("rankwise.commands.run.fork_server", lambda _: nullcontext({"a": "server"}))
     monkeypatch.setattr(engines, "ask_both", lambda: (True, False))
     monkeypatch.setattr(engines, "run_snakemake", lambda *arguments: given.append(arguments))
-    monkeypatch.setattr("rankwise.results.print_table", lambda: None)
+    monkeypatch.setattr("rankwise.commands.show.print_table", lambda: None)
     for name in ("_record", "_cut"):
-        monkeypatch.setattr(f"rankwise.study.{name}", lambda *_: None)
+        monkeypatch.setattr(f"rankwise.commands.run.{name}", lambda *_: None)
     run(cold=cold, anyway=True)  # no GPU is here to plan for
     [(engine, *options)] = given
     assert options == [None, False]

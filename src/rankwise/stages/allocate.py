@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rankwise.errors import RankwiseError
-from rankwise.options import (
+from rankwise.stages.options import (
     BuildFile,
     ComputeFile,
     FactorFiles,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rankwise.errors import RankwiseError
-from rankwise.options import FactorFiles, ModelFile, OutFile, ParamsFile
+from rankwise.stages.options import FactorFiles, ModelFile, OutFile, ParamsFile
 
 if TYPE_CHECKING:
     from rankwise.artifacts.tokens import Tokens

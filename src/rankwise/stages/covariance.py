@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rankwise.options import CheckpointFile, ComputeFile, ModelFile, ParamsFile
+from rankwise.stages.options import CheckpointFile, ComputeFile, ModelFile, ParamsFile
 
 if TYPE_CHECKING:
     from rankwise.records.inputs import ModelManifest

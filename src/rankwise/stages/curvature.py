@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rankwise.options import CheckpointFile, ComputeFile, ModelFile, ParamsFile
+from rankwise.stages.options import CheckpointFile, ComputeFile, ModelFile, ParamsFile
 
 log = logging.getLogger("rankwise.curvature")
 

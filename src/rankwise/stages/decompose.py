@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rankwise.options import ComputeFile, ModelFile, OutFile, ParamsFile
+from rankwise.stages.options import ComputeFile, ModelFile, OutFile, ParamsFile
 
 log = logging.getLogger("rankwise.decompose")
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rankwise.options import CheckpointFile, ComputeFile, OutFile, ParamsFile, RunName
+from rankwise.stages.options import CheckpointFile, ComputeFile, OutFile, ParamsFile, RunName
 
 if TYPE_CHECKING:
     from rankwise.artifacts.tokens import Tokens

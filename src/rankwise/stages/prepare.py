@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rankwise.errors import RankwiseError
-from rankwise.options import OutFile, ParamsFile
+from rankwise.stages.options import OutFile, ParamsFile
 
 log = logging.getLogger("rankwise.prepare")
 app = typer.Typer(help="Manifests of model, texts and tasks: source, revision, hashes.")

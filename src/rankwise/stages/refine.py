@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rankwise.errors import RankwiseError
-from rankwise.options import ComputeFile, ModelFile, OutFile, ParamsFile
+from rankwise.stages.options import ComputeFile, ModelFile, OutFile, ParamsFile
 
 if TYPE_CHECKING:
     from rankwise.records.made import RefineRecord

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rankwise.options import ModelFile, OutFile, ParamsFile
+from rankwise.stages.options import ModelFile, OutFile, ParamsFile
 
 if TYPE_CHECKING:
     from rankwise.records.inputs import CorpusManifest, ModelManifest

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rankwise.options import CheckpointFile, ComputeFile, OutFile, ParamsFile, RunName
+from rankwise.stages.options import CheckpointFile, ComputeFile, OutFile, ParamsFile, RunName
 
 
 def command(

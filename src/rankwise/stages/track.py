@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rankwise.options import OutFile, ParamsFile
+from rankwise.stages.options import OutFile, ParamsFile
 
 
 def command(

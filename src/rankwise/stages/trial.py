@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rankwise.options import (
+from rankwise.stages.options import (
     BuildFile,
     ComputeFile,
     FactorFiles,

@@ -1,8 +1,6 @@
 """What a study found, looked at: its table, its page, two of its runs, MLflow."""
 
-import os
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,14 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from rankwise import engines
-from rankwise.errors import RankwiseError, without_passwords
+from rankwise.errors import RankwiseError
 from rankwise.files.atomic import to_json
 from rankwise.files.checksummed import read_json
 from rankwise.records.pairs import NOISE, Difference
 
 SUMMARY = Path("data/report/summary.json")
 PAGE = Path("data/report/index.html")
-STORE = Path("data/mlflow/mlflow.db")
 
 
 def show(
@@ -35,55 +32,6 @@ def show(
         print_table()
     if open_page:
         typer.launch(PAGE.resolve().as_uri())
-
-
-def compare(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or 'dense'.")],
-    reference: Annotated[str, typer.Argument(metavar="RUN", help="What it is set against.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Print in what two runs of the study differ: parameters, ranks, scores with paired intervals.
-
-    Example: rankwise compare ours-80 oats-80
-    """
-    from rankwise.compare import comparison
-    from rankwise.report.comparison import print_comparison
-
-    found = comparison(run, reference)
-    if as_json:
-        typer.echo(to_json(found.model_dump(mode="json")), nl=False)
-    else:
-        print_comparison(found)
-
-
-def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
-    """Bring MLflow up to date with the files and open it on 127.0.0.1.
-
-    Example: rankwise ui --port 5001
-    """
-    _refuse_unfinished()
-    command = _command("track")
-    aside = STORE.with_name("tracked.json")  # the artifact itself stays as the engines know it
-    command[command.index("--out") + 1] = str(aside)
-    filled = engines.call(sys.executable, *command)
-    if filled.returncode:
-        raise RankwiseError(f"MLflow could not be filled: {filled.stderr.strip()}")
-    if "MLFLOW_TRACKING_URI" in os.environ:
-        address = without_passwords(os.environ["MLFLOW_TRACKING_URI"])
-        typer.echo(f"MLflow is filled; it is served at {address}")
-        return
-    typer.echo(f"MLflow: http://127.0.0.1:{port} (stop it with Ctrl-C)")
-    options = [
-        "--backend-store-uri",
-        f"sqlite:///{STORE}",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    server = [sys.executable, "-m", "mlflow", "ui", *options, "--workers", "1"]
-    raise typer.Exit(subprocess.call(server, env=engines.environment() | quiet))
 
 
 def print_table() -> None:
