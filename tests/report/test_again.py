@@ -17,8 +17,8 @@ from rankwise.model.families import families
 from rankwise.records.base import FileHash
 from rankwise.records.inputs import CorporaManifest, CorpusManifest, ModelManifest, TasksManifest
 from rankwise.report.again import params_text, versions
-from rankwise.report.files import StudyFiles
 from rankwise.report.inputs import read_inputs
+from rankwise.results.files import StudyFiles
 from rankwise.validation import load_params, sections
 from tests.report.test_page import report, results_of
 

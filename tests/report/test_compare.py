@@ -8,7 +8,6 @@ import pytest
 from typer.testing import CliRunner
 
 from rankwise.cli import app
-from rankwise.compare import comparison
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import pair
 from rankwise.params.stages import Report
@@ -16,6 +15,7 @@ from rankwise.records.items import Items
 from rankwise.records.made import AllocationRecord
 from rankwise.records.measured import Scores
 from rankwise.report.comparison import print_comparison
+from rankwise.results.compare import comparison
 
 
 def said(*arguments: str) -> str:

@@ -12,8 +12,8 @@ from rankwise.records.base import asked_as
 from rankwise.report.figures import accuracy_by_task
 from rankwise.report.spectra import Decomposition, spectra_figure
 from rankwise.report.speeds import LONGEST, speed_beside_dense
-from rankwise.report.study import RunResult
 from rankwise.report.styles import COLORS, DENSE_SYMBOL, SYMBOLS, Styles
+from rankwise.results.study import RunResult
 from tests.report.test_page import results_of
 
 

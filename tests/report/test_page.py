@@ -29,9 +29,9 @@ from rankwise.report.curves import NAMED, outcome, refinement_curves
 from rankwise.report.page import render
 from rankwise.report.searches import search_convergence
 from rankwise.report.spectra import predicted_loss, read_decompositions, spectra_figure
-from rankwise.report.study import RunResult, best, compared, gather
 from rankwise.report.table import points, relative
 from rankwise.report.verdicts import methods, verdicts
+from rankwise.results.study import RunResult, best, compared, gather
 from tests.report.conftest import FAILED_TRIAL, REFINED, RETURNED, RUNS, make_refinement
 
 GIVEN = Report(resamples=200)

@@ -11,8 +11,8 @@ from rankwise.records.base import FileHash
 from rankwise.records.items import Items
 from rankwise.records.made import AllocationRecord, CheckpointManifest
 from rankwise.records.measured import Scores, SpeedRecord
-from rankwise.report.files import StudyFiles
-from rankwise.report.study import compared, gather, summarise
+from rankwise.results.files import StudyFiles
+from rankwise.results.study import compared, gather, summarise
 from rankwise.tracking import fill
 from tests.report.conftest import RUNS, make_study
 

@@ -18,7 +18,7 @@ import pytest
 
 from rankwise import engines
 from rankwise.report.entries import entries
-from rankwise.report.files import StudyFiles
+from rankwise.results.files import StudyFiles
 from rankwise.tracking import fill
 from tests.report.conftest import RUNS, TRIALS
 from tests.report.test_browser import BROWSER

@@ -18,7 +18,7 @@ from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import sealed
 from rankwise.records.items import Items
 from rankwise.report.entries import Entry, entries
-from rankwise.report.files import StudyFiles
+from rankwise.results.files import StudyFiles
 from rankwise.tracking import HASH_TAG, Tracked, _drop_if_moved, fill
 from tests.report.conftest import FAILED_TRIAL, RUNS, TRIALS
 from tests.tracking.conftest import write_summary

@@ -16,8 +16,8 @@ def compare(
 
     Example: rankwise compare ours-80 oats-80
     """
-    from rankwise.compare import comparison
     from rankwise.report.comparison import print_comparison
+    from rankwise.results.compare import comparison
 
     found = comparison(run, reference)
     if as_json:

@@ -5,11 +5,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from rankwise.compare import Comparison
 from rankwise.params.stages import FURTHER
 from rankwise.records.pairs import NOISE, Difference
 from rankwise.report.table import points, relative
 from rankwise.report.words import NOTHING, number, word
+from rankwise.results.compare import Comparison
 
 
 def print_comparison(found: Comparison) -> None:

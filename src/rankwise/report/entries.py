@@ -15,8 +15,8 @@ from rankwise.params.runs import DENSE
 from rankwise.records.base import FileHash
 from rankwise.records.made import AllocationRecord, RefineRecord
 from rankwise.records.measured import Scores, Summary, SummaryRow
-from rankwise.report.files import StudyFiles, weights_of
-from rankwise.report.study import allocations_by_run, read_searches
+from rankwise.results.files import StudyFiles, weights_of
+from rankwise.results.study import allocations_by_run, read_searches
 
 LAYOUT = 2
 """Raised when the same files would be logged otherwise, so that old runs are replaced."""

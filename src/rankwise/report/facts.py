@@ -6,8 +6,8 @@ from typing import Any
 from rankwise.records.made import RefineRecord
 from rankwise.records.measured import Scores, SpeedRecord, TextScore
 from rankwise.report.curves import outcome
-from rankwise.report.study import RunResult
 from rankwise.report.words import TIMES, between, word
+from rankwise.results.study import RunResult
 
 
 def facts(result: RunResult) -> dict[str, dict[str, str]]:

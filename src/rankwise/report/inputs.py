@@ -7,7 +7,7 @@ from typing import Any
 from rankwise.inputs.sources import EMBEDDED, TASK_FOLDERS
 from rankwise.records.base import FileHash
 from rankwise.records.inputs import CorporaManifest, CorpusManifest, ModelManifest, TasksManifest
-from rankwise.report.files import StudyFiles
+from rankwise.results.files import StudyFiles
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from statistics import fmean
 import plotly.graph_objects as go
 
 from rankwise.files.atomic import to_json
-from rankwise.report.study import RunResult
 from rankwise.report.styles import Styles
+from rankwise.results.study import RunResult
 
 Bars = dict[str, tuple[float, float]]
 """Run → how far its error bar reaches down and up."""

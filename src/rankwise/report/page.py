@@ -20,11 +20,11 @@ from rankwise.report.inputs import Input
 from rankwise.report.searches import search_convergence
 from rankwise.report.spectra import Decomposition, predicted_figure, spectra_figure
 from rankwise.report.speeds import speed_beside_dense
-from rankwise.report.study import RunResult, best
 from rankwise.report.styles import SYMBOLS
 from rankwise.report.table import cells, columns, points, relative
 from rankwise.report.verdicts import methods, verdicts
 from rankwise.report.words import glued, percent
+from rankwise.results.study import RunResult, best
 
 CAPTIONS = {
     "perplexity": "Perplexity of the test text: lower is better; of several seeds mean and range",

@@ -5,8 +5,8 @@ from itertools import accumulate
 import plotly.graph_objects as go
 
 from rankwise.report.figures import Figure, plain, scale
-from rankwise.report.study import RunResult
 from rankwise.report.styles import Styles
+from rankwise.results.study import RunResult
 
 
 def search_convergence(results: list[RunResult]) -> Figure:

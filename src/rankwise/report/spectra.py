@@ -13,8 +13,8 @@ from rankwise.decompose import decomposers
 from rankwise.methods.measure import Measure
 from rankwise.records.made import AllocationRecord
 from rankwise.report.figures import Figure, forward_place, plain, scale
-from rankwise.report.study import RunResult
 from rankwise.report.styles import COLORS, DASHES, DENSE_COLOR, Styles
+from rankwise.results.study import RunResult
 
 POINTS = 41
 """Points of one drawn spectrum."""

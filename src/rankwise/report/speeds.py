@@ -5,8 +5,8 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from rankwise.report.figures import Figure, plain
-from rankwise.report.study import RunResult
 from rankwise.report.styles import COLORS, DENSE_COLOR, SHAPES
+from rankwise.results.study import RunResult
 
 ROW = 26
 """Height of one run [px]."""

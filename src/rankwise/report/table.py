@@ -7,8 +7,8 @@ from rankwise.params.runs import DENSE
 from rankwise.params.stages import FURTHER
 from rankwise.records.measured import SpeedRecord, SummaryRow
 from rankwise.records.pairs import NOISE, Difference
-from rankwise.report.study import RunResult
 from rankwise.report.words import NOTHING, TIMES, number
+from rankwise.results.study import RunResult
 
 
 @dataclass(frozen=True)

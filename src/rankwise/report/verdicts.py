@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from rankwise.allocate import allocators
 from rankwise.decompose import decomposers
 from rankwise.refine import refiners
-from rankwise.report.study import RunResult, by_budget
+from rankwise.results.study import RunResult, by_budget
 
 
 @dataclass(frozen=True)

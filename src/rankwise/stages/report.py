@@ -51,11 +51,11 @@ def command(
     from rankwise.params.section import read_section
     from rankwise.params.stages import Report
     from rankwise.report.again import params_text
-    from rankwise.report.files import StudyFiles
     from rankwise.report.inputs import read_inputs
     from rankwise.report.page import render
-    from rankwise.report.reading import read_sections, read_study
-    from rankwise.report.study import compared, summarise
+    from rankwise.results.files import StudyFiles
+    from rankwise.results.reading import read_sections, read_study
+    from rankwise.results.study import compared, summarise
 
     log = logging.getLogger("rankwise.report")
     given = read_section(params, Report)

@@ -34,7 +34,7 @@ def command(
     from rankwise.params.section import read_section
     from rankwise.params.stages import Track
     from rankwise.report.entries import entries
-    from rankwise.report.files import StudyFiles
+    from rankwise.results.files import StudyFiles
     from rankwise.tracking import fill
 
     files = StudyFiles(

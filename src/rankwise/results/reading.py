@@ -11,9 +11,9 @@ from rankwise.params.runs import DENSE
 from rankwise.records.items import Items
 from rankwise.records.made import AllocationRecord, RefineRecord
 from rankwise.records.measured import Scores, SpeedRecord
-from rankwise.report.files import StudyFiles, weights_of
 from rankwise.report.spectra import Decomposition, predicted_loss, read_decompositions
-from rankwise.report.study import RunResult, allocations_by_run, gather, in_step, read_searches
+from rankwise.results.files import StudyFiles, weights_of
+from rankwise.results.study import RunResult, allocations_by_run, gather, in_step, read_searches
 
 MEASURED = ("scores", "items", "speed", "checkpoints")
 STAGES = {
