@@ -29,7 +29,7 @@ from rankwise.evaluate.speed import measure, timed
 from rankwise.model.device import DTYPES, set_up
 from rankwise.model.families import family_of
 from rankwise.params.stages import Compute, CovarianceParams, CurvatureParams
-from rankwise.search import SearchModel
+from rankwise.search.scorer import SearchModel
 from rankwise.statistics.covariance import gather
 from rankwise.statistics.fisher import gather as gather_gradients
 

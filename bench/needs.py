@@ -20,7 +20,7 @@ from rankwise.commands.init import PRESETS, with_settings
 from rankwise.planning.machine import Room, libraries
 from rankwise.planning.plan import Plan, plan
 from rankwise.planning.sizes import Sizes
-from rankwise.validation import load_params
+from rankwise.validation.params import load_params
 
 MODELS = {
     "llama2-7b": LlamaConfig(architectures=["LlamaForCausalLM"]),

@@ -22,7 +22,6 @@ from predicted_page import write_page
 from tqdm import tqdm
 
 from rankwise.allocate.problem import Candidate, Problem, Trials, TrialScore, finite
-from rankwise.allocation import matrices_of, problem_of
 from rankwise.artifacts.factors import BlockFactors
 from rankwise.artifacts.tokens import Tokens
 from rankwise.budget.costs import Choices, Kept, Matrix
@@ -34,7 +33,8 @@ from rankwise.files.checksummed import read_json
 from rankwise.params.stages import Compute, Corpus, CovarianceParams, CurvatureParams, Model, Sample
 from rankwise.params.target import Target
 from rankwise.records.inputs import ModelManifest
-from rankwise.search import SearchModel
+from rankwise.search.problem import matrices_of, problem_of
+from rankwise.search.scorer import SearchModel
 from rankwise.stages import covariance, curvature, decompose, prepare, sample
 
 METHODS = ("curvature", "whitened_svd", "pooled_pca")

@@ -22,7 +22,6 @@ from document import ROOT, fill
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from rankwise.allocation import choices_of
 from rankwise.artifacts.factors import BlockFactors, Factors
 from rankwise.artifacts.tokens import Tokens
 from rankwise.budget.costs import Kept
@@ -31,7 +30,8 @@ from rankwise.decompose.factoring import largest_rank
 from rankwise.evaluate.perplexity import window_losses
 from rankwise.model.families import family_of
 from rankwise.records.made import AllocationRecord
-from rankwise.search import SearchModel
+from rankwise.search.problem import choices_of
+from rankwise.search.scorer import SearchModel
 
 DATA = ROOT / "data"
 PAGE = ROOT / "docs/performance.md"

@@ -26,7 +26,7 @@ from rankwise.locks import refuse_other_engine
 from rankwise.methods.registry import NOT_METHODS
 from rankwise.model.families import FAMILIES
 from rankwise.params.stages import Params
-from rankwise.validation import cut_sections, load_params
+from rankwise.validation.params import cut_sections, load_params
 
 PACKAGE = Path(__file__).parent
 CHECKOUT = PACKAGE.parent.parent

@@ -16,7 +16,7 @@ from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
 from rankwise.params.stages import CovarianceParams
-from rankwise.search import SearchModel
+from rankwise.search.scorer import SearchModel
 from rankwise.statistics.covariance import gather
 from tests.conftest import random_ids, tiny_llama, weight_of
 

@@ -18,7 +18,6 @@ from rankwise.allocate.hyperopt import Hyperopt
 from rankwise.allocate.mgaa import MGAA
 from rankwise.allocate.problem import Trials
 from rankwise.allocate.uniform import Uniform
-from rankwise.allocation import matrices_of, problem_of
 from rankwise.artifacts.factors import BlockFactors, Factors
 from rankwise.artifacts.gradients import BlockCurvature
 from rankwise.artifacts.statistics import BlockStatistics
@@ -41,7 +40,8 @@ from rankwise.params.target import Target
 from rankwise.records.inputs import ModelManifest
 from rankwise.refine.base import Refinement
 from rankwise.refine.blockwise import Blockwise
-from rankwise.search import SearchModel
+from rankwise.search.problem import matrices_of, problem_of
+from rankwise.search.scorer import SearchModel
 from rankwise.statistics.covariance import gather
 from rankwise.statistics.fisher import gather as gather_gradients
 from rankwise.statistics.progress import Progress

@@ -26,8 +26,8 @@ from rankwise.params.section import read_method, read_section
 from rankwise.params.stages import Compute, Evaluate
 from rankwise.records.inputs import TasksManifest
 from rankwise.records.made import AllocationRecord, CheckpointManifest
-from rankwise.search import refuse_beyond
-from rankwise.validation import load_params
+from rankwise.search.scorer import refuse_beyond
+from rankwise.validation.params import load_params
 from tests.contract.test_allocators import SEQUENCES, problem
 from tests.faults import command_lines, inputs
 from tests.faults.examples import RECORDS
@@ -81,7 +81,7 @@ FOREIGN_LAYERS = 4
 
 @cache
 def _small() -> Problem:
-    """Return a problem whose scorer looks at the sequences as `rankwise.search.SearchModel` does."""
+    """Return a problem whose scorer looks at the sequences as `rankwise.search.scorer.SearchModel` does."""
     found = problem(1)
 
     def score(choices: Choices, sequences: list[int] | None = None) -> TrialScore:

@@ -19,7 +19,7 @@ from rankwise.records.inputs import CorporaManifest, CorpusManifest, ModelManife
 from rankwise.report.again import params_text, versions
 from rankwise.report.inputs import read_inputs
 from rankwise.results.files import StudyFiles
-from rankwise.validation import load_params, sections
+from rankwise.validation.params import load_params, sections
 from tests.report.test_page import report, results_of
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from rankwise.records.made import AllocationRecord, CheckpointManifest
 from rankwise.records.measured import Scores, SpeedRecord
 from rankwise.results.files import StudyFiles
 from rankwise.results.study import compared, gather, summarise
-from rankwise.tracking import fill
+from rankwise.tracking.store import fill
 from tests.report.conftest import RUNS, make_study
 
 

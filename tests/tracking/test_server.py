@@ -17,9 +17,9 @@ from urllib.parse import quote
 import pytest
 
 from rankwise import engines
-from rankwise.report.entries import entries
 from rankwise.results.files import StudyFiles
-from rankwise.tracking import fill
+from rankwise.tracking.entries import entries
+from rankwise.tracking.store import fill
 from tests.report.conftest import RUNS, TRIALS
 from tests.report.test_browser import BROWSER
 

@@ -12,14 +12,14 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from rankwise import tracking
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import sealed
 from rankwise.records.items import Items
-from rankwise.report.entries import Entry, entries
 from rankwise.results.files import StudyFiles
-from rankwise.tracking import HASH_TAG, Tracked, _drop_if_moved, fill
+from rankwise.tracking import store
+from rankwise.tracking.entries import Entry, entries
+from rankwise.tracking.store import HASH_TAG, Tracked, _drop_if_moved, fill
 from tests.report.conftest import FAILED_TRIAL, RUNS, TRIALS
 from tests.tracking.conftest import write_summary
 
@@ -178,7 +178,7 @@ def test_a_disk_that_fills_while_the_store_is_made_leaves_none(tmp_path: Path) -
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(store.parent.iterdir()) == []
-    again = "import sys, pathlib; from rankwise.tracking import fill; fill('full', [], pathlib.Path(sys.argv[1]))"
+    again = "import sys, pathlib; from rankwise.tracking.store import fill; fill('full', [], pathlib.Path(sys.argv[1]))"
     subprocess.run([sys.executable, "-c", again, str(store)], check=True)
     names = [each.name for each in MlflowClient(f"sqlite:///{store}").search_experiments()]
     assert "full" in names
@@ -235,7 +235,7 @@ def test_a_store_that_refuses_is_one_sentence_without_password(
         raise MlflowException("(sqlite3.OperationalError) disk I/O error\n[SQL: UPDATE]")
 
     if address is None:
-        monkeypatch.setattr(tracking, "_present", full)
+        monkeypatch.setattr(store, "_present", full)
     else:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

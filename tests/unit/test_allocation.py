@@ -19,7 +19,6 @@ from rankwise.allocate.mgaa import MGAA, between
 from rankwise.allocate.pareto import Pareto
 from rankwise.allocate.problem import Candidate, Problem
 from rankwise.allocate.uniform import Uniform
-from rankwise.allocation import record_of
 from rankwise.artifacts.factors import BlockFactors
 from rankwise.artifacts.statistics import BlockStatistics, InputStatistics
 from rankwise.budget.costs import Matrix, total
@@ -36,6 +35,7 @@ from rankwise.params.stages import Build, Compute
 from rankwise.params.target import Target
 from rankwise.records.inputs import ModelManifest
 from rankwise.records.made import AllocationRecord
+from rankwise.search.problem import record_of
 from rankwise.stages import allocate
 from tests.conftest import tiny_llama
 from tests.contract.test_allocators import problem

@@ -16,7 +16,7 @@ from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import sha256
 from rankwise.needs import ENGINE, MARGIN, ON_DEVICE, SHORTEST, SLOWER, UNPLANNED, needs
 from rankwise.params.stages import Params
-from rankwise.validation import load_params
+from rankwise.validation.params import load_params
 from rankwise.workflow import RULES
 
 SUBMITTED = sorted(

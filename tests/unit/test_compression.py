@@ -15,7 +15,6 @@ from transformers import PreTrainedTokenizerFast
 
 from rankwise.allocate.problem import Trials
 from rankwise.allocate.uniform import Uniform
-from rankwise.allocation import matrices_of, problem_of, record_of
 from rankwise.artifacts.factors import BlockFactors
 from rankwise.artifacts.statistics import BlockStatistics
 from rankwise.budget.costs import Kept
@@ -34,7 +33,8 @@ from rankwise.params.stages import CovarianceParams, CurvatureParams
 from rankwise.params.target import Target
 from rankwise.records.inputs import ModelManifest
 from rankwise.records.made import CheckpointManifest
-from rankwise.search import SearchModel
+from rankwise.search.problem import matrices_of, problem_of, record_of
+from rankwise.search.scorer import SearchModel
 from rankwise.statistics.covariance import gather
 from rankwise.statistics.fisher import gather as gather_gradients
 from tests.conftest import random_ids, tiny_llama, weight_of

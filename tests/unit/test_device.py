@@ -12,7 +12,7 @@ from rankwise.evaluate.perplexity import window_losses
 from rankwise.linalg.packed import whole
 from rankwise.model.families import family_of
 from rankwise.params.stages import CovarianceParams, CurvatureParams
-from rankwise.search import SearchModel
+from rankwise.search.scorer import SearchModel
 from rankwise.statistics.covariance import gather
 from rankwise.statistics.fisher import gather as gather_gradients
 from tests.conftest import random_ids, tiny_llama, weight_of

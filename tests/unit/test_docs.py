@@ -21,7 +21,7 @@ from rankwise.model.families import families, family_of
 from rankwise.model.weights import Weights
 from rankwise.params.stages import Model
 from rankwise.refine import refiners
-from rankwise.validation import load_params
+from rankwise.validation.params import load_params
 from tests.contract.test_allocators import problem
 
 PAGE = Path(__file__).parents[2] / "docs/extending.md"

@@ -10,7 +10,7 @@ from rankwise.errors import RankwiseError
 from rankwise.files.checksummed import read_json
 from rankwise.params.section import read_method, read_section
 from rankwise.params.stages import Sample
-from rankwise.validation import cut_sections, load_params
+from rankwise.validation.params import cut_sections, load_params
 
 ROOT = Path(__file__).parents[2]
 

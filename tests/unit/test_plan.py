@@ -23,7 +23,7 @@ from rankwise.planning.sizes import Matrix, Sizes, moments_of, triangles
 from rankwise.planning.stages import SAVED
 from rankwise.statistics.covariance import gather
 from rankwise.statistics.fisher import gather as gather_gradients
-from rankwise.validation import load_params
+from rankwise.validation.params import load_params
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 FAMILY = family_of("LlamaForCausalLM")

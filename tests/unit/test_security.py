@@ -13,7 +13,7 @@ from rankwise.errors import RankwiseError
 from rankwise.files.yamls import read_yaml
 from rankwise.hub.checks import CheckpointError, refuse_switches
 from rankwise.inputs.architecture import described, read_tokenizer
-from rankwise.validation import load_params
+from rankwise.validation.params import load_params
 from tests.conftest import tiny_llama
 from tests.workflow.studies import make_tokenizer
 

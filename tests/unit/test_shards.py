@@ -8,7 +8,7 @@ from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.params.stages import Compute, CovarianceParams
 from rankwise.stages.covariance import command
-from rankwise.validation import load_params
+from rankwise.validation.params import load_params
 from tests.conftest import random_ids
 from tests.unit.test_compression import save_tokenizer
 from tests.unit.test_params import changed

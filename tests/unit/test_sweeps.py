@@ -6,7 +6,7 @@ from rankwise.allocate import allocators
 from rankwise.errors import RankwiseError
 from rankwise.params.section import read_method
 from rankwise.params.sweeps import expanded
-from rankwise.validation import cut_sections, load_params
+from rankwise.validation.params import cut_sections, load_params
 from tests.unit.test_params import changed
 
 PLAIN = {"decompose": "svd", "allocate": "uniform"}

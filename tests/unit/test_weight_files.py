@@ -26,7 +26,7 @@ from rankwise.records.made import AllocationRecord, CheckpointManifest
 from rankwise.stages import allocate, build
 from rankwise.statistics.covariance import gather
 from rankwise.statistics.fisher import gather as gather_gradients
-from rankwise.validation import load_params
+from rankwise.validation.params import load_params
 from tests.conftest import random_ids, tiny_llama, weight_of
 from tests.unit.test_compression import ARCHITECTURE, save_model
 from tests.unit.test_params import ROOT

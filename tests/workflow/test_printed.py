@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rankwise.commands.init import CUT, DVC_IGNORED, DVC_SETTINGS, PRESETS, with_settings
-from rankwise.validation import load_params
+from rankwise.validation.params import load_params
 from tests.workflow.studies import ROOT, Study
 
 NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml"))

@@ -18,7 +18,7 @@ from rankwise.needs import needs
 from rankwise.params.stages import FURTHER
 from rankwise.allocate.rounds import rounds
 from rankwise.params.runs import DENSE
-from rankwise.validation import made
+from rankwise.validation.params import made
 from rankwise.workflow import (
     FAMILIES,
     code,

@@ -39,7 +39,7 @@ def init(
     """
     from ruamel.yaml import YAML
 
-    from rankwise.validation import load_params
+    from rankwise.validation.params import load_params
     from rankwise.workflow import PROFILES, SNAKEFILE
 
     given = _shipped(PRESETS, "preset", preset).read_text(encoding="utf-8")

@@ -41,7 +41,7 @@ def plan(
     from rankwise.planning.machine import Room, libraries, probe
     from rankwise.planning.plan import plan as planned
     from rankwise.planning.sizes import Sizes
-    from rankwise.validation import load_params
+    from rankwise.validation.params import load_params
 
     study = load_params(params)
     model = study.prepare.model

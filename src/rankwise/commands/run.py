@@ -79,7 +79,7 @@ def run(
 
 def _computes_on_cpu() -> bool:
     """A GPU's driver cannot be used in a fork once it was asked anything; jobs there are long anyway."""
-    from rankwise.validation import load_params
+    from rankwise.validation.params import load_params
 
     return load_params(Path("params.yaml")).compute.device == "cpu"
 

@@ -1,7 +1,7 @@
 """The sections of params.yaml, typed: every key with its default, unit and sentence.
 
 A stage never reads params.yaml. It reads ``data/params/<section>.json`` with `read_section`: one
-section, defaults filled in. How the whole file is read and cut is in `rankwise.validation`.
+section, defaults filled in. How the whole file is read and cut is in `rankwise.validation.params`.
 """
 
 import re

@@ -24,7 +24,7 @@ from rankwise.model.family import Linear
 from rankwise.params.stages import Params
 from rankwise.planning.sizes import Sizes, shapes_by_outputs
 from rankwise.planning.study import gathered
-from rankwise.validation import made
+from rankwise.validation.params import made
 
 LONG = 0.25
 """A measurement is long enough when it takes this much [s]."""

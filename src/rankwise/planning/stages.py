@@ -13,7 +13,7 @@ from rankwise.decompose import decomposers
 from rankwise.planning.need import Need
 from rankwise.planning.sizes import SUM, gradients, moments_of, panels, triangles, whole
 from rankwise.planning.study import FLOAT, Study, count
-from rankwise.validation import made
+from rankwise.validation.params import made
 
 TRAINED = 4
 """Numbers that AdamW holds for one it trains: the number, its gradient, two moments [-]."""

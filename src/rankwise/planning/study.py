@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from rankwise.gathering import needed
 from rankwise.methods.required_statistics import Moments
 from rankwise.params.stages import Params, Sample
 from rankwise.planning.sizes import Matrix, Sizes
+from rankwise.validation.statistics import needed
 
 FLOAT = 4
 """Size of a float32 number [bytes]."""

@@ -15,7 +15,7 @@ LEFT_OUT = ("track",)
 def params_text(sections: dict[str, Any]) -> str | None:
     """Return a params.yaml that gives these sections again; None where they are not all of a study.
 
-    ``sections``: as `rankwise.validation.sections` cuts them, those of methods that no run uses may
+    ``sections``: as `rankwise.validation.params.sections` cuts them, those of methods that no run uses may
     be missing. Sweeps are written out run by run, and defaults are filled in: what they are in another
     version does not matter.
     """

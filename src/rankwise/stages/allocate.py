@@ -20,7 +20,7 @@ from rankwise.stages.options import (
 
 if TYPE_CHECKING:
     from rankwise.allocate.problem import Trials
-    from rankwise.searching import Setting
+    from rankwise.search.inputs import Setting
 
 log = logging.getLogger("rankwise.allocate")
 
@@ -47,11 +47,11 @@ def command(
     """Choose the ranks of one run."""
     from rankwise.allocate.base import ScoringAllocator
     from rankwise.allocate.problem import Trials
-    from rankwise.allocation import record_of
     from rankwise.artifacts.statistics import BlockStatistics
     from rankwise.files.atomic import write_text
-    from rankwise.search import fingerprint
-    from rankwise.searching import Setting
+    from rankwise.search.inputs import Setting
+    from rankwise.search.problem import record_of
+    from rankwise.search.scorer import fingerprint
 
     given = Setting.read(params, run, build, compute, model, factors)
     asked, allocator = given.asked, given.allocator

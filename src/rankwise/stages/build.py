@@ -33,7 +33,6 @@ def command(
     """Write the checkpoint of one run and check it, then its manifest."""
     import torch
 
-    from rankwise.allocation import choices_of
     from rankwise.artifacts.tokens import Tokens
     from rankwise.card.model_card import card
     from rankwise.checkpoint.assembly import assemble
@@ -51,6 +50,7 @@ def command(
     from rankwise.records.inputs import ModelManifest
     from rankwise.records.made import AllocationRecord, BuildRecord, CheckpointManifest, FolderFiles
     from rankwise.records.versions import versions
+    from rankwise.search.problem import choices_of
     from rankwise.statistics.streamed import Streamed
 
     asked = read_section(params, Build)

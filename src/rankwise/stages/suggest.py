@@ -37,7 +37,7 @@ def command(
     from rankwise.errors import RankwiseError
     from rankwise.files.atomic import write_text
     from rankwise.files.checksummed import sealed_lines
-    from rankwise.searching import Setting
+    from rankwise.search.inputs import Setting
 
     given = Setting.read(params, run, build, compute, model, factors)
     known = [row for path in rows or [] for row in read_rows(path)]

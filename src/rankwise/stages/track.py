@@ -33,9 +33,9 @@ def command(
 
     from rankwise.params.section import read_section
     from rankwise.params.stages import Track
-    from rankwise.report.entries import entries
     from rankwise.results.files import StudyFiles
-    from rankwise.tracking import fill
+    from rankwise.tracking.entries import entries
+    from rankwise.tracking.store import fill
 
     files = StudyFiles(
         scores=scores,

@@ -34,7 +34,7 @@ def command(
     from rankwise.errors import RankwiseError
     from rankwise.files.atomic import write_text
     from rankwise.files.checksummed import sealed_lines
-    from rankwise.searching import Setting
+    from rankwise.search.inputs import Setting
 
     suggested = {row["trial"]: row for row in read_suggestions(suggestions)}
     if trial not in suggested:

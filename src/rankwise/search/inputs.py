@@ -9,7 +9,6 @@ from rankwise.allocate import allocators
 from rankwise.allocate.base import Allocator, ScoringAllocator
 from rankwise.allocate.problem import Problem, Trials
 from rankwise.allocate.sequential import SequentialSearch
-from rankwise.allocation import budget_of, matrices_of, problem_of
 from rankwise.artifacts.factors import BlockFactors, Factors
 from rankwise.artifacts.tokens import Tokens
 from rankwise.checkpoint.loading import load_dense
@@ -19,7 +18,8 @@ from rankwise.params.runs import Run
 from rankwise.params.section import read_method, read_section
 from rankwise.params.stages import Build, Compute
 from rankwise.records.inputs import ModelManifest
-from rankwise.search import SearchModel
+from rankwise.search.problem import budget_of, matrices_of, problem_of
+from rankwise.search.scorer import SearchModel
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from rankwise import gathering
 from rankwise.allocate import allocators
 from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError, nearest
-from rankwise.feasibility import impossible
 from rankwise.files.atomic import to_json, write_if_changed
 from rankwise.files.yamls import read_yaml
 from rankwise.methods.registry import Registry
@@ -16,7 +14,9 @@ from rankwise.params.section import validate
 from rankwise.params.stages import FURTHER, NAME, Params
 from rankwise.params.sweeps import expanded
 from rankwise.refine import refiners
-from rankwise.run_checks import Methods, run_checks
+from rankwise.validation import statistics
+from rankwise.validation.feasibility import impossible
+from rankwise.validation.runs import Methods, run_checks
 
 METHODS: dict[str, Registry[Any]] = {
     "decompose": decomposers,
@@ -82,7 +82,7 @@ def sections(params: Params) -> dict[str, Any]:
         "compute",
     ):
         found[name] = getattr(params, name).model_dump()
-    found["covariance"]["moments"] = params.covariance.moments or str(gathering.needed(params))
+    found["covariance"]["moments"] = params.covariance.moments or str(statistics.needed(params))
     return found
 
 
@@ -124,7 +124,7 @@ def _cross_checks(params: Params) -> list[str]:
         else:
             problems += run_checks(name, run, methods)
     problems += _sample_checks(params)
-    problems += gathering.checks(params, methods["decompose"])
+    problems += statistics.checks(params, methods["decompose"])
     problems += _search_checks(params, methods)
     return problems or impossible(params, methods["decompose"])
 

@@ -15,7 +15,7 @@ from rankwise.params.runs import Run
 from rankwise.records.base import asked_as
 from rankwise.records.inputs import ModelManifest
 from rankwise.records.made import AllocationRecord, LinearRank
-from rankwise.search import SearchModel
+from rankwise.search.scorer import SearchModel
 
 
 def matrices_of(

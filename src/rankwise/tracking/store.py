@@ -24,7 +24,7 @@ from tqdm import tqdm
 from rankwise.errors import RankwiseError, without_passwords
 from rankwise.files.atomic import replacing
 from rankwise.records.base import Record
-from rankwise.report.entries import Entry
+from rankwise.tracking.entries import Entry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

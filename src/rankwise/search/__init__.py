@@ -1,0 +1,1 @@
+"""Allocation problems, and the scoring of candidates on search text."""

@@ -1,0 +1,1 @@
+"""Checks of params.yaml across its sections, before anything runs."""
