@@ -3,7 +3,7 @@
 The same text in every study; the rules come with the package (in its repository: workflow/rules).
 """
 
-from rankwise.workflow import RULES
+from rankwise.workflow.rules import RULES
 
 
 include: RULES / "common.smk"

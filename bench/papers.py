@@ -18,7 +18,6 @@ from pathlib import Path
 from document import ROOT, fill
 from methods import joined
 
-from rankwise import engines
 from rankwise.evaluate.paired import pair
 from rankwise.files.atomic import write_if_changed
 from rankwise.forkserver.launch import fork_server
@@ -28,6 +27,7 @@ from rankwise.records.items import Items
 from rankwise.records.measured import Scores
 from rankwise.records.pairs import Pair
 from rankwise.report.table import points, relative
+from rankwise.workflow import engines
 
 RUNS = {
     "svd-60": {"decompose": "svd", "allocate": "uniform", "keep": 0.6},

@@ -22,9 +22,9 @@ import torch
 from document import ROOT, fill
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from rankwise import engines
 from rankwise.embedded import files
 from rankwise.report.costs import read_costs
+from rankwise.workflow import engines
 
 SIZES = {
     "small": (384, 1024, 6, 4000),

@@ -9,12 +9,12 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from rankwise import engines
 from rankwise.forkserver.launch import fork_server
 from rankwise.model.families import family_of
 from rankwise.params.stages import CovarianceParams, CurvatureParams
 from rankwise.statistics.covariance import gather
 from rankwise.statistics.fisher import gather as gather_gradients
+from rankwise.workflow import engines
 
 SHARED = Path(os.environ.get("RANKWISE_DATA", "../shared/data")).resolve()
 

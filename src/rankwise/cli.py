@@ -30,7 +30,6 @@ from rankwise.commands.ui import ui
 from rankwise.commands.verify import verify
 from rankwise.errors import RankwiseError, is_out_of_memory
 from rankwise.files.atomic import REFUSALS, write_json
-from rankwise.locks import refuse_other_engine
 from rankwise.params import memory
 from rankwise.stages import (
     allocate,
@@ -49,6 +48,7 @@ from rankwise.stages import (
     track,
     trial,
 )
+from rankwise.workflow.locks import refuse_other_engine
 
 app = typer.Typer(
     help="Low-rank compression of large language models as a reproducible workflow.",

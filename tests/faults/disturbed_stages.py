@@ -11,8 +11,8 @@ from contextlib import chdir, contextmanager
 from pathlib import Path
 from random import Random
 
-from rankwise import engines
 from rankwise.forkserver.launch import fork_server
+from rankwise.workflow import engines
 from tests.faults.stages import (
     RUN,
     Stage,

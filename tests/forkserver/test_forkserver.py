@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from rankwise import engines
 from rankwise.forkserver import server
 from rankwise.forkserver.address import ADDRESS
 from rankwise.forkserver.launch import AVAILABLE, fork_server
 from rankwise.forkserver.protocol import Request, difference, interpreter, new_socket
+from rankwise.workflow import engines
 
 PACKAGE = Path(__file__).parents[2] / "src/rankwise"
 BY_LIBRARIES = ("KMP_DUPLICATE_LIB_OK", "HF_XET_HIGH_PERFORMANCE")

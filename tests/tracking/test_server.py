@@ -16,10 +16,10 @@ from urllib.parse import quote
 
 import pytest
 
-from rankwise import engines
 from rankwise.results.files import StudyFiles
 from rankwise.tracking.entries import entries
 from rankwise.tracking.store import fill
+from rankwise.workflow import engines
 from tests.report.conftest import RUNS, TRIALS
 from tests.report.test_browser import BROWSER
 

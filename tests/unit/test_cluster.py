@@ -7,17 +7,25 @@ from pathlib import Path
 import pytest
 import typer
 
-from rankwise import engines
-from rankwise import needs as asked
-from rankwise.cluster import BY_ITSELF, SAID, Failure, Failures, place_of
 from rankwise.commands.init import PRESETS, with_settings
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import sha256
-from rankwise.needs import ENGINE, MARGIN, ON_DEVICE, SHORTEST, SLOWER, UNPLANNED, needs
 from rankwise.params.stages import Params
+from rankwise.planning import job_resources as asked
+from rankwise.planning.job_resources import (
+    ENGINE,
+    MARGIN,
+    ON_DEVICE,
+    SHORTEST,
+    SLOWER,
+    UNPLANNED,
+    needs,
+)
 from rankwise.validation.params import load_params
-from rankwise.workflow import RULES
+from rankwise.workflow import engines
+from rankwise.workflow.cluster import BY_ITSELF, SAID, Failure, Failures, place_of
+from rankwise.workflow.rules import RULES
 
 SUBMITTED = sorted(
     {

@@ -8,10 +8,11 @@ import pytest
 import torch
 import typer
 
-from rankwise import cli, engines
+from rankwise import cli
 from rankwise.errors import is_out_of_memory
 from rankwise.files.atomic import write_json
 from rankwise.params import memory
+from rankwise.workflow import engines
 
 
 def test_what_counts_as_no_memory() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from rankwise import engines
 from rankwise.commands.init import PRESETS, with_settings
 from rankwise.commands.run import run
-from rankwise.workflow import code
+from rankwise.workflow import engines
+from rankwise.workflow.rules import code
 from tests.workflow.studies import Study
 
 BAD = {

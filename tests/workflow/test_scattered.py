@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from rankwise.needs import ON_DEVICE, STAGES
+from rankwise.planning.job_resources import ON_DEVICE, STAGES
 from tests.workflow.studies import FEWER, make_study
 
 

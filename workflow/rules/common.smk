@@ -1,4 +1,4 @@
-"""What all rules share: the study's parameters, the axes of the graph, helpers of rankwise.workflow.
+"""What all rules share: the study's parameters, the axes of the graph, helpers of rankwise.workflow.rules.
 
 in   params.yaml
 out  data/params/<section>.json: the sections, written where they changed, whenever rules are read
@@ -11,15 +11,15 @@ from pathlib import Path
 from snakemake.logging import logger
 
 from rankwise.allocate import allocators
-from rankwise.cluster import SAID, Failures
+from rankwise.workflow.cluster import SAID, Failures
 from rankwise.decompose import decomposers
-from rankwise.engines import search_path
-from rankwise.needs import needs
+from rankwise.workflow.engines import search_path
+from rankwise.planning.job_resources import needs
 from rankwise.params.stages import FURTHER
 from rankwise.allocate.rounds import rounds
 from rankwise.params.runs import DENSE
 from rankwise.validation.params import made
-from rankwise.workflow import (
+from rankwise.workflow.rules import (
     FAMILIES,
     code,
     corpora_inputs,

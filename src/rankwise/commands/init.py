@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from rankwise import engines
 from rankwise.errors import RankwiseError, nearest
 from rankwise.files.atomic import write_text
+from rankwise.workflow import engines
 
 PRESETS = Path(__file__).parent.parent / "presets"
 CUT = ("params", "--params", "params.yaml", "--out", "data/params", "--dvc", "dvc.yaml")
@@ -40,7 +40,7 @@ def init(
     from ruamel.yaml import YAML
 
     from rankwise.validation.params import load_params
-    from rankwise.workflow import PROFILES, SNAKEFILE
+    from rankwise.workflow.rules import PROFILES, SNAKEFILE
 
     given = _shipped(PRESETS, "preset", preset).read_text(encoding="utf-8")
     changes = settings or []

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rankwise import engines
-from rankwise.cluster import Place
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import sha256
-from rankwise.needs import PLAN
+from rankwise.planning.job_resources import PLAN
+from rankwise.workflow import engines
+from rankwise.workflow.cluster import Place
 
 if TYPE_CHECKING:
     from rankwise.planning.plan import Plan

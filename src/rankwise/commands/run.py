@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from rankwise import engines
-from rankwise.cluster import HERE, Place, place_of
 from rankwise.commands import show
 from rankwise.commands.plan import plan_ahead
 from rankwise.errors import RankwiseError
 from rankwise.forkserver.launch import fork_server
-from rankwise.locks import holding
+from rankwise.workflow import engines
+from rankwise.workflow.cluster import HERE, Place, place_of
+from rankwise.workflow.locks import holding
 
 
 def run(

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from rankwise import engines
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import to_json
 from rankwise.files.checksummed import read_json
 from rankwise.records.pairs import NOISE, Difference
+from rankwise.workflow import engines
 
 SUMMARY = Path("data/report/summary.json")
 PAGE = Path("data/report/index.html")

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from rankwise import engines
 from rankwise.commands.show import _command, _refuse_unfinished
 from rankwise.errors import RankwiseError, without_passwords
+from rankwise.workflow import engines
 
 STORE = Path("data/mlflow/mlflow.db")
 

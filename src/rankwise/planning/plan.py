@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from rankwise.inputs.sources import ITEM_FILES, items_folder, tasks_folder, text_file
-from rankwise.needs import ON_DEVICE
 from rankwise.params.memory import lower
 from rankwise.params.stages import Params
+from rankwise.planning.job_resources import ON_DEVICE
 from rankwise.planning.machine import Room, Speed
 from rankwise.planning.need import Need
 from rankwise.planning.sizes import Sizes

@@ -20,7 +20,7 @@ from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_if_changed
 from rankwise.stages.options import OutFile
 from rankwise.validation.params import METHODS, cut_sections, load_params, sections
-from rankwise.workflow import RULES, SECTIONS, code, methods, relative
+from rankwise.workflow.rules import RULES, SECTIONS, code, methods, relative
 
 PLOTTED = ("perplexity", "zero_shot_average")
 HEADER = (

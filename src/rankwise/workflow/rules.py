@@ -22,13 +22,13 @@ from rankwise.inputs.sources import (
     tasks_folder,
     text_file,
 )
-from rankwise.locks import refuse_other_engine
 from rankwise.methods.registry import NOT_METHODS
 from rankwise.model.families import FAMILIES
 from rankwise.params.stages import Params
 from rankwise.validation.params import cut_sections, load_params
+from rankwise.workflow.locks import refuse_other_engine
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parent.parent
 CHECKOUT = PACKAGE.parent.parent
 WORKFLOW = (
     CHECKOUT / "workflow" if (CHECKOUT / "workflow/rules").is_dir() else PACKAGE / "_workflow"

@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 from ruamel.yaml import YAML
 
-from rankwise.cluster import BY_ITSELF, SAID
 from rankwise.forkserver.job import end_with
 from rankwise.params import memory
+from rankwise.workflow.cluster import BY_ITSELF, SAID
 
 SNAKEMAKE = (sys.executable, "-m", "snakemake")
 DVC = (sys.executable, "-m", "dvc")

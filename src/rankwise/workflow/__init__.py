@@ -1,0 +1,1 @@
+"""The glue of Snakemake and DVC: rules, engines, locks, clusters, code fingerprints."""
