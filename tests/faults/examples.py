@@ -4,10 +4,10 @@ import types
 from collections.abc import Iterator
 from typing import Any, Literal, Union, get_args, get_origin
 
-import rankwise.items
 from pydantic import BaseModel
 
-import rankwise.tracking  # noqa: F401 (a record of its own)
+import rankwise.records.items
+import rankwise.tracking.store  # noqa: F401 (a record of its own)
 from rankwise.model.families import SHIPPED, read_family
 from rankwise.model.family import Family
 from rankwise.records.base import Record

@@ -16,7 +16,7 @@ from tests.checkpoints import made
 def whole(tmp_path_factory):
     """A checkpoint in several shards."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rankwise.checkpoint.weight_files.SHARD_SIZE", "20KB")
+        patch.setattr("rankwise.checkpoint.saving.SHARD_SIZE", "20KB")
         found = made(tmp_path_factory.mktemp("whole"), "untied", "svd")
     assert len(list(found.folder.glob("*.safetensors"))) > 2
     return found

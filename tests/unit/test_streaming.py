@@ -20,7 +20,6 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from rankwise import streaming
 from rankwise.artifacts.tokens import Tokens
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
@@ -31,6 +30,7 @@ from rankwise.model.weights import spans
 from rankwise.params.stages import Compute, CovarianceParams
 from rankwise.records.inputs import ModelManifest
 from rankwise.stages.covariance import command
+from rankwise.statistics import streamed_covariance
 from rankwise.statistics.accumulators import SiteSums
 from rankwise.statistics.covariance import gather
 from rankwise.statistics.progress import Progress, fingerprint
@@ -125,7 +125,7 @@ def test_one_block_is_in_memory_at_a_time(small, tmp_path, monkeypatch):
         held.append([path.name for path in sorted((tmp_path / "work").glob("states_*"))])
         return found
 
-    monkeypatch.setattr(streaming, "gather", watched)
+    monkeypatch.setattr(streamed_covariance, "gather", watched)
     streamed(manifest, family, tmp_path / "work")
     assert held == [
         [0], ["states_1.bin"], [1, 2], ["states_1.bin", "states_2.bin"], [3], ["states_2.bin"],
@@ -183,7 +183,7 @@ def test_weights_that_changed_are_noticed(tmp_path, monkeypatch):
         return gather(*given)
 
     with monkeypatch.context() as patch, pytest.raises(RankwiseError, match="was changed while"):
-        patch.setattr(streaming, "gather", touching)
+        patch.setattr(streamed_covariance, "gather", touching)
         streamed(manifest, family, tmp_path / "work")
     assert not list((tmp_path / "work").glob("block_*"))
     data = bytearray(weights.read_bytes())
@@ -210,7 +210,7 @@ def test_hidden_states_that_are_not_as_they_were_written_are_refused(
         return gather(*given)
 
     with monkeypatch.context() as patch, pytest.raises(RankwiseError) as refused:
-        patch.setattr(streaming, "gather", damaging)
+        patch.setattr(streamed_covariance, "gather", damaging)
         streamed(manifest, family, tmp_path / "work")
     assert re.search(
         r"states_2.bin (is not as it was written: XXH3|ends before)", str(refused.value)

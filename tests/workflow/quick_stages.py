@@ -61,7 +61,7 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     elif sys.argv[1] != "plan":  # what these stages are given fits
         if sys.argv[1] == "run":  # and what they leave is no table
-            from rankwise import results
+            from rankwise.commands import show
 
-            results.print_table = results.draw_what_is_there = lambda: None
+            show.print_table = show.draw_what_is_there = lambda: None
         runpy.run_module("rankwise.real_main", run_name="__main__")

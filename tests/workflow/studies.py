@@ -20,7 +20,8 @@ from rankwise.commands.init import CUT, DVC_SETTINGS, with_settings
 from tests.conftest import tiny_llama
 
 ROOT = Path(__file__).parents[2]
-HEAVY = shutil.ignore_patterns("model", "text", "tasks", "__pycache__")
+HEAVY = ("model", "text", "tasks")
+"""Folders of the embedded model, which the tiny studies do not use."""
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 WORDS = [f"w{number}" for number in range(63)]
 PARAMS = """\
@@ -178,16 +179,19 @@ def copy_package(folder: Path, ignore: Callable[[str, list[str]], set[str]] | No
     return package
 
 
+def _without_the_embedded_model(folder: str, names: list[str]) -> set[str]:
+    """Tell `shutil.copytree` what to leave out."""
+    heavy = HEAVY if Path(folder).name == "embedded" else ()
+    return {name for name in names if name in heavy or name == "__pycache__"}
+
+
 def make_study(folder: Path, *, quick: bool, settings: Sequence[str] = ()) -> Study:
     """Write a study with a random model, a few sentences and one task; ``quick`` fakes its stages."""
     study = Study(folder)
-    package = copy_package(folder, HEAVY)
+    package = copy_package(folder, _without_the_embedded_model)
     if quick:
         (package / "__main__.py").rename(package / "real_main.py")
         shutil.copy(Path(__file__).with_name("quick_stages.py"), package / "__main__.py")
-        # No arithmetic, so no torch: every call of an engine is then some seconds faster.
-        (package / "linalg.py").write_text("")
-        (package / "artifacts.py").write_text("class Factors: ...\n")
     _write_inputs(folder / "inputs")
     (folder / "params.yaml").write_text(with_settings(PARAMS, list(settings)))
     shutil.copy(ROOT / "Snakefile", folder)

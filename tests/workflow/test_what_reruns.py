@@ -50,7 +50,7 @@ EVERYTHING = (
     f"prepare_model sample-* covariance-* curvature-* evaluate-* speed-* {AFTER_STATISTICS}"
 )
 CODE = {
-    "models/llama.yaml": f"{EVERYTHING} prepare_corpora prepare_tasks",
+    "model/family_files/llama.yaml": f"{EVERYTHING} prepare_corpora prepare_tasks",
     "decompose/svd.py": f"decompose-dense-svd-* {PLAIN}",
     "decompose/pooled_pca.py": f"decompose-dense-pooled_pca-* {SEARCHED}",
     "decompose/curvature.py": f"decompose-*-curvature-* {OURS}",
@@ -114,7 +114,7 @@ def test_code(study: Study, file: str, expected: str) -> None:
     check(
         study,
         expected,
-        cut=file.startswith(("models/", "decompose/", "allocate/", "refine/", "_workflow/")),
+        cut=file.startswith(("model/", "decompose/", "allocate/", "refine/", "_workflow/")),
     )
 
 
@@ -150,7 +150,9 @@ def test_a_study_that_refines_nothing_hears_nothing_of_it(study: Study) -> None:
 def test_a_family_of_the_study(study: Study) -> None:
     family = study.folder / "families/own.yaml"
     family.parent.mkdir()
-    family.write_bytes((study.folder / "package/rankwise/models/llama.yaml").read_bytes())
+    family.write_bytes(
+        (study.folder / "package/rankwise/model/family_files/llama.yaml").read_bytes()
+    )
     study.print_dvc()
     check(study, EVERYTHING, cut=False)
 
