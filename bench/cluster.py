@@ -67,7 +67,7 @@ def make(folder: Path, seconds: int) -> Study:
     stages.write_text(text.replace(START, START + note))
     study.do(
         "snakemake",
-        "data/decompose/dense/svd/block_0.safetensors",
+        "data/decompose/dense/svd/group_0.safetensors",
         "data/sample/search.safetensors",
     )
     return study

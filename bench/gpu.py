@@ -20,7 +20,7 @@ from document import ROOT, fill
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from rankwise.artifacts.factors import Factors
-from rankwise.artifacts.statistics import BlockStatistics
+from rankwise.artifacts.statistics import GroupStatistics
 from rankwise.budget.costs import Kept
 from rankwise.checkpoint import loading
 from rankwise.decompose.factoring import FACTORISE, factored_linear, largest_rank
@@ -28,7 +28,7 @@ from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.evaluate.speed import measure, timed
 from rankwise.model.device import DTYPES, set_up
 from rankwise.model.families import family_of
-from rankwise.params.stages import Compute, CovarianceParams, CurvatureParams
+from rankwise.params.stages import Compute, CovarianceParams, FisherParams
 from rankwise.search.scorer import SearchModel
 from rankwise.statistics.covariance import gather
 from rankwise.statistics.fisher import gather as gather_gradients
@@ -88,7 +88,7 @@ def random_model(config: LlamaConfig, device: torch.device, dtype: torch.dtype) 
         torch.set_default_dtype(before)
 
 
-def decomposed(model: Any, blocks: list[BlockStatistics], device: torch.device) -> dict[str, Any]:
+def decomposed(model: Any, blocks: list[GroupStatistics], device: torch.device) -> dict[str, Any]:
     """Return the factors of all linears, in the model's precision, on the CPU."""
     found, method = {}, PooledPCA()
     for block in blocks:
@@ -121,8 +121,8 @@ def gathered(bench: Bench, ids: torch.Tensor, asked: argparse.Namespace) -> dict
     factors: dict[str, Factors] = bench.row(
         "decomposition", partial(decomposed, model, sums, bench.device)
     )
-    once = CurvatureParams(batch=1)
-    bench.row("curvature", partial(gather_gradients, *given, once), 2 * flops)
+    once = FisherParams(batch=1)
+    bench.row("fisher", partial(gather_gradients, *given, once), 2 * flops)
     return factors
 
 

@@ -24,12 +24,12 @@ RUNS = """{
   svd: {decompose: svd, allocate: uniform, keep: [0.8, 0.6]},
   svd-llm: {decompose: whitened_svd, allocate: uniform, keep: [0.8, 0.6]},
   bolaco: {decompose: pooled_pca, allocate: hyperopt, keep: [0.8, 0.6]},
-  closed: {decompose: curvature, allocate: curvature, keep: [0.8, 0.6]},
-  ours: {decompose: curvature_sparse, allocate: curvature, keep: [0.8, 0.6]}}"""
+  closed: {decompose: kfac, allocate: least_loss, keep: [0.8, 0.6]},
+  ours: {decompose: kfac_sparse, allocate: least_loss, keep: [0.8, 0.6]}}"""
 SETTINGS = (
     "prepare.model.source=model", f"prepare.model.layers={LAYERS}", "prepare.tasks.source=null",
-    "decompose={svd: {}, whitened_svd: {}, pooled_pca: {dense: [v]}, curvature: {}, curvature_sparse: {}}",
-    "allocate={uniform: {}, hyperopt: {trials: 24, q: 8}, curvature: {}}", f"runs={RUNS}",
+    "decompose={svd: {}, whitened_svd: {}, pooled_pca: {dense: [v]}, kfac: {}, kfac_sparse: {}}",
+    "allocate={uniform: {}, hyperopt: {trials: 24, q: 8}, least_loss: {}}", f"runs={RUNS}",
 )  # fmt: skip
 
 

@@ -21,8 +21,8 @@ import torch
 from document import ROOT, fill, plt
 from scale import CPU, FAMILY, VOCABULARY, Clock, manifest_of, peak_memory, save_model, streamed
 
-from rankwise.artifacts.statistics import BlockStatistics
-from rankwise.decompose.factoring import factor_block
+from rankwise.artifacts.statistics import GroupStatistics
+from rankwise.decompose.factoring import factor_group
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.inputs.architecture import empty_dense
 from rankwise.model.weights import Weights
@@ -53,8 +53,8 @@ def measure(folder: Path, tokens: int) -> dict[str, float]:
     paths = streamed(folder, ids)
     _, gathered = clock.lap()
     for path in paths:
-        for _, factors in factor_block(
-            Weights(folder, FAMILY), BlockStatistics.load(path), PooledPCA(), CPU
+        for _, factors in factor_group(
+            Weights(folder, FAMILY), GroupStatistics.load(path), PooledPCA(), CPU
         ):
             factors.stored(torch.float32)
     _, factored = clock.lap()

@@ -30,8 +30,8 @@ DECOMPOSE: dict[str, dict[str, Any]] = {
     "whitened_svd": {},
     "pooled_pca": {"dense": ["v"]},
     "robust_pca": {},
-    "curvature": {},
-    "curvature_sparse": {"multiple": 2},
+    "fisher": {},
+    "kfac_sparse": {"multiple": 2},
 }
 SHARES = {"q": 0.4, "k": 0.4, "o": 0.6, "gate": 0.9, "up": 0.9, "down": 0.9}
 """For `manual`: a table as LoRD uses one, our own figures."""
@@ -47,7 +47,7 @@ ALLOCATE: dict[str, dict[str, Any]] = {
     "hyperopt": SEARCH,
     "gp": SEARCH,
     "policy_gradient": {},
-    "curvature": {},
+    "fisher": {},
     "around": {"method": "gp", "space": "losses", **SEARCH},
 }
 RUNS: dict[str, dict[str, Any]] = {
@@ -65,13 +65,13 @@ RUNS: dict[str, dict[str, Any]] = {
     "rpca": {"decompose": "robust_pca", "allocate": "uniform"},
     "cap": {"decompose": "robust_pca", "allocate": "policy_gradient"},
     "oats": {"decompose": "oats", "allocate": "uniform"},
-    "ours-low-rank": {"decompose": "curvature", "allocate": "curvature"},
-    "ours": {"decompose": "curvature_sparse", "allocate": "curvature"},
-    "ours-search": {"decompose": "curvature_sparse", "allocate": "around"},
+    "rankwise-low-rank": {"decompose": "kfac", "allocate": "least_loss"},
+    "ours": {"decompose": "kfac_sparse", "allocate": "least_loss"},
+    "rankwise-search": {"decompose": "kfac_sparse", "allocate": "around"},
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "mgaa-gentle": {"decompose": "whitened_svd", "allocate": "mgaa-gentle"},
-    **{f"ours-low-rank-{n}": {**RUNS["ours-low-rank"], "steps": n} for n in (2, 4, 8)},
+    **{f"rankwise-low-rank-{n}": {**RUNS["rankwise-low-rank"], "steps": n} for n in (2, 4, 8)},
 }
 """Runs of settings that are tried with ``--variants``: a weaker exponent, compression in steps."""
 REFINED = ("mgaa", "bolaco", "cap", "oats", "ours")

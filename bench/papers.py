@@ -32,7 +32,7 @@ from rankwise.workflow import engines
 RUNS = {
     "svd-60": {"decompose": "svd", "allocate": "uniform", "keep": 0.6},
     "svd-llm-60": {"decompose": "whitened_svd", "allocate": "uniform", "keep": 0.6},
-    "ours-60": {"decompose": "curvature_sparse", "allocate": "curvature", "keep": 0.6},
+    "rankwise-60": {"decompose": "kfac_sparse", "allocate": "least_loss", "keep": 0.6},
 }
 TEXTS = {"test": "WikiText-2", "test-raw": "WikiText-2, raw", "test-c4": "C4"}
 TASKS = {
@@ -70,8 +70,8 @@ def settings(data: Path, folder: Path) -> list[str]:
         f"sample.search={json.dumps({'corpus': 'train', 'sequences': 8, **drawn})}",
         f"sample.test={json.dumps({'corpus': 'test', **tested})}",
         f"sample.further={json.dumps(further)}",
-        "decompose={svd: {}, whitened_svd: {}, curvature_sparse: {multiple: 2}}",
-        "allocate={uniform: {multiple: 2}, curvature: {multiple: 2}}",
+        "decompose={svd: {}, whitened_svd: {}, kfac_sparse: {multiple: 2}}",
+        "allocate={uniform: {multiple: 2}, least_loss: {multiple: 2}}",
         f"runs={json.dumps(RUNS)}",
         f"evaluate={{batch: 16, limit: {LIMIT}, divergence: true}}",
         "report.title=The papers' texts and tasks on a small real-English LLaMA",

@@ -1,6 +1,6 @@
 """What `rankwise plan` says before a run beside what the run then took, on three sizes of model.
 
-    python bench/plan.py FOLDER                   writes a block of docs/performance.md
+    python bench/plan.py FOLDER                   writes a group of docs/performance.md
     python bench/plan.py FOLDER --sizes large     another one
 
 Models: the embedded one; and two LLaMA-shaped ones with random weights, 13 and 169 million
@@ -36,7 +36,7 @@ LARGE = "large"
 RUNS = {
     "svd-80": {"decompose": "svd", "allocate": "uniform", "keep": 0.8},
     "bolaco-80": {"decompose": "pooled_pca", "allocate": "hyperopt", "keep": 0.8},
-    "ours-80": {"decompose": "curvature", "allocate": "curvature", "keep": 0.8},
+    "rankwise-80": {"decompose": "kfac", "allocate": "least_loss", "keep": 0.8},
 }
 ENOUGH = 1.0
 """Stages that take less are start-up and not compared in time [s]."""
@@ -148,9 +148,9 @@ def main() -> None:
         there = folder / size if given.again else study(folder, size)
         lines += compare(there, size)
     print(*lines, sep="\n")
-    for block, of_block in (("plan", sizes), (LARGE, [LARGE])):
+    for group, of_block in (("plan", sizes), (LARGE, [LARGE])):
         if given.sizes == of_block:
-            fill(ROOT / "docs/performance.md", block, "\n".join(lines))
+            fill(ROOT / "docs/performance.md", group, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Predicted against measured loss: one matrix truncated at a time, all others dense.
 
-    python bench/predicted.py FOLDER [--models embedded wikitext] [--methods curvature pooled_pca ...]
+    python bench/predicted.py FOLDER [--models embedded wikitext] [--methods fisher pooled_pca ...]
 
 Statistics come from calibration text, the loss from search text that they never saw; test text is not
 touched. For every linear and several budgets of it: what the decomposer's spectrum predicts (its squared
 tail) and what the model's loss does. Figures of a method and model are kept in FOLDER as JSON and taken
-up again; then the block of docs/results.md and docs/figures/predicted-<model>.svg are written from all
+up again; then the group of docs/results.md and docs/figures/predicted-<model>.svg are written from all
 of FOLDER. Model ``wikitext`` is found under RANKWISE_DATA (default ../shared/data).
 """
 
@@ -22,7 +22,7 @@ from predicted_page import write_page
 from tqdm import tqdm
 
 from rankwise.allocate.problem import Candidate, Problem, Trials, TrialScore, finite
-from rankwise.artifacts.factors import BlockFactors
+from rankwise.artifacts.factors import GroupFactors
 from rankwise.artifacts.tokens import Tokens
 from rankwise.budget.costs import Choices, Kept, Matrix
 from rankwise.budget.spending import Budget
@@ -30,14 +30,14 @@ from rankwise.checkpoint.loading import load_dense
 from rankwise.decompose import decomposers
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import read_json
-from rankwise.params.stages import Compute, Corpus, CovarianceParams, CurvatureParams, Model, Sample
+from rankwise.params.stages import Compute, Corpus, CovarianceParams, FisherParams, Model, Sample
 from rankwise.params.target import Target
 from rankwise.records.inputs import ModelManifest
 from rankwise.search.problem import matrices_of, problem_of
 from rankwise.search.scorer import SearchModel
-from rankwise.stages import covariance, curvature, decompose, prepare, sample
+from rankwise.stages import covariance, decompose, fisher, prepare, sample
 
-METHODS = ("curvature", "whitened_svd", "pooled_pca")
+METHODS = ("kfac", "whitened_svd", "pooled_pca")
 SHARES = (0.2, 0.35, 0.5, 0.7, 0.9)
 """Budgets: parameters of the matrix that remain [-]."""
 BATCH = 16
@@ -111,8 +111,8 @@ class Study:
         section = self.section("covariance", CovarianceParams())
         work, out = self.folder / "work", [self.folder / "covariance.safetensors"]
         covariance.command(section, *files, work, out)
-        section = self.section("curvature", CurvatureParams())
-        curvature.command(section, *files, work, [self.folder / "curvature.safetensors"])
+        section = self.section("fisher", FisherParams())
+        fisher.command(section, *files, work, [self.folder / "fisher.safetensors"])
         write_json(done, described(given))
 
     def tokens(self, role: str) -> Path:
@@ -123,7 +123,7 @@ class Study:
         """Factor every linear, and return the problem with the search text to score on."""
         out = self.folder / f"factors.{method}.safetensors"
         section = self.section(f"decompose.{method}", {"method": method, "dense": []})
-        gradients = self.folder / "curvature.safetensors"
+        gradients = self.folder / "fisher.safetensors"
         decompose.command(
             section,
             self.compute,
@@ -132,7 +132,7 @@ class Study:
             out,
             gradients if decomposers[method].gradient else None,
         )
-        manifest, factors = ModelManifest.load(self.model), BlockFactors.load(out).linears
+        manifest, factors = ModelManifest.load(self.model), GroupFactors.load(out).linears
         model, _ = load_dense(manifest)
         ids = Tokens.load(self.tokens("search")).ids
         matrices = matrices_of(manifest, manifest.dtype, factors)

@@ -18,7 +18,7 @@ HEAD = [
 
 
 def write_page(folder: Path) -> None:
-    """Write the block ``predicted`` of docs/results.md and a figure a model, from all records."""
+    """Write the group ``predicted`` of docs/results.md and a figure a model, from all records."""
     records = [read_json(path) for path in sorted(folder.glob("*.json"))]
     parts = []
     for model in sorted({record["model"] for record in records}):

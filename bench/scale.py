@@ -21,15 +21,15 @@ import torch
 from document import ROOT, fill
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from rankwise.artifacts.factors import BlockFactors
-from rankwise.artifacts.statistics import BlockStatistics
-from rankwise.decompose.factoring import factor_block
+from rankwise.artifacts.factors import GroupFactors
+from rankwise.artifacts.statistics import GroupStatistics
+from rankwise.decompose.factoring import factor_group
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.inputs.architecture import empty_dense
 from rankwise.inputs.sources import hashes
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
-from rankwise.params.stages import Compute, CovarianceParams, CurvatureParams
+from rankwise.params.stages import Compute, CovarianceParams, FisherParams
 from rankwise.records.inputs import ModelManifest
 from rankwise.statistics.accumulators import ACCUMULATE
 from rankwise.statistics.covariance import gather
@@ -111,7 +111,7 @@ def manifest_of(folder: Path) -> ModelManifest:
 def streamed(folder: Path, ids: torch.Tensor) -> list[Path]:
     """Gather our statistics, a layer a block."""
     manifest = manifest_of(folder)
-    blocks = LAYER_BY_LAYER.blocks(manifest.layers)
+    blocks = LAYER_BY_LAYER.layer_groups(manifest.layers)
     return stream(Streamed.of(manifest, CPU), ids, blocks, ASKED, Progress(folder / "work", ""))
 
 
@@ -121,11 +121,11 @@ def ours(folder: Path) -> dict[str, Any]:
     clock = Clock()
     [path] = streamed(folder, text())
     gathered = clock.lap()
-    block = BlockStatistics.load(path)
+    block = GroupStatistics.load(path)
     weights = Weights(folder, FAMILY)
-    linears = dict(factor_block(weights, block, PooledPCA(), CPU, stored=PRECISION))
+    linears = dict(factor_group(weights, block, PooledPCA(), CPU, stored=PRECISION))
     factored = clock.lap()
-    BlockFactors("pooled_pca", [0], linears).save(folder / "factors", PRECISION)
+    GroupFactors("pooled_pca", [0], linears).save(folder / "factors", PRECISION)
     sizes = path.stat().st_size, (folder / "factors").stat().st_size
     return {"covariance": gathered, "decomposition": factored, "bytes": sizes}
 
@@ -160,8 +160,8 @@ def layers(folder: Path) -> dict[str, Any]:
 def gradients(folder: Path) -> dict[str, Any]:
     """Stream gradients of a model of some layers."""
     manifest = manifest_of(folder)
-    source, blocks = Streamed.of(manifest, CPU), LAYER_BY_LAYER.blocks(manifest.layers)
-    asked = CurvatureParams(batch=1, streaming=True)
+    source, blocks = Streamed.of(manifest, CPU), LAYER_BY_LAYER.layer_groups(manifest.layers)
+    asked = FisherParams(batch=1, streaming=True)
     stream_gradients(source, text()[:FEW], blocks, asked, Progress(folder / "gradients", ""))
     return {}
 
@@ -178,7 +178,7 @@ def largest_difference(folder: Path) -> float:
     asked = CovarianceParams(pools=POOLS, batch=BATCH)
     [block] = gather(model, FAMILY, weights.get, text(), [[0]], asked)
     theirs = torch.load(folder / "published", weights_only=True)
-    ours = BlockFactors.load(folder / "factors").linears
+    ours = GroupFactors.load(folder / "factors").linears
     found = []
     for linear in FAMILY.linears([0]):
         if linear.name not in theirs:
@@ -239,7 +239,7 @@ def compare(width: int, inner: int) -> str:
             f"Largest relative difference of ‖WX − ŴX‖ over the matrices, at half the break-even rank: {difference:.1e}.",
             "",
             f"Peak memory of the streamed passes over models of that width in bfloat16, {FEW * LENGTH:,} tokens, 4 and "
-            f"12 layers: {_grown('covariance', *peaks['layers'])}; {_grown('curvature', *peaks['gradients'])}.",
+            f"12 layers: {_grown('covariance', *peaks['layers'])}; {_grown('fisher', *peaks['gradients'])}.",
         ]
     )
 

@@ -25,7 +25,7 @@ from rankwise.records.measured import Scores
 KEEPS = (0.8, 0.6, 0.5)
 SEED_METHODS = ("bolaco", "bolaco-tpe", "cap", "mgaa", "oats")
 """The systems that the field starts from, unrefined; OATS stands for SSLC."""
-SHOWN = ("svd-llm", "mgaa", "bolaco", "cap", "oats", "ours-low-rank", "ours", "ours-refined")
+SHOWN = ("svd-llm", "mgaa", "bolaco", "cap", "oats", "rankwise-low-rank", "ours", "ours-refined")
 MODELS = {"embedded": "the embedded model", "wikitext": "the small real-English LLaMA"}
 
 
@@ -171,7 +171,9 @@ def claims(results: Results) -> str:
         lines.append(
             f"  CPU time of decomposition and allocation: `ours` {times[0]:.0f} s, `bolaco` with 50 trials {times[1]:.0f} s."
         )
-        kept = [f"`{name}` {shares(results.of(name, keep))}" for name in ("mgaa", "ours-low-rank")]
+        kept = [
+            f"`{name}` {shares(results.of(name, keep))}" for name in ("mgaa", "rankwise-low-rank")
+        ]
         lines.append(f"  Share kept of attention and MLP, layer by layer: {'; '.join(kept)}.")
     return "\n".join(lines)
 

@@ -22,7 +22,7 @@ from document import ROOT, fill
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from rankwise.artifacts.factors import BlockFactors, Factors
+from rankwise.artifacts.factors import Factors, GroupFactors
 from rankwise.artifacts.tokens import Tokens
 from rankwise.budget.costs import Kept
 from rankwise.checkpoint import loading
@@ -69,7 +69,7 @@ def embedded() -> str:
     factors = {
         name: f
         for path in sorted(folder.glob("*.safetensors"))
-        for name, f in BlockFactors.load(path).linears.items()
+        for name, f in GroupFactors.load(path).linears.items()
     }
     ids = Tokens.load(DATA / "sample/search.safetensors").ids.long()
     dense = loading.load(DATA / "prepare/model.json").model

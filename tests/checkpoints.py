@@ -5,15 +5,15 @@ from pathlib import Path
 
 import torch
 
-from rankwise.artifacts.factors import BlockFactors
+from rankwise.artifacts.factors import GroupFactors
 from rankwise.artifacts.tokens import Tokens
 from rankwise.checkpoint import loading
 from rankwise.decompose import decomposers
-from rankwise.decompose.factoring import factor_block
+from rankwise.decompose.factoring import factor_group
 from rankwise.files.atomic import write_json
 from rankwise.model.weights import Weights
 from rankwise.params.runs import Run
-from rankwise.params.stages import Build, Compute, CovarianceParams, CurvatureParams
+from rankwise.params.stages import Build, Compute, CovarianceParams, FisherParams
 from rankwise.records.inputs import ModelManifest
 from rankwise.stages import allocate, build
 from rankwise.statistics.covariance import gather
@@ -63,10 +63,10 @@ def prepare(study: Path, case: str, method: str, **settings) -> Made:
     model, _ = loading.load_dense(manifest)
     weight_of, asked = Weights(dense, family).get, CovarianceParams(pools=4, batch=2)
     [block] = gather(model, family, weight_of, ids(), [LAYERS], asked)
-    [bent] = gather_gradients(model, family, weight_of, ids(), [LAYERS], CurvatureParams())
+    [bent] = gather_gradients(model, family, weight_of, ids(), [LAYERS], FisherParams())
     decomposer = decomposers[method](**settings)
-    factors = dict(factor_block(Weights(dense, family), block, decomposer, CPU, bent))
-    BlockFactors(method, LAYERS, factors).save(study / "factors", torch.float32)
+    factors = dict(factor_group(Weights(dense, family), block, decomposer, CPU, bent))
+    GroupFactors(method, LAYERS, factors).save(study / "factors", torch.float32)
     starts = torch.arange(len(ids()))
     Tokens(ids(), starts, "calibration", "c", "0" * 64, 0).save(study / "calibration")
     write_json(study / "allocate.json", {"method": "uniform", "multiple": 1, "floor": 0.05})

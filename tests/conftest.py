@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from rankwise.forkserver.launch import fork_server
 from rankwise.model.families import family_of
-from rankwise.params.stages import CovarianceParams, CurvatureParams
+from rankwise.params.stages import CovarianceParams, FisherParams
 from rankwise.statistics.covariance import gather
 from rankwise.statistics.fisher import gather as gather_gradients
 from rankwise.workflow import engines
@@ -121,6 +121,6 @@ def tiny_gradients():
     model = tiny_llama().double()
     family = family_of("LlamaForCausalLM")
     [block] = gather_gradients(
-        model, family, weight_of(model), random_ids(), [[0, 1]], CurvatureParams()
+        model, family, weight_of(model), random_ids(), [[0, 1]], FisherParams()
     )
     return block.linears

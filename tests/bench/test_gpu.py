@@ -18,7 +18,7 @@ def test_every_stage_is_measured():
     assert "2 layers of 64 and 96, 128 tokens" in head
     found = {row.split("|")[1].strip(): float(row.split("|")[2]) for row in rows[:5]}
     assert list(found) == [
-        "forward passes", "covariance", "decomposition", "curvature", "a trial, 4 sequences",
+        "forward passes", "covariance", "decomposition", "fisher", "a trial, 4 sequences",
     ]  # fmt: skip
     assert all(seconds >= 0 for seconds in found.values())
     assert all(re.search(r"\d tokens/s, dense \d+, ratio \d", row) for row in rows[5:])

@@ -93,10 +93,10 @@ def test_statistics_of_calibration_text_order_what_search_text_loses(tmp_path):
     texts = [Corpus(source=f"embedded/{role}.txt") for role in ("calibration", "search")]
     study = predicted.Study(tmp_path, predicted.Setting(model, *texts, (16, 4), 64))
     study.gather()
-    made = study.folder / "curvature.safetensors"
+    made = study.folder / "fisher.safetensors"
     before = made.stat().st_mtime_ns
     study.gather()
     assert made.stat().st_mtime_ns == before
-    rows = predicted.measure(study.problem("curvature"), (0.2, 0.6))
+    rows = predicted.measure(study.problem("kfac"), (0.2, 0.6))
     assert len(rows) == 5 * 7 * 2
     assert page.correlations(rows)["all"] > 0.5

@@ -9,9 +9,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 import reference
 
-from rankwise.artifacts.factors import BlockFactors
+from rankwise.artifacts.factors import GroupFactors
 from rankwise.budget.costs import Kept
-from rankwise.decompose.factoring import factor_block
+from rankwise.decompose.factoring import factor_group
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
@@ -30,8 +30,8 @@ def test_ours_equals_the_published_algorithm(tmp_path):
     asked = CovarianceParams(pools=4, batch=2, moments="smaller")
     [block] = gather(model, family, weight_of(model), ids, [[0, 1]], asked)
     method = PooledPCA(damping=0.0)
-    factors = dict(factor_block(Weights(tmp_path, family), block, method, torch.device("cpu")))
-    BlockFactors("pooled_pca", [0, 1], factors).save(tmp_path / "f", torch.float32)
+    factors = dict(factor_group(Weights(tmp_path, family), block, method, torch.device("cpu")))
+    GroupFactors("pooled_pca", [0, 1], factors).save(tmp_path / "f", torch.float32)
     found = reference.decompose(reference.gather(model, list(factors), ids, 4, 2))
     for name, ours in factors.items():
         for rank in (2, 5):
@@ -41,7 +41,7 @@ def test_ours_equals_the_published_algorithm(tmp_path):
             )
     ranks = dict.fromkeys(factors, 6)
     theirs = reference.trial(model, found, ranks)
-    stored = BlockFactors.load(tmp_path / "f").linears
+    stored = GroupFactors.load(tmp_path / "f").linears
     text = random_ids(4, 12, seed=3)
     search = SearchModel(tiny_llama(intermediate_size=88), stored, text, batch=4)
     ours = search.score({name: Kept(rank) for name, rank in ranks.items()})

@@ -102,7 +102,7 @@ def test_what_the_cluster_refuses_is_said_with_the_setting_and_the_rest_goes_on(
     memory = ended.sentence("rule evaluate took more memory")
     assert "(500 MB)" in memory and "evaluate:mem_mb=…" in memory
     assert ".snakemake/slurm_logs/rule_evaluate/dense/" in memory
-    assert (ended.study.folder / "data/covariance/dense/block_0.safetensors").is_file()
+    assert (ended.study.folder / "data/covariance/dense/group_0.safetensors").is_file()
 
 
 def test_a_job_beyond_its_time_and_a_node_without_the_folder_are_said_and_the_rest_goes_on(

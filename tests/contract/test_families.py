@@ -18,16 +18,16 @@ from rankwise.allocate.hyperopt import Hyperopt
 from rankwise.allocate.mgaa import MGAA
 from rankwise.allocate.problem import Trials
 from rankwise.allocate.uniform import Uniform
-from rankwise.artifacts.factors import BlockFactors, Factors
-from rankwise.artifacts.gradients import BlockCurvature
-from rankwise.artifacts.statistics import BlockStatistics
+from rankwise.artifacts.factors import Factors, GroupFactors
+from rankwise.artifacts.gradients import GroupFisher
+from rankwise.artifacts.statistics import GroupStatistics
 from rankwise.budget.costs import Kept, keep_reached
 from rankwise.budget.spending import Budget
 from rankwise.checkpoint import loading
 from rankwise.checkpoint.assembly import assemble
 from rankwise.cli import app
-from rankwise.decompose.curvature import Curvature
-from rankwise.decompose.factoring import factor_block
+from rankwise.decompose.factoring import factor_group
+from rankwise.decompose.kfac import KFAC
 from rankwise.decompose.svd import SVD
 from rankwise.evaluate.perplexity import mean_loss, window_losses
 from rankwise.files.atomic import write_json
@@ -35,7 +35,7 @@ from rankwise.inputs.architecture import read_tokenizer
 from rankwise.model.family import Family
 from rankwise.model.sliced_linear import shape_of
 from rankwise.model.weights import Weights
-from rankwise.params.stages import CovarianceParams, CurvatureParams
+from rankwise.params.stages import CovarianceParams, FisherParams
 from rankwise.params.target import Target
 from rankwise.records.inputs import ModelManifest
 from rankwise.refine.base import Refinement
@@ -67,8 +67,8 @@ class Case:
     family: Family
     manifest: ModelManifest
     folder: Path
-    statistics: BlockStatistics
-    gradients: BlockCurvature
+    statistics: GroupStatistics
+    gradients: GroupFisher
     logits: torch.Tensor
     """Of the library's own model."""
 
@@ -86,7 +86,7 @@ def case(request, tmp_path_factory):
     model, _ = loading.load_dense(manifest)
     weights = Weights(folder, family)
     [statistics] = gather(model, family, weights.get, ids(), [LAYERS], ASKED)
-    [gradients] = gather_gradients(model, family, weights.get, ids(), [LAYERS], CurvatureParams())
+    [gradients] = gather_gradients(model, family, weights.get, ids(), [LAYERS], FisherParams())
     return Case(request.param, family, manifest, folder, statistics, gradients, expected)
 
 
@@ -94,13 +94,13 @@ def case(request, tmp_path_factory):
 def compressed(case, tmp_path_factory):
     """The same, factored by our method at keep 0.6, in memory and as a checkpoint."""
     factors = dict(
-        factor_block(
-            Weights(case.folder, case.family), case.statistics, Curvature(), CPU, case.gradients
+        factor_group(
+            Weights(case.folder, case.family), case.statistics, KFAC(), CPU, case.gradients
         )
     )
-    stored = tmp_path_factory.mktemp("factors") / "block_0"
-    BlockFactors("curvature", LAYERS, factors).save(stored, torch.float32)
-    factors = BlockFactors.load(stored).linears
+    stored = tmp_path_factory.mktemp("factors") / "group_0"
+    GroupFactors("kfac", LAYERS, factors).save(stored, torch.float32)
+    factors = GroupFactors.load(stored).linears
     matrices = matrices_of(case.manifest, "float32", factors)
     budget = Budget(matrices, Target("keep", 0.6))
     problem = problem_of(budget, case.manifest, factors, None, Trials())
@@ -110,7 +110,7 @@ def compressed(case, tmp_path_factory):
         of_layer = {linear.name for linear in case.family.linears([layer])}
         some = {name: found for name, found in factors.items() if name in of_layer}
         paths.append(stored.with_name(f"layer_{layer}"))
-        BlockFactors("curvature", [layer], some).save(paths[-1], torch.float32)
+        GroupFactors("kfac", [layer], some).save(paths[-1], torch.float32)
     model, meant = assemble(Streamed.of(case.manifest, CPU), paths, choices, ids())
     tokenizer = read_tokenizer(case.folder)
     folder = tmp_path_factory.mktemp("checkpoint") / "it"
@@ -173,10 +173,10 @@ def test_sublayers_lead_from_a_layer_s_input_to_its_output(case):
     def first(output):
         return output[0] if isinstance(output, tuple) else output
 
-    block = model.get_submodule(f"{case.family.layers}.1")
-    block.register_forward_hook(lambda _, x, y: states.update(before=x[0], behind=first(y)))
+    group = model.get_submodule(f"{case.family.layers}.1")
+    group.register_forward_hook(lambda _, x, y: states.update(before=x[0], behind=first(y)))
     for name, sublayer in case.family.sublayers.items():
-        block.get_submodule(sublayer.adds or sublayer.gives).register_forward_hook(
+        group.get_submodule(sublayer.adds or sublayer.gives).register_forward_hook(
             lambda _, x, y, name=name: states.update({name: first(y)})
         )
     logits(model)
@@ -190,13 +190,13 @@ def test_sublayers_lead_from_a_layer_s_input_to_its_output(case):
 def test_parallel_says_what_a_sublayer_reads(case):
     """What attention does changes what the MLP reads, unless both read the layer's input."""
     model, read = case.model(), []
-    block = model.get_submodule(f"{case.family.layers}.1")
+    group = model.get_submodule(f"{case.family.layers}.1")
     first, *_, last = case.family.sublayers.values()
     site = next(iter(last.sites.values()))
     path = next(iter(site.values())).replace("{expert}", "0")
-    block.get_submodule(path).register_forward_pre_hook(lambda _, x: read.append(x[0].clone()))
+    group.get_submodule(path).register_forward_pre_hook(lambda _, x: read.append(x[0].clone()))
     model(ids(64))
-    block.get_submodule(first.adds or first.gives).register_forward_hook(
+    group.get_submodule(first.adds or first.gives).register_forward_hook(
         lambda _, x, y: (y[0] * 3, *y[1:]) if isinstance(y, tuple) else y * 3
     )
     model(ids(64))
@@ -243,19 +243,19 @@ def test_statistics_gathered_while_streaming_are_the_same(case, tmp_path):
     Nor does it matter how many jobs share the pools.
     """
     asked = CovarianceParams(pools=4, batch=2, moments="smaller", shards=2)
-    model, weights, blocks = case.model(), Weights(case.folder, case.family), [[0], [1]]
-    whole = gather(model, case.family, weights.get, ids(), blocks, asked)
+    model, weights, groups = case.model(), Weights(case.folder, case.family), [[0], [1]]
+    whole = gather(model, case.family, weights.get, ids(), groups, asked)
     source = Streamed.of(case.manifest, CPU)
-    paths = stream(source, ids(), blocks, asked, Progress(tmp_path / "work", ""))
+    paths = stream(source, ids(), groups, asked, Progress(tmp_path / "work", ""))
     parts = [
         part
         for shard in range(2)
-        for part in stream(source, ids(), blocks, asked, Progress(tmp_path / f"{shard}", ""), shard)
+        for part in stream(source, ids(), groups, asked, Progress(tmp_path / f"{shard}", ""), shard)
     ]
-    for block, expected in enumerate(whole):
+    for group, expected in enumerate(whole):
         expected.save(tmp_path / "whole")
-        assert paths[block].read_bytes() == (tmp_path / "whole").read_bytes()
-        first, *others = [BlockStatistics.load(path) for path in parts[block::2]]
+        assert paths[group].read_bytes() == (tmp_path / "whole").read_bytes()
+        first, *others = [GroupStatistics.load(path) for path in parts[group::2]]
         for other in others:
             first.add(other)
         first.save(tmp_path / "merged")
@@ -263,11 +263,11 @@ def test_statistics_gathered_while_streaming_are_the_same(case, tmp_path):
 
 
 def test_gradients_gathered_while_streaming_are_the_same(case, tmp_path):
-    asked = CurvatureParams(batch=3)
-    model, weights, blocks = case.model(), Weights(case.folder, case.family), [[0], [1]]
-    whole = gather_gradients(model, case.family, weights.get, ids(), blocks, asked)
+    asked = FisherParams(batch=3)
+    model, weights, groups = case.model(), Weights(case.folder, case.family), [[0], [1]]
+    whole = gather_gradients(model, case.family, weights.get, ids(), groups, asked)
     source, progress = Streamed.of(case.manifest, CPU), Progress(tmp_path / "work", "")
-    paths = stream_gradients(source, ids(), blocks, asked, progress)
+    paths = stream_gradients(source, ids(), groups, asked, progress)
     for path, expected in zip(paths, whole, strict=True):
         expected.save(tmp_path / "whole")
         assert path.read_bytes() == (tmp_path / "whole").read_bytes()
@@ -354,11 +354,11 @@ def test_allocators_group_by_the_family_s_own_types(case, compressed):
 
 
 def test_a_block_is_refined_in_its_own_terms(case, compressed):
-    """The curve begins with the error of the compressed block, computed here by the whole model."""
+    """The curve begins with the error of the compressed group, computed here by the whole model."""
     theirs, ours, outputs = case.model(), deepcopy(compressed[0]), []
     for model in (theirs, ours):
-        block = model.get_submodule(f"{case.family.layers}.1")
-        handle = block.register_forward_hook(
+        group = model.get_submodule(f"{case.family.layers}.1")
+        handle = group.register_forward_hook(
             lambda _, x, y: outputs.append(y[0] if isinstance(y, tuple) else y)
         )
         with torch.no_grad():

@@ -181,7 +181,7 @@ def test_blockwise_stopped_behind_a_block_ends_with_the_same_bytes(ids, tmp_path
     monkeypatch.setattr(cls, "_train", killed)
     with pytest.raises(KeyboardInterrupt):
         make("blockwise")(problem(ids, tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == ["block_0.safetensors"]
+    assert [path.name for path in tmp_path.iterdir()] == ["group_0.safetensors"]
     monkeypatch.setattr(cls, "_train", only_the_second)
     again = problem(ids, tmp_path)
     assert make("blockwise")(again) == curves

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from rankwise.allocate.problem import Trials
-from rankwise.artifacts.factors import BlockFactors, Factors, SparsePart, read_spectra
-from rankwise.artifacts.gradients import BlockCurvature, OutputGradient
+from rankwise.artifacts.factors import Factors, GroupFactors, SparsePart, read_spectra
+from rankwise.artifacts.gradients import GroupFisher, OutputGradient
 from rankwise.artifacts.refined import RefinedBlock
-from rankwise.artifacts.statistics import BlockStatistics, InputStatistics
+from rankwise.artifacts.statistics import GroupStatistics, InputStatistics
 from rankwise.artifacts.tokens import Tokens
 from rankwise.errors import RankwiseError
 from rankwise.files.checksummed import read_lines
@@ -47,13 +47,13 @@ def kinds() -> list[Kind]:
     gradient = OutputGradient(square + square.T, "out", values(4), 7)
     tensors: list[tuple[str, Any, Callable[[Path], Any]]] = [
         ("tokens", Tokens(torch.arange(8).int().view(2, 4), torch.arange(2), "test", "c", "h", 0), Tokens.load),
-        ("statistics", BlockStatistics([0], {(0, "in"): inputs}), BlockStatistics.load),
-        ("curvature", BlockCurvature([0], {"a": gradient}), BlockCurvature.load),
+        ("statistics", GroupStatistics([0], {(0, "in"): inputs}), GroupStatistics.load),
+        ("fisher", GroupFisher([0], {"a": gradient}), GroupFisher.load),
         ("refined", RefinedBlock("f", {"best": 1}, {"w": square}), RefinedBlock.load),
     ]  # fmt: skip
     found = [Kind(name, value.save, read) for name, value, read in tensors]
-    block = BlockFactors("svd", [0], {"a": factors})
-    for name, read in (("factors", BlockFactors.load), ("spectra", read_spectra)):
+    block = GroupFactors("svd", [0], {"a": factors})
+    for name, read in (("factors", GroupFactors.load), ("spectra", read_spectra)):
         found.append(Kind(name, lambda path: block.save(path, torch.bfloat16), read))
     corpus = CorpusManifest(
         source="é", revision=None, file=None, field="text", characters=None, sha256="0", bytes=1

@@ -12,7 +12,7 @@ import transformers
 from rankwise.allocate import allocators
 from rankwise.allocate.problem import Choices, Problem, Trials, TrialScore
 from rankwise.allocate.trials import read_rows, read_suggestions
-from rankwise.artifacts.factors import BlockFactors
+from rankwise.artifacts.factors import GroupFactors
 from rankwise.checkpoint.weight_files import header
 from rankwise.commands.init import PRESETS, with_settings
 from rankwise.evaluate import task_files
@@ -160,7 +160,7 @@ PARSERS = {
     "tokenizer files of a foreign model": Parser(inputs.foreign_tokenizer, read_tokenizer),
     "safetensors header": Parser(inputs.safetensors, lambda f: header(f / "model.safetensors")),
     "safetensors artifact": Parser(
-        inputs.safetensors, lambda f: BlockFactors.load(f / "model.safetensors")
+        inputs.safetensors, lambda f: GroupFactors.load(f / "model.safetensors")
     ),
     "head of an artifact of any kind, sealed anew": Parser(
         inputs.sealed_artifact,

@@ -21,7 +21,7 @@ SMALL = (*FEWER, "prepare.tasks.source=null")
 EVERY = (
     "runs={plain: {decompose: svd, allocate: uniform, keep: 0.6},"
     " searched: {decompose: pooled_pca, allocate: hyperopt, keep: 0.6},"
-    " ours: {decompose: curvature, allocate: uniform, keep: 0.6}, trained: {refine: blockwise, of: plain}}",
+    " ours: {decompose: kfac, allocate: uniform, keep: 0.6}, trained: {refine: blockwise, of: plain}}",
     "allocate.hyperopt.q=2",
     "allocate.hyperopt.trials=3",
     "compute.layers_per_job=2",

@@ -18,7 +18,7 @@ from tests.families import ids
 
 FORMS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "biases": ("biases", "pooled_pca", {}),
-    "sparse": ("tied", "curvature_sparse", {"multiple": 1}),
+    "sparse": ("tied", "kfac_sparse", {"multiple": 1}),
     "sparse and biased": ("llama-Qwen2ForCausalLM", "oats", {"keep": 0.6, "multiple": 1}),
     "experts": ("mixtral-MixtralForCausalLM", "svd", {}),
     "conv1d": ("gpt2-GPT2LMHeadModel", "whitened_svd", {}),

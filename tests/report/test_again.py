@@ -141,7 +141,7 @@ def test_what_went_in_is_what_the_manifests_say(tmp_path: Path) -> None:
     assert model.facts == {
         "source": "owner/<model> on the Hugging Face Hub",
         "commit": "d" * 40,
-        "architecture": "LlamaForCausalLM, 32 decoder blocks",
+        "architecture": "LlamaForCausalLM, 32 decoder layers",
         "parameters": "6,738,415,616, loaded and run in bfloat16",
     }
     assert train.facts == {

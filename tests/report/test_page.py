@@ -424,16 +424,16 @@ def test_a_run_that_is_not_there_is_a_gap(study: Path, arguments: list[str]) -> 
 
 def test_spectra_notes_and_predicted_loss(study: Path) -> None:
     """Read from factors, without their factors; the loss that ranks predict, as the allocator adds it up."""
-    from rankwise.artifacts.factors import BlockFactors, Factors
+    from rankwise.artifacts.factors import Factors, GroupFactors
     from rankwise.records.made import AllocationRecord, LinearRank
 
     spectrum = torch.tensor([3.0, 2.0, 1.0, 0.5], dtype=torch.float64)
     name = "model.layers.0.mlp.up_proj"
     factors = Factors(torch.ones(6, 4), torch.ones(4, 5), spectrum, notes={"damping": 0.1})
-    path = study / "decompose/dense/own/block_0.safetensors"
-    BlockFactors("curvature", [0], {name: factors}).save(path, torch.float32)
+    path = study / "decompose/dense/own/group_0.safetensors"
+    GroupFactors("kfac", [0], {name: factors}).save(path, torch.float32)
     [made] = read_decompositions([path]).values()
-    assert (made.origin, made.section, made.method) == ("dense", "own", "curvature")
+    assert (made.origin, made.section, made.method) == ("dense", "own", "kfac")
     assert made.notes == {name: {"damping": 0.1}}
     lost = 1.25 / float((spectrum**2).sum())
     linear = LinearRank(layer=0, kind="q", rank=2, shape=(6, 5), parameters=22, relative_error=lost)

@@ -10,20 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankwise.allocate._history import most_varied
-from rankwise.allocate.curvature import Curvature
 from rankwise.allocate.effective_rank import EffectiveRank, effective_rank
 from rankwise.allocate.energy import Energy
 from rankwise.allocate.gp import suggest
+from rankwise.allocate.least_loss import LeastLoss
 from rankwise.allocate.manual import Manual
 from rankwise.allocate.mgaa import MGAA, between
 from rankwise.allocate.pareto import Pareto
 from rankwise.allocate.problem import Candidate, Problem
 from rankwise.allocate.uniform import Uniform
-from rankwise.artifacts.factors import BlockFactors
-from rankwise.artifacts.statistics import BlockStatistics, InputStatistics
+from rankwise.artifacts.factors import GroupFactors
+from rankwise.artifacts.statistics import GroupStatistics, InputStatistics
 from rankwise.budget.costs import Matrix, total
 from rankwise.budget.spending import Budget
-from rankwise.decompose.factoring import factor_block, largest_rank, weight_errors
+from rankwise.decompose.factoring import factor_group, largest_rank, weight_errors
 from rankwise.decompose.svd import SVD
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
@@ -102,7 +102,7 @@ def test_curvature_loses_less_than_uniform_and_energy():
         choices = allocator(case)
         return sum(c.loss(choices[name]) for name, c in case.candidates.items())
 
-    assert lost(Curvature(**LIMITS)) < min(lost(Uniform(**LIMITS)), lost(Energy(**LIMITS)))
+    assert lost(LeastLoss(**LIMITS)) < min(lost(Uniform(**LIMITS)), lost(Energy(**LIMITS)))
 
 
 def test_a_record_says_no_error_where_the_method_has_no_measure():
@@ -241,16 +241,16 @@ def test_the_stage_hands_statistics_to_those_who_ask(tmp_path, tiny_statistics):
     manifest.save(tmp_path / "model.json")
     cosines = {(0, "attention"): 0.9, (0, "mlp"): 0.1, (1, "attention"): 0.1, (1, "mlp"): 0.9}
     tokens = tiny_statistics[0, "mlp_in"].tokens
-    block = BlockStatistics(
+    block = GroupStatistics(
         [0, 1], tiny_statistics, {key: value * tokens for key, value in cosines.items()}
     )
-    block.save(tmp_path / "block_0")
+    block.save(tmp_path / "group_0")
     factors = dict(
-        factor_block(
+        factor_group(
             Weights(tmp_path / "dense", manifest.family), block, SVD(), torch.device("cpu")
         )
     )
-    BlockFactors("svd", [0, 1], factors).save(tmp_path / "factors", torch.float32)
+    GroupFactors("svd", [0, 1], factors).save(tmp_path / "factors", torch.float32)
     sections = {
         "build": Build(),
         "compute": Compute(),
@@ -265,7 +265,7 @@ def test_the_stage_hands_statistics_to_those_who_ask(tmp_path, tiny_statistics):
     paths = {**files, "factors": [tmp_path / "factors"], "work": tmp_path / "work"}
     with pytest.raises(RankwiseError, match=r"mgaa asks .*--statistics"):
         allocate.command(**paths)
-    allocate.command(**paths, statistics=[tmp_path / "block_0"])
+    allocate.command(**paths, statistics=[tmp_path / "group_0"])
     linears = AllocationRecord.load(files["out"]).linears
 
     def kept(prefix):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rankwise.artifacts.factors import BlockFactors, Factors, SparsePart
-from rankwise.artifacts.statistics import BlockStatistics
+from rankwise.artifacts.factors import Factors, GroupFactors, SparsePart
+from rankwise.artifacts.statistics import GroupStatistics
 from rankwise.artifacts.tokens import Tokens
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import replacing, write_json
@@ -20,7 +20,7 @@ COSINES = {(0, "attention"): 1 / 3, (1, "mlp"): -2.5}
 
 
 def block(tiny_statistics):
-    return BlockStatistics([0, 1], tiny_statistics, COSINES)
+    return GroupStatistics([0, 1], tiny_statistics, COSINES)
 
 
 def factors():
@@ -44,14 +44,14 @@ def factors():
         torch.tensor([-2.5, -2.25, 1.5]),
     )
     beside = Factors(left.clone(), right.clone(), spectrum.clone(), sparse=sparse)
-    return BlockFactors("svd", [0], {"a.b": biased, "a.c": beside})
+    return GroupFactors("svd", [0], {"a.b": biased, "a.c": beside})
 
 
 def test_round_trips_and_equal_bytes(tmp_path, tiny_statistics):
     block(tiny_statistics).save(tmp_path / "one")
     block(dict(reversed(tiny_statistics.items()))).save(tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    again = BlockStatistics.load(tmp_path / "one")
+    again = GroupStatistics.load(tmp_path / "one")
     assert again.sites.keys() == tiny_statistics.keys()
     torch.testing.assert_close(
         whole(again.sites[1, "mlp_out"].second), whole(tiny_statistics[1, "mlp_out"].second)
@@ -62,7 +62,7 @@ def test_round_trips_and_equal_bytes(tmp_path, tiny_statistics):
     assert again.cosines == COSINES
     assert again.similarity[1, "mlp"] == -2.5 / tiny_statistics[1, "mlp_in"].tokens
     factors().save(tmp_path / "f", torch.float32)
-    found = BlockFactors.load(tmp_path / "f")
+    found = GroupFactors.load(tmp_path / "f")
     for name, given in factors().linears.items():
         for rank in (1, 3):
             torch.testing.assert_close(found.linears[name].left[:, :rank], given.left[:, :rank])
@@ -118,9 +118,9 @@ def test_other_missing_and_broken_files_are_named(tmp_path):
         Tokens.load(path)
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(RankwiseError, match="f is not a whole safetensors file"):
-        BlockFactors.load(path)
+        GroupFactors.load(path)
     with pytest.raises(RankwiseError, match="does not exist"):
-        BlockFactors.load(tmp_path / "none")
+        GroupFactors.load(tmp_path / "none")
 
 
 def test_records_refuse_another_schema_and_unknown_keys(tmp_path):

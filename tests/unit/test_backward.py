@@ -7,36 +7,36 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from rankwise.errors import RankwiseError
-from rankwise.params.stages import Compute, CurvatureParams
-from rankwise.stages.curvature import command
+from rankwise.params.stages import Compute, FisherParams
+from rankwise.stages.fisher import command
 from rankwise.statistics import streamed_fisher
 from rankwise.statistics.fisher import GradientSums, gather
 from rankwise.statistics.progress import Progress, fingerprint
 from rankwise.statistics.streamed import Streamed
 from rankwise.statistics.streamed_fisher import stream_gradients
 from tests.conftest import random_ids, tiny_llama, weight_of
-from tests.unit.test_streaming import BLOCKS, MODELS, case, contents, killed_stage, llama
+from tests.unit.test_streaming import GROUPS, MODELS, case, contents, killed_stage, llama
 
-ASKED = CurvatureParams(batch=5, streaming=True)
+ASKED = FisherParams(batch=5, streaming=True)
 ADDS = 4
 """Batches of a pass: five sequences three times, then one."""
 
 
-def whole(manifest, family, folder, blocks=BLOCKS, asked=ASKED):
-    """The bytes of every block's gradients, gathered with the model in memory."""
+def whole(manifest, family, folder, groups=GROUPS, asked=ASKED):
+    """The bytes of every group's gradients, gathered with the model in memory."""
     dtype = getattr(torch, manifest.dtype)
     model = AutoModelForCausalLM.from_pretrained(manifest.source, dtype=dtype).eval()
-    found = gather(model, family, weight_of(model), random_ids(), blocks, asked)
-    for at, block in enumerate(found):
-        block.save(folder / f"whole_{at}")
-    return contents(folder / f"whole_{at}" for at in range(len(blocks)))
+    found = gather(model, family, weight_of(model), random_ids(), groups, asked)
+    for at, group in enumerate(found):
+        group.save(folder / f"whole_{at}")
+    return contents(folder / f"whole_{at}" for at in range(len(groups)))
 
 
 def streamed(manifest, work, asked=ASKED):
-    """The files of every block's gradients, gathered block by block."""
+    """The files of every group's gradients, gathered group by group."""
     progress = Progress(work, fingerprint(manifest, random_ids(), asked, Compute()))
     source = Streamed.of(manifest, torch.device("cpu"))
-    return stream_gradients(source, random_ids(), BLOCKS, asked, progress)
+    return stream_gradients(source, random_ids(), GROUPS, asked, progress)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_one_block_is_in_memory_and_no_file_stays_for_longer_than_needed(tmp_pat
 
 @pytest.mark.parametrize("stop", range(1, 6))
 def test_a_pass_that_was_stopped_goes_on_at_its_step(small, tmp_path, monkeypatch, stop):
-    """At every one of five steps: two blocks forward, three backward; what was finished is not done again."""
+    """At every one of five steps: two groups forward, three backward; what was finished is not done again."""
     manifest, _, expected = small
     steps = []
     finish = Progress.finish
@@ -163,8 +163,8 @@ main()
 def test_a_killed_stage_goes_on(small, tmp_path):
     """By the stage's own command: a process that is killed on its way back, then this one."""
     manifest, family, _ = small
-    given, out = killed_stage(tmp_path, manifest, ASKED, 1, "curvature", KILLED, 5)
-    assert (tmp_path / "work/block_2.safetensors").exists()
+    given, out = killed_stage(tmp_path, manifest, ASKED, 1, "fisher", KILLED, 5)
+    assert (tmp_path / "work/group_2.safetensors").exists()
     command(**given, out=out)
     assert not (tmp_path / "work").exists()
     assert contents(out) == whole(manifest, family, tmp_path, [[0], [1], [2], [3]])

@@ -157,11 +157,11 @@ def test_nan_in_statistics_names_layer_sublayer_and_sequence(tmp_path, rankwise,
             "--work",
             tmp_path / "work",
             "--out",
-            tmp_path / "block_0",
+            tmp_path / "group_0",
         ),
     )
     refused(result, "layer 1, sublayer attention: hidden states are NaN or infinite in sequence 0")
-    assert not (tmp_path / "block_0").exists()
+    assert not (tmp_path / "group_0").exists()
 
 
 def test_an_artifact_of_another_kind(tmp_path, model, rankwise, prepare_model):
@@ -179,7 +179,7 @@ def test_an_artifact_of_another_kind(tmp_path, model, rankwise, prepare_model):
             "--work",
             tmp_path / "work",
             "--out",
-            tmp_path / "block_0",
+            tmp_path / "group_0",
         ),
     )
     refused(result, "expected schema rankwise/tokens@1, found None")

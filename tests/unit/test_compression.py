@@ -15,21 +15,21 @@ from transformers import PreTrainedTokenizerFast
 
 from rankwise.allocate.problem import Trials
 from rankwise.allocate.uniform import Uniform
-from rankwise.artifacts.factors import BlockFactors
-from rankwise.artifacts.statistics import BlockStatistics
+from rankwise.artifacts.factors import GroupFactors
+from rankwise.artifacts.statistics import GroupStatistics
 from rankwise.budget.costs import Kept
 from rankwise.budget.spending import Budget
 from rankwise.checkpoint import loading
 from rankwise.checkpoint.weight_files import counted, headers
 from rankwise.decompose import decomposers
-from rankwise.decompose.factoring import factor_block
+from rankwise.decompose.factoring import factor_group
 from rankwise.errors import RankwiseError
 from rankwise.inputs.sources import MODEL_FILES, hashes
 from rankwise.linalg.packed import whole
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
 from rankwise.params.runs import Run
-from rankwise.params.stages import CovarianceParams, CurvatureParams
+from rankwise.params.stages import CovarianceParams, FisherParams
 from rankwise.params.target import Target
 from rankwise.records.inputs import ModelManifest
 from rankwise.records.made import CheckpointManifest
@@ -84,11 +84,11 @@ def compressed(request, tmp_path):
     blocks = gather(model, family, weight_of(model), random_ids(), [[0, 1]], asked)
     method = decomposers[request.param]()
     [bent] = gather_gradients(
-        model, family, weight_of(model), random_ids(), [[0, 1]], CurvatureParams()
+        model, family, weight_of(model), random_ids(), [[0, 1]], FisherParams()
     )
-    factors = dict(factor_block(Weights(tmp_path / "dense", family), blocks[0], method, CPU, bent))
-    BlockFactors(request.param, [0, 1], factors).save(tmp_path / "factors", torch.float32)
-    factors = BlockFactors.load(tmp_path / "factors").linears
+    factors = dict(factor_group(Weights(tmp_path / "dense", family), blocks[0], method, CPU, bent))
+    GroupFactors(request.param, [0, 1], factors).save(tmp_path / "factors", torch.float32)
+    factors = GroupFactors.load(tmp_path / "factors").linears
     matrices = matrices_of(manifest, "float32", factors)
     problem = problem_of(Budget(matrices, Target("keep", 0.7)), manifest, factors, None, Trials())
     allocator = Uniform(multiple=1, floor=0.05)
@@ -189,10 +189,10 @@ def test_nan_in_a_weight_names_the_linear(tmp_path, tiny_statistics):
     model = tiny_llama()
     model.model.layers[0].self_attn.o_proj.weight.data[0, 0] = float("inf")
     save_model(model, tmp_path / "m")
-    block = BlockStatistics([0, 1], tiny_statistics)
+    block = GroupStatistics([0, 1], tiny_statistics)
     with pytest.raises(RankwiseError, match=r"layers.0.self_attn.o_proj: the weight holds NaN"):
         list(
-            factor_block(
+            factor_group(
                 Weights(tmp_path / "m", family_of(ARCHITECTURE)), block, decomposers["svd"](), CPU
             )
         )

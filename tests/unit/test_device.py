@@ -11,7 +11,7 @@ from rankwise.decompose.factoring import factored_linear, largest_rank
 from rankwise.evaluate.perplexity import window_losses
 from rankwise.linalg.packed import whole
 from rankwise.model.families import family_of
-from rankwise.params.stages import CovarianceParams, CurvatureParams
+from rankwise.params.stages import CovarianceParams, FisherParams
 from rankwise.search.scorer import SearchModel
 from rankwise.statistics.covariance import gather
 from rankwise.statistics.fisher import gather as gather_gradients
@@ -43,7 +43,7 @@ def statistics(model):
 
 
 def gradients(model):
-    asked = CurvatureParams(batch=4)
+    asked = FisherParams(batch=4)
     return gather_gradients(model, FAMILY, weight_of(model), random_ids(), [[0, 1]], asked)[0]
 
 

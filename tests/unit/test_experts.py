@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rankwise.decompose.factoring import factor_block
+from rankwise.decompose.factoring import factor_group
 from rankwise.decompose.svd import SVD
 from rankwise.hub.experts import separate
 from rankwise.model.weights import Weights
@@ -52,6 +52,6 @@ def test_an_expert_that_the_text_says_nothing_of_stays_dense(tmp_path, caplog, i
     unknown = block.sites[1, "expert_3_in"]
     assert unknown.pool_tokens.tolist() == [in_a_pool] * 4
     assert bool(unknown.pool_means.isfinite().all())
-    factors = dict(factor_block(Weights(tmp_path, family), block, SVD(), CPU))
+    factors = dict(factor_group(Weights(tmp_path, family), block, SVD(), CPU))
     missing = {linear.name for linear in family.linears(LAYERS)} - set(factors)
     assert missing == {f"model.layers.1.mlp.experts.3.{kind}_proj" for kind in ("gate_up", "down")}

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from rankwise.artifacts.statistics import BlockStatistics
-from rankwise.decompose.factoring import factor_block
+from rankwise.artifacts.statistics import GroupStatistics
+from rankwise.decompose.factoring import factor_group
 from rankwise.decompose.svd import SVD
 from rankwise.errors import RankwiseError
 from rankwise.model.check import check
@@ -87,8 +87,8 @@ def test_a_family_that_does_not_fit_the_model_is_named_with_its_key(tmp_path, ol
 def test_a_type_to_leave_dense_that_the_family_has_not(tmp_path):
     model, family = tiny("phi3-Phi3ForCausalLM")
     model.save_pretrained(tmp_path)
-    block = BlockStatistics(LAYERS, {})
+    block = GroupStatistics(LAYERS, {})
     with pytest.raises(
         RankwiseError, match=r"'v', a type of linear that this model has not; .*qkv"
     ):
-        dict(factor_block(Weights(tmp_path, family), block, SVD(dense=("v",)), CPU))
+        dict(factor_group(Weights(tmp_path, family), block, SVD(dense=("v",)), CPU))

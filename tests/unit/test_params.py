@@ -38,7 +38,7 @@ def changed(tmp_path, *path, value):
         (
             ("covariance", "moments"),
             "smaller",
-            r"covariance.moments: 'smaller' asked, 'curvature_sparse' of runs.ours-80 needs 'inputs'",
+            r"covariance.moments: 'smaller' asked, 'kfac_sparse' of runs.rankwise-80 needs 'inputs'",
         ),
         (
             ("decompose", "pooled_pca", "dampng"),
@@ -120,10 +120,10 @@ def changed(tmp_path, *path, value):
         (("prepare", "model", "revision"), "main", r"revision: 'main' given; .*40 lower-case hex"),
         (
             ("runs", "svd-80", "allocate"),
-            "curvature",
-            r"^params.yaml: runs.svd-80.allocate: 'curvature' needs a decomposer whose spectrum says what dropping "
+            "least_loss",
+            r"^params.yaml: runs.svd-80.allocate: 'least_loss' needs a decomposer whose spectrum says what dropping "
             r"every component costs the model's loss, that of 'svd' says how large .*; name another allocator, or a "
-            r"decomposer of method .*curvature",
+            r"decomposer of method .*kfac",
         ),
         (
             ("runs", "svd-80"),
@@ -132,9 +132,9 @@ def changed(tmp_path, *path, value):
                 "allocate": "uniform",
                 "keep": 0.8,
                 "steps": 2,
-                "steps_allocate": "curvature",
+                "steps_allocate": "least_loss",
             },
-            r"^params.yaml: runs.svd-80.steps_allocate: 'curvature' needs a decomposer",
+            r"^params.yaml: runs.svd-80.steps_allocate: 'least_loss' needs a decomposer",
         ),
         (
             ("allocate", "hyperopt", "space"),
@@ -147,10 +147,10 @@ def changed(tmp_path, *path, value):
             r"^params.yaml: allocate.hyperopt.validation: 65 sequences asked, sample.search.sequences is 64",
         ),
         (
-            ("allocate", "curvature", "multiple"),
+            ("allocate", "least_loss", "multiple"),
             4,
-            r"^params.yaml: runs.ours-80.allocate: ranks in multiples of 4 asked, those of 'curvature_sparse' are "
-            r"multiples of 2; make allocate.curvature.multiple a divisor",
+            r"^params.yaml: runs.rankwise-80.allocate: ranks in multiples of 4 asked, those of 'kfac_sparse' are "
+            r"multiples of 2; make allocate.least_loss.multiple a divisor",
         ),
         (
             ("decompose", "oats", "kappa"),
@@ -197,11 +197,11 @@ def test_all_mistakes_are_said_at_once(tmp_path):
 
 
 def test_sums_of_other_measures_are_served_where_they_are_meant(tmp_path):
-    path = changed(tmp_path, "runs", "svd-80", "allocate", value="curvature")
-    given = "curvature: {multiple: 2, floor: 0.1"
+    path = changed(tmp_path, "runs", "svd-80", "allocate", value="least_loss")
+    given = "least_loss: {multiple: 2, floor: 0.1"
     assert given in path.read_text()
     path.write_text(path.read_text().replace(given, f"{given}, any_measure: true"))
-    assert load_params(path).built()["svd-80"].allocate == "curvature"
+    assert load_params(path).built()["svd-80"].allocate == "least_loss"
 
 
 def test_a_refinement_without_calibration_text_is_refused_at_once(tmp_path):
@@ -245,7 +245,7 @@ def test_statistics_are_those_that_the_methods_of_section_decompose_need(tmp_pat
     assert read_json(tmp_path / "cut/covariance.json")["moments"] == "inputs"
 
 
-@pytest.mark.parametrize("section", ["covariance", "curvature"])
+@pytest.mark.parametrize("section", ["covariance", "fisher"])
 def test_compressed_models_are_not_streamed(tmp_path, section):
     run = {"decompose": "svd", "allocate": "uniform", "keep": 0.8, "steps": 2}
     path = changed(tmp_path, "runs", value={"one": run})

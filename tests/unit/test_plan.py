@@ -16,7 +16,7 @@ from rankwise.errors import RankwiseError
 from rankwise.methods.required_statistics import Moments
 from rankwise.model.families import family_of
 from rankwise.model.sliced_linear import shape_of
-from rankwise.params.stages import CovarianceParams, CurvatureParams, Params
+from rankwise.params.stages import CovarianceParams, FisherParams, Params
 from rankwise.planning.machine import Room, _group_limit, probe
 from rankwise.planning.plan import LIBRARIES, MIB, StagePlan, _said, plan
 from rankwise.planning.sizes import Matrix, Sizes, moments_of, triangles
@@ -83,7 +83,7 @@ def test_sums_on_disk_are_those_that_are_gathered(moments: Moments, tmp_path: Pa
     found.save(tmp_path / "file")
     around = (tmp_path / "file").stat().st_size - triangles(moments_of(matrices, moments))
     assert 0 < around < 15_000
-    [bent] = gather_gradients(model, FAMILY, weight_of(model), ids, [[1]], CurvatureParams())
+    [bent] = gather_gradients(model, FAMILY, weight_of(model), ids, [[1]], FisherParams())
     bent.save(tmp_path / "file")
     around = (tmp_path / "file").stat().st_size - triangles([m.smaller for m in matrices])
     assert 0 < around < 15_000
@@ -114,9 +114,7 @@ def test_streaming_and_smaller_batches_need_less(llama: Path, tmp_path: Path) ->
 
     whole = memory("covariance", "covariance.streaming=false")
     assert memory("covariance", "covariance.streaming=true") < whole / 4
-    dense, streamed = (
-        planned("curvature", f"curvature.streaming={on}") for on in ("false", "true")
-    )
+    dense, streamed = (planned("fisher", f"fisher.streaming={on}") for on in ("false", "true"))
     assert streamed.memory_mib < dense.memory_mib / 4
     assert streamed.flops > dense.flops
     tokens = 1024 * 4096  # of calibration text, 8 blocks of 4 layers

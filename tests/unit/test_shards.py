@@ -14,7 +14,7 @@ from tests.unit.test_compression import save_tokenizer
 from tests.unit.test_params import changed
 from tests.unit.test_streaming import case, llama
 
-POOLS, BLOCKS = 8, 2
+POOLS, GROUPS = 8, 2
 
 
 @pytest.fixture(scope="module")
@@ -30,23 +30,23 @@ def study(tmp_path_factory):
 
 
 def gathered(study, folder, shards, *, streaming):
-    """The bytes of every block, as the rules would have them made by so many jobs."""
+    """The bytes of every group, as the rules would have them made by so many jobs."""
     asked = CovarianceParams(pools=POOLS, batch=3, shards=shards, streaming=streaming)
     write_json(folder / "covariance.json", asked.model_dump())
     shared = {
         "params": folder / "covariance.json", "compute": study / "compute.json",
         "model": study / "model.json", "checkpoint": study / "model.json", "tokens": study / "tokens",
     }  # fmt: skip
-    out = [folder / f"block_{block}" for block in range(BLOCKS)]
+    out = [folder / f"group_{group}" for group in range(GROUPS)]
     if shards == 1:
         command(**shared, work=folder / "work", out=out)
         return [path.read_bytes() for path in out]
     parts = []
     for shard in range(shards):
         own = [
-            folder / f"{shard}_{part}_{block}"
+            folder / f"{shard}_{part}_{group}"
             for part in range(POOLS // shards)
-            for block in range(BLOCKS)
+            for group in range(GROUPS)
         ]
         command(**shared, work=folder / f"work_{shard}", out=own, shard=shard)
         parts += own

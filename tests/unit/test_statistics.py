@@ -5,17 +5,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rankwise.artifacts.gradients import BlockCurvature
-from rankwise.artifacts.statistics import BlockStatistics
+from rankwise.artifacts.gradients import GroupFisher
+from rankwise.artifacts.statistics import GroupStatistics
 from rankwise.decompose import decomposers
-from rankwise.decompose.factoring import factor_block, largest_rank
+from rankwise.decompose.factoring import factor_group, largest_rank
 from rankwise.errors import RankwiseError
 from rankwise.linalg import factorisations
 from rankwise.linalg.packed import Triangle, added, whole
 from rankwise.methods.required_statistics import Moments
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
-from rankwise.params.stages import CovarianceParams, CurvatureParams
+from rankwise.params.stages import CovarianceParams, FisherParams
 from rankwise.statistics.covariance import gather
 from rankwise.statistics.fisher import gather as gather_gradients
 from tests.conftest import random_ids, tiny_llama, weight_of
@@ -45,9 +45,7 @@ def blocks(model):
 
 @pytest.fixture(scope="module")
 def gradients(model):
-    [block] = gather_gradients(
-        model, FAMILY, weight_of(model), random_ids(), [[1]], CurvatureParams()
-    )
+    [block] = gather_gradients(model, FAMILY, weight_of(model), random_ids(), [[1]], FisherParams())
     return block.linears
 
 
@@ -110,7 +108,7 @@ def test_a_file_holds_one_triangle(blocks, tmp_path):
         block.save(tmp_path / "b")
         raw = (tmp_path / "b").read_bytes()
         sizes[level] = len(raw) - 8 - int.from_bytes(raw[:8], "little")  # without the header
-        again = BlockStatistics.load(tmp_path / "b")
+        again = GroupStatistics.load(tmp_path / "b")
         for site, inputs in block.sites.items():
             for part in ("second", "pool_means", "absolute"):
                 found, given = (getattr(of, part) for of in (again.sites[site], inputs))
@@ -153,9 +151,9 @@ def test_linears_of_a_site_share_one_whitening(model, blocks, gradients, tmp_pat
 
     monkeypatch.setattr(factorisations, "whitening", counted)
     cpu = torch.device("cpu")
-    bent = BlockCurvature([1], gradients)
-    for name, times in {"pooled_pca": 0, "curvature": 1, "curvature_sparse": 4, "svd": 0}.items():
+    bent = GroupFisher([1], gradients)
+    for name, times in {"pooled_pca": 0, "kfac": 1, "kfac_sparse": 4, "svd": 0}.items():
         found.clear()
         method = decomposers[name]()
-        dict(factor_block(Weights(tmp_path, FAMILY), blocks[method.moments], method, cpu, bent))
+        dict(factor_group(Weights(tmp_path, FAMILY), blocks[method.moments], method, cpu, bent))
         assert len(found) == times

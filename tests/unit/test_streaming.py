@@ -38,7 +38,7 @@ from rankwise.statistics.streamed import Streamed
 from rankwise.statistics.streamed_covariance import stream
 from tests.conftest import random_ids, tiny_llama, weight_of
 
-BLOCKS = [[0], [1, 2], [3]]
+GROUPS = [[0], [1, 2], [3]]
 ASKED = CovarianceParams(pools=4, batch=3, moments="smaller", streaming=True)
 ADDS = (16 // 4 + 1) // 2 * 4
 """Batches of a pass: those of four pools of four sequences, three and one."""
@@ -77,20 +77,20 @@ def case(model, folder, dtype="float32"):
     return manifest, family
 
 
-def whole(manifest, family, folder, blocks=BLOCKS):
-    """The bytes of every block's statistics, gathered with the model in memory."""
+def whole(manifest, family, folder, groups=GROUPS):
+    """The bytes of every group's statistics, gathered with the model in memory."""
     dtype = getattr(torch, manifest.dtype)
     model = AutoModelForCausalLM.from_pretrained(manifest.source, dtype=dtype).eval()
-    found = gather(model, family, weight_of(model), random_ids(), blocks, ASKED)
-    for at, block in enumerate(found):
-        block.save(folder / f"whole_{at}")
-    return contents(folder / f"whole_{at}" for at in range(len(blocks)))
+    found = gather(model, family, weight_of(model), random_ids(), groups, ASKED)
+    for at, group in enumerate(found):
+        group.save(folder / f"whole_{at}")
+    return contents(folder / f"whole_{at}" for at in range(len(groups)))
 
 
 def streamed(manifest, family, work, asked=ASKED):
-    """The files of every block's statistics, gathered block by block."""
+    """The files of every group's statistics, gathered group by group."""
     progress = Progress(work, fingerprint(manifest, random_ids(), asked, Compute()))
-    return stream(Streamed.of(manifest, torch.device("cpu")), random_ids(), BLOCKS, asked, progress)
+    return stream(Streamed.of(manifest, torch.device("cpu")), random_ids(), GROUPS, asked, progress)
 
 
 def contents(paths):
@@ -133,11 +133,11 @@ def test_one_block_is_in_memory_at_a_time(small, tmp_path, monkeypatch):
     assert not list((tmp_path / "work").glob("states_*"))
 
 
-@pytest.mark.parametrize("block", range(len(BLOCKS)))
-def test_a_pass_that_was_stopped_goes_on_at_its_block(small, tmp_path, monkeypatch, block):
+@pytest.mark.parametrize("group", range(len(GROUPS)))
+def test_a_pass_that_was_stopped_goes_on_at_its_block(small, tmp_path, monkeypatch, group):
     manifest, family, expected = small
-    batches = 4 * ADDS // 4 * sum(map(len, BLOCKS[:block]))  # four sites a layer
-    sites = 4 * batches + random.Random(block).randrange(1, 4 * ADDS * len(BLOCKS[block]))
+    batches = 4 * ADDS // 4 * sum(map(len, GROUPS[:group]))  # four sites a layer
+    sites = 4 * batches + random.Random(group).randrange(1, 4 * ADDS * len(GROUPS[group]))
     counts = {"adds": 0}
 
     def add(self, x, before=SiteSums.add):
@@ -150,11 +150,11 @@ def test_a_pass_that_was_stopped_goes_on_at_its_block(small, tmp_path, monkeypat
     counts["stop"] = sites
     with pytest.raises(KeyboardInterrupt):
         streamed(manifest, family, tmp_path / "work")
-    done = {path.name for path in (tmp_path / "work").glob("block_*")}
-    assert done == {f"block_{at}.safetensors" for at in range(block)}
+    done = {path.name for path in (tmp_path / "work").glob("group_*")}
+    assert done == {f"group_{at}.safetensors" for at in range(group)}
     counts.update(adds=0, stop=None)
     assert contents(streamed(manifest, family, tmp_path / "work")) == expected
-    assert counts["adds"] == 4 * ADDS * sum(map(len, BLOCKS[block:]))
+    assert counts["adds"] == 4 * ADDS * sum(map(len, GROUPS[group:]))
 
 
 def test_what_is_left_of_another_pass_is_thrown_away(small, tmp_path, monkeypatch, caplog):
@@ -185,7 +185,7 @@ def test_weights_that_changed_are_noticed(tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(RankwiseError, match="was changed while"):
         patch.setattr(streamed_covariance, "gather", touching)
         streamed(manifest, family, tmp_path / "work")
-    assert not list((tmp_path / "work").glob("block_*"))
+    assert not list((tmp_path / "work").glob("group_*"))
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
@@ -259,7 +259,7 @@ def killed_stage(folder, manifest, asked, layers_per_job, stage, script, left):
     compute = Compute(layers_per_job=layers_per_job)
     (folder / "compute.json").write_text(compute.model_dump_json())
     (folder / "params.json").write_text(asked.model_dump_json())
-    out = [folder / f"out/block_{at}" for at in range(len(compute.blocks(4)))]
+    out = [folder / f"out/group_{at}" for at in range(len(compute.layer_groups(4)))]
     given = {
         "params": folder / "params.json", "compute": folder / "compute.json",
         "model": folder / "model.json", "checkpoint": folder / "model.json",
@@ -278,11 +278,11 @@ def killed_stage(folder, manifest, asked, layers_per_job, stage, script, left):
 
 
 def test_a_killed_stage_goes_on(small, tmp_path):
-    """By the stage's own command: a process that is killed in the second block, then this one."""
+    """By the stage's own command: a process that is killed in the second group, then this one."""
     manifest, family, _ = small
     left = 4 * 2 * ADDS + 5
     given, out = killed_stage(tmp_path, manifest, ASKED, 2, "covariance", KILLED, left)
-    assert (tmp_path / "work/block_0.safetensors").exists()
+    assert (tmp_path / "work/group_0.safetensors").exists()
     command(**given, out=out)
     assert not (tmp_path / "work").exists()
     assert contents(out) == whole(manifest, family, tmp_path, [[0, 1], [2, 3]])

@@ -18,8 +18,8 @@ __all__ = ["study"]
 @pytest.fixture(scope="module")
 def built(study):
     """A checkpoint with sparse parts, and its manifest beside it."""
-    run = Run(decompose="curvature_sparse", allocate="uniform", keep=0.6)
-    return compress(study, "curvature_sparse", run)[2]
+    run = Run(decompose="kfac_sparse", allocate="uniform", keep=0.6)
+    return compress(study, "kfac_sparse", run)[2]
 
 
 @pytest.fixture

@@ -10,17 +10,17 @@ import torch
 from ruamel.yaml import YAML
 
 from rankwise.allocate import allocators
-from rankwise.artifacts.factors import BlockFactors
+from rankwise.artifacts.factors import GroupFactors
 from rankwise.artifacts.tokens import Tokens
 from rankwise.checkpoint.weight_files import Stored, checkpoint_bytes, file_bytes
 from rankwise.decompose import decomposers
-from rankwise.decompose.factoring import factor_block
+from rankwise.decompose.factoring import factor_group
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
 from rankwise.params.runs import CompressedRun, Run, built
-from rankwise.params.stages import Build, Compute, CovarianceParams, CurvatureParams
+from rankwise.params.stages import Build, Compute, CovarianceParams, FisherParams
 from rankwise.records.inputs import ModelManifest
 from rankwise.records.made import AllocationRecord, CheckpointManifest
 from rankwise.stages import allocate, build
@@ -31,7 +31,7 @@ from tests.conftest import random_ids, tiny_llama, weight_of
 from tests.unit.test_compression import ARCHITECTURE, save_model
 from tests.unit.test_params import ROOT
 
-METHODS = {"svd": {}, "pooled_pca": {"dense": ["v"]}, "curvature_sparse": {"multiple": 1}}
+METHODS = {"svd": {}, "pooled_pca": {"dense": ["v"]}, "kfac_sparse": {"multiple": 1}}
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +43,14 @@ def study(tmp_path_factory):
     family, ids = family_of(ARCHITECTURE), random_ids()
     asked = CovarianceParams(pools=4, batch=4)
     [block] = gather(model, family, weight_of(model), ids, [[0, 1]], asked)
-    [bent] = gather_gradients(model, family, weight_of(model), ids, [[0, 1]], CurvatureParams())
+    [bent] = gather_gradients(model, family, weight_of(model), ids, [[0, 1]], FisherParams())
     starts = torch.arange(len(ids))
     Tokens(ids, starts, "calibration", "c", "0" * 64, 0).save(folder / "calibration")
     for name, settings in METHODS.items():
         method = decomposers[name](**settings)
         cpu = torch.device("cpu")
-        factors = dict(factor_block(Weights(folder / "dense", family), block, method, cpu, bent))
-        BlockFactors(name, [0, 1], factors).save(folder / name, torch.float32)
+        factors = dict(factor_group(Weights(folder / "dense", family), block, method, cpu, bent))
+        GroupFactors(name, [0, 1], factors).save(folder / name, torch.float32)
     write_json(folder / "compute.json", Compute().model_dump())
     return folder
 
@@ -134,7 +134,7 @@ def test_plan_record_and_files_agree(study, method, target, dtype):
     step *= {"total_params": 1, "checkpoint_bytes": 4 if dtype is None else 2, "keep": 1 / before}[
         kind
     ]
-    if method != "curvature_sparse":
+    if method != "kfac_sparse":
         assert asked - step - 16 * (kind == "checkpoint_bytes") < reached
     assert reached <= asked
 

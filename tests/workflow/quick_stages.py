@@ -13,7 +13,7 @@ STAGES = (
     "prepare",
     "sample",
     "covariance",
-    "curvature",
+    "fisher",
     "decompose",
     "suggest",
     "trial",

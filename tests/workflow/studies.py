@@ -36,11 +36,11 @@ sample:
   search: {corpus: train, sequences: 4, length: 16, seed: 0}
   test: {corpus: test, sequences: 8, length: 16}
 covariance: {pools: 2, batch: 4}
-curvature: {batch: 4}
+fisher: {batch: 4}
 decompose:
   svd: {}
   pooled_pca: {dense: [v]}
-  curvature: {}
+  kfac: {}
 allocate:
   uniform: {multiple: 1, floor: 0.1}
   hyperopt: {multiple: 1, floor: 0.1, trials: 2, seed: 0}
@@ -49,7 +49,7 @@ refine:
 runs:
   plain: {decompose: svd, allocate: uniform, keep: 0.6}
   searched: {decompose: pooled_pca, allocate: hyperopt, keep: 0.6}
-  ours: {decompose: curvature, allocate: uniform, keep: 0.6, steps: 2}
+  ours: {decompose: kfac, allocate: uniform, keep: 0.6, steps: 2}
   trained: {refine: blockwise, of: plain}
 evaluate: {batch: 8}
 build: {worse_than_unigram: record}

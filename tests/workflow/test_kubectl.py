@@ -33,7 +33,7 @@ def test_jobs_go_through_kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tools / "kubectl").write_text(KUBECTL)
     (tools / "kubectl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
-    wanted = "data/covariance/dense/block_0.safetensors"
+    wanted = "data/covariance/dense/group_0.safetensors"
     options = ("--workflow-profile", "profiles/kubernetes", "--seconds-between-status-checks", "1")
     study.do("snakemake", *options, "--set-resources", "covariance:mem_mb=700", "--", wanted)
     assert (study.folder / wanted).is_file()

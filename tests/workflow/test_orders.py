@@ -15,7 +15,7 @@ def test_snakemake_then_dvc_then_back_in_snakemake(small: Study) -> None:
     assert small.hashes() != first
     assert small.snakemake_would_run() == set()
     small.change(BACK)
-    assert "decompose-dense-svd-block_0" in small.snakemake_would_run()
+    assert "decompose-dense-svd-group_0" in small.snakemake_would_run()
     small.do("snakemake")
     assert small.hashes() == first
 
@@ -25,7 +25,7 @@ def test_dvc_then_a_change_is_seen_by_snakemake(small: Study) -> None:
     small.do("dvc", "repro")
     small.change("allocate.uniform.floor=0.3")
     assert "allocate-plain" in small.snakemake_would_run()
-    assert "decompose-dense-svd-block_0" not in small.snakemake_would_run()
+    assert "decompose-dense-svd-group_0" not in small.snakemake_would_run()
 
 
 def test_snakemake_and_commit_then_a_change_is_seen_by_dvc(small: Study) -> None:
@@ -35,7 +35,7 @@ def test_snakemake_and_commit_then_a_change_is_seen_by_dvc(small: Study) -> None
     assert small.dvc_would_run() == set()
     assert small.snakemake_would_run() == set()
     small.change(BACK)
-    assert "decompose-dense-svd-block_0" in small.dvc_would_run()
+    assert "decompose-dense-svd-group_0" in small.dvc_would_run()
 
 
 def test_dvc_takes_results_from_its_cache_but_never_the_sections(small: Study) -> None:
@@ -45,7 +45,7 @@ def test_dvc_takes_results_from_its_cache_but_never_the_sections(small: Study) -
         said = small.do("dvc", "repro")
         state = small.hashes(), (small.folder / "data/params/decompose.svd.json").read_text()
         assert seen.setdefault(setting, state) == state
-    assert "'decompose-dense-svd-block_0' is cached" in said
+    assert "'decompose-dense-svd-group_0' is cached" in said
     assert seen[OTHER] != seen[BACK]
     assert small.snakemake_would_run() == set()
 

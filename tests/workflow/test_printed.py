@@ -78,7 +78,7 @@ def test_init_writes_a_study_that_has_a_graph(finished: Study, tmp_path: Path) -
     assert "# Bolaco's setting" in (study.folder / "params.yaml").read_text()
     assert load_params(study.folder / "params.yaml").runs["bolaco-70"].keep == 0.75
     assert load_params(study.folder / "params.yaml").prepare.model.layers == 40
-    assert "decompose-dense-pooled_pca-block_9" in study.stages()
+    assert "decompose-dense-pooled_pca-group_9" in study.stages()
     assert (study.folder / ".dvc").is_dir()
     again = finished.call("python", "-m", "rankwise", "init", str(study.folder))
     assert (again.returncode, "is not an empty folder" in again.stderr) == (2, True)

@@ -34,7 +34,7 @@ def test_both_engines_write_the_same_bytes(both: tuple[Study, Study]) -> None:
     hashes = by_snakemake.hashes()
     folders = {name.partition("/")[0] for name in hashes}
     assert folders == {
-        "prepare", "sample", "covariance", "curvature", "decompose", "allocate", "checkpoints",
+        "prepare", "sample", "covariance", "fisher", "decompose", "allocate", "checkpoints",
         "refine", "scores", "items",
     }  # fmt: skip
     assert hashes == by_dvc.hashes()
@@ -49,12 +49,12 @@ def test_jobs_that_start_by_themselves_write_the_same_bytes(
     wanted = [
         "data/scores/trained.json",
         "data/allocate/searched.json",
-        "data/decompose/dense/curvature/block_0.safetensors",
+        "data/decompose/dense/kfac/group_0.safetensors",
     ]
     said = study.do("snakemake", *wanted, "--forceall", "--cores", "1")
     done = set(re.findall(r"Rule: (\w+)", said))
     assert done >= {
-        "prepare_model", "prepare_corpora", "prepare_tasks", "sample", "covariance", "curvature",
+        "prepare_model", "prepare_corpora", "prepare_tasks", "sample", "covariance", "fisher",
         "decompose", "allocate", "build", "refine", "evaluate",
     }  # fmt: skip
     assert study.hashes() == before

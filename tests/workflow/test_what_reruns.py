@@ -14,24 +14,24 @@ AFTER_STATISTICS = f"decompose-* allocate-* build-* {MEASURED}"
 TRAINED = f"refine-trained evaluate-trained speed-trained {END}"
 PLAIN = f"allocate-plain build-plain evaluate-plain speed-plain {TRAINED}"
 SEARCHED = f"allocate-searched build-searched evaluate-searched speed-searched {END}"
-SECOND_STEP = "covariance-ours* curvature-ours* decompose-ours*"
+SECOND_STEP = "covariance-ours* fisher-ours* decompose-ours*"
 OURS = f"allocate-ours* build-ours* {SECOND_STEP} evaluate-ours speed-ours {END}"
 
 SECTIONS = {
-    "prepare.model.dtype=bfloat16": "prepare_model sample-* covariance-* curvature-* "
+    "prepare.model.dtype=bfloat16": "prepare_model sample-* covariance-* fisher-* "
     f"evaluate-* speed-* {AFTER_STATISTICS}",
-    "prepare.corpora.train.characters=5000": "prepare_corpora sample-* covariance-* curvature-* "
+    "prepare.corpora.train.characters=5000": "prepare_corpora sample-* covariance-* fisher-* "
     f"evaluate-* {AFTER_STATISTICS}",
     "prepare.tasks.source=null": f"prepare_tasks evaluate-* {END}",
-    "sample.calibration.seed=1": "sample-calibration sample-search covariance-* curvature-* "
+    "sample.calibration.seed=1": "sample-calibration sample-search covariance-* fisher-* "
     f"{AFTER_STATISTICS}",
     "sample.search.seed=1": f"sample-search {SEARCHED}",
     "sample.test.sequences=4": f"sample-test evaluate-* {END}",
-    "covariance.batch=2": f"covariance-* curvature-ours* {AFTER_STATISTICS}",
-    "curvature.batch=2": f"curvature-* decompose-dense-curvature-* {OURS}",
+    "covariance.batch=2": f"covariance-* fisher-ours* {AFTER_STATISTICS}",
+    "fisher.batch=2": f"fisher-* decompose-dense-kfac-* {OURS}",
     "decompose.svd.dense=[o]": f"decompose-dense-svd-* {PLAIN}",
     "decompose.pooled_pca.dense=[o]": f"decompose-dense-pooled_pca-* {SEARCHED}",
-    "decompose.curvature.damping=1e-5": f"decompose-*-curvature-* {OURS}",
+    "decompose.kfac.damping=1e-5": f"decompose-*-kfac-* {OURS}",
     "allocate.uniform.floor=0.2": f"{PLAIN} {OURS}",
     "allocate.hyperopt.trials=3": SEARCHED,
     "refine.blockwise.epochs=2": TRAINED,
@@ -44,16 +44,14 @@ SECTIONS = {
     "speed.repeats=4": f"speed-* {END}",
     "report.title=other": END,
     "track.experiment=other": "track",
-    "compute.threads=2": f"covariance-* curvature-* evaluate-* speed-* {AFTER_STATISTICS}",
+    "compute.threads=2": f"covariance-* fisher-* evaluate-* speed-* {AFTER_STATISTICS}",
 }
-EVERYTHING = (
-    f"prepare_model sample-* covariance-* curvature-* evaluate-* speed-* {AFTER_STATISTICS}"
-)
+EVERYTHING = f"prepare_model sample-* covariance-* fisher-* evaluate-* speed-* {AFTER_STATISTICS}"
 CODE = {
     "model/family_files/llama.yaml": f"{EVERYTHING} prepare_corpora prepare_tasks",
     "decompose/svd.py": f"decompose-dense-svd-* {PLAIN}",
     "decompose/pooled_pca.py": f"decompose-dense-pooled_pca-* {SEARCHED}",
-    "decompose/curvature.py": f"decompose-*-curvature-* {OURS}",
+    "decompose/kfac.py": f"decompose-*-kfac-* {OURS}",
     "allocate/uniform.py": f"{PLAIN} {OURS}",
     "allocate/hyperopt.py": SEARCHED,
     "refine/blockwise.py": TRAINED,
@@ -61,7 +59,7 @@ CODE = {
     "_workflow/rules/speed.smk": f"speed-* {END}",
 }
 INPUTS = {
-    "train.txt": f"prepare_corpora sample-* covariance-* curvature-* evaluate-* {AFTER_STATISTICS}",
+    "train.txt": f"prepare_corpora sample-* covariance-* fisher-* evaluate-* {AFTER_STATISTICS}",
     "tasks/tiny.jsonl": f"prepare_tasks evaluate-* {END}",
     "tasks/one_more.yaml": f"prepare_tasks evaluate-* {END}",
 }

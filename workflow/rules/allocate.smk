@@ -3,9 +3,9 @@
 A search with q > 1 goes in rounds: suggest, then q trials beside each other, then suggest again; allocate
 picks the best. With q = 1 it is the one job allocate.
 
-in   data/prepare/model.json, data/decompose/<origin>/<method>/block_<block>.safetensors,
+in   data/prepare/model.json, data/decompose/<origin>/<method>/group_<group>.safetensors,
      data/sample/search.safetensors for allocators that score candidates,
-     data/covariance/<origin>/block_<block>.safetensors for those that ask for statistics
+     data/covariance/<origin>/group_<group>.safetensors for those that ask for statistics
 out  data/allocate/<run>.json, <run>.trials.jsonl
      data/search/<run>/round_<round>.jsonl, trial_<trial>.jsonl: suggestions and rows of a search in rounds
      data/work/allocate/<run>.jsonl, undeclared: lets a search that was stopped go on

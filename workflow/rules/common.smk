@@ -46,8 +46,8 @@ REFINERS = sorted({run.refine for run in REFINED.values()})
 ORIGINS = sorted({run.origin for run in BUILT.values()})  # models that are looked at
 # Runs that are timed: all, or none.
 TIMED = [DENSE, *RUNS] if STUDY.speed.batches else []
-# A block is some consecutive layers, the unit of scatter.
-BLOCKS = range(len(STUDY.compute.blocks(STUDY.prepare.model.layers)))
+# A group is some consecutive layers, the unit of scatter.
+GROUPS = range(len(STUDY.compute.layer_groups(STUDY.prepare.model.layers)))
 # Jobs that gather some of the pools; none where one job gathers all.
 SHARDS = range(STUDY.covariance.shards if STUDY.covariance.shards > 1 else 0)
 # Searches whose trials are jobs: run: the trials of each round.
@@ -66,7 +66,7 @@ os.environ.update(PATH=search_path())
 wildcard_constraints:
     role="|".join(ROLES),
     method="|".join(METHODS),
-    block=r"\d+",
+    group=r"\d+",
     shard=r"\d+",
     round=r"\d+",
     trial=r"\d+",
@@ -120,26 +120,26 @@ def allocator(run):
 
 
 def parts(origin, shard):
-    """Return the statistics of every pool of a shard, all blocks of one pool after those of another."""
+    """Return the statistics of every pool of a shard, all groups of one pool after those of another."""
     return [
-        f"data/shards/{origin}/shard_{shard}/part_{part}/block_{block}.safetensors"
+        f"data/shards/{origin}/shard_{shard}/part_{part}/group_{group}.safetensors"
         for part in range(STUDY.covariance.pools // STUDY.covariance.shards)
-        for block in BLOCKS
+        for group in GROUPS
     ]
 
 
 def factors(run):
-    """Return the factors that one run is made of, all blocks."""
+    """Return the factors that one run is made of, all groups."""
     return [
-        f"data/decompose/{BUILT[run].origin}/{BUILT[run].decompose}/block_{block}.safetensors"
-        for block in BLOCKS
+        f"data/decompose/{BUILT[run].origin}/{BUILT[run].decompose}/group_{group}.safetensors"
+        for group in GROUPS
     ]
 
 
-def gradients(method, origin, block):
+def gradients(method, origin, group):
     """Return the output gradients for a decomposer that asks for them, else nothing."""
     wanted = decomposers[STUDY.method("decompose", method)].gradient
-    return [f"data/curvature/{origin}/block_{block}.safetensors"] if wanted else []
+    return [f"data/fisher/{origin}/group_{group}.safetensors"] if wanted else []
 
 
 def search_text(run):
@@ -164,8 +164,8 @@ def statistics(run):
     asks = allocator(run).statistics
     origin = BUILT[run].origin
     return [
-        f"data/covariance/{origin}/block_{block}.safetensors"
-        for block in BLOCKS
+        f"data/covariance/{origin}/group_{group}.safetensors"
+        for group in GROUPS
         if asks
     ]
 

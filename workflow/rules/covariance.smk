@@ -2,8 +2,8 @@
 
 in   data/prepare/model.json, data/sample/calibration.safetensors, the manifest of the model looked at:
      <origin> is 'dense' or a step on the way to a run
-out  data/covariance/<origin>/block_<block>.safetensors
-     data/shards/<origin>/shard_<shard>/part_<pool of the shard>/block_<block>.safetensors where shards > 1
+out  data/covariance/<origin>/group_<group>.safetensors
+     data/shards/<origin>/shard_<shard>/part_<pool of the shard>/group_<group>.safetensors where shards > 1
      data/work/covariance/<origin>/, undeclared: lets a streamed pass that was stopped go on
 """
 
@@ -47,7 +47,7 @@ rule covariance_shard:
 
 
 rule covariance:
-    """Add up the pooled input statistics of all layers, or what shards gathered; one file a block."""
+    """Add up the pooled input statistics of all layers, or what shards gathered; one file a group."""
     input:
         params=section("covariance"),
         compute=section("compute"),
@@ -60,8 +60,8 @@ rule covariance:
         code=code("stages.covariance"),
         rules=smk("covariance"),
     output:
-        blocks=expand(
-            "data/covariance/{{origin}}/block_{block}.safetensors", block=BLOCKS
+        groups=expand(
+            "data/covariance/{{origin}}/group_{group}.safetensors", group=GROUPS
         ),
     log:
         "logs/covariance/{origin}.log",
@@ -75,7 +75,7 @@ rule covariance:
     params:
         work="data/work/covariance/{origin}",
         parts=lambda wildcards, input: many("--part", input.parts),
-        out=lambda wildcards, output: many("--out", output.blocks),
+        out=lambda wildcards, output: many("--out", output.groups),
     shell:
         """
         python -m rankwise --log {log:q} covariance \

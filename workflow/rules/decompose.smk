@@ -1,27 +1,27 @@
 """Decompose: factors of every linear, stored once at the largest rank, shared by all runs.
 
-in   data/prepare/model.json, data/covariance/<origin>/block_<block>.safetensors,
-     data/curvature/<origin>/block_<block>.safetensors for methods that ask for it
-out  data/decompose/<origin>/<method>/block_<block>.safetensors
+in   data/prepare/model.json, data/covariance/<origin>/group_<group>.safetensors,
+     data/fisher/<origin>/group_<group>.safetensors for methods that ask for it
+out  data/decompose/<origin>/<method>/group_<group>.safetensors
 """
 
 
 rule decompose:
-    """Factor every linear of one block of layers, to the largest rank any run may ask for."""
+    """Factor every linear of one layer group, to the largest rank any run may ask for."""
     input:
         params=section("decompose.{method}"),
         compute=section("compute"),
         model="data/prepare/model.json",
-        covariance="data/covariance/{origin}/block_{block}.safetensors",
-        curvature=lambda wildcards: gradients(**wildcards),
+        covariance="data/covariance/{origin}/group_{group}.safetensors",
+        fisher=lambda wildcards: gradients(**wildcards),
         code=lambda wildcards: code(
             "stages.decompose", module("decompose", wildcards.method)
         ),
         rules=smk("decompose"),
     output:
-        factors="data/decompose/{origin}/{method}/block_{block}.safetensors",
+        factors="data/decompose/{origin}/{method}/group_{group}.safetensors",
     log:
-        "logs/decompose/{origin}/{method}/block_{block}.log",
+        "logs/decompose/{origin}/{method}/group_{group}.log",
     conda:
         "../envs/rankwise.yaml"
     threads: THREADS
@@ -30,7 +30,7 @@ rule decompose:
         runtime=minutes("decompose"),
         gpu=gpus("decompose"),
     params:
-        curvature=lambda wildcards, input: many("--curvature", input.curvature),
+        fisher=lambda wildcards, input: many("--fisher", input.fisher),
     shell:
         """
         python -m rankwise --log {log:q} decompose \
@@ -38,6 +38,6 @@ rule decompose:
             --compute {input.compute:q} \
             --model {input.model:q} \
             --covariance {input.covariance:q} \
-            {params.curvature} \
+            {params.fisher} \
             --out {output.factors:q}
         """

@@ -25,7 +25,7 @@ rule report:
             for name in [
                 *("prepare.model", "prepare.corpora", "prepare.tasks"),
                 *(f"sample.{role}" for role in ROLES),
-                *("covariance", "curvature"),
+                *("covariance", "fisher"),
                 *(f"decompose.{method}" for method in METHODS),
                 *(f"allocate.{name}" for name in ALLOCATORS),
                 *(f"refine.{name}" for name in REFINERS),

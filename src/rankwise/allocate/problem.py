@@ -169,7 +169,7 @@ class Problem:
     """One allocation problem."""
 
     budget: Budget
-    """What all linears may cost, and every linear of the decoder blocks as it sees it."""
+    """What all linears may cost, and every linear of the decoder layers as it sees it."""
     candidates: dict[str, Candidate]
     """The linears that have factors."""
     layers: int
@@ -185,7 +185,7 @@ class Problem:
 
     @property
     def matrices(self) -> dict[str, Matrix]:
-        """Every linear of the decoder blocks, those that can only stay dense included."""
+        """Every linear of the decoder layers, those that can only stay dense included."""
         return self.budget.matrices
 
     @property

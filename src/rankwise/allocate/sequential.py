@@ -57,7 +57,7 @@ class SequentialSearch(ScoringAllocator):
 
     space: Literal["shares", "losses"] = "shares"
     """``shares``: a share per type, trial 0 uniform, trial 1 Bolaco's first point. ``losses``: a factor
-    on the predicted losses per type, trial 0 all 1, the answer of the allocator ``curvature``: for
+    on the predicted losses per type, trial 0 all 1, the answer of the allocator ``least_loss``: for
     decomposers whose spectrum predicts the model's loss."""
     any_measure: bool = False
     """Whether sums of other measures than the model's loss are meant (an ablation); else refused; only for ``losses``."""

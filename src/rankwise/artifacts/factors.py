@@ -152,8 +152,8 @@ class Factors:
 
 
 @dataclass(frozen=True)
-class BlockFactors:
-    """Factors of every linear of a block of layers that its method does not leave dense."""
+class GroupFactors:
+    """Factors of every linear of a layer group that its method does not leave dense."""
 
     method: str
     layers: list[int]
@@ -181,8 +181,8 @@ class BlockFactors:
 
     @classmethod
     @understood
-    def load(cls, path: Path) -> "BlockFactors":
-        """Read one block's factors (memory-mapped)."""
+    def load(cls, path: Path) -> "GroupFactors":
+        """Read one group's factors (memory-mapped)."""
         tensors, head = read(path, "factors@3")
         linears = {
             name: Factors(
@@ -202,7 +202,7 @@ class BlockFactors:
 
 @understood
 def read_spectra(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, float]]:
-    """Return the head of a block's factors, every linear's spectrum, and what all its sparse entries weigh.
+    """Return the head of a group's factors, every linear's spectrum, and what all its sparse entries weigh.
 
     The rest of the file, nearly all of it, is not read.
     """

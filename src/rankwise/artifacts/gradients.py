@@ -54,8 +54,8 @@ class OutputGradient:
 
 
 @dataclass(frozen=True)
-class BlockCurvature:
-    """Output gradients of every linear of a block of consecutive layers."""
+class GroupFisher:
+    """Output gradients of every linear of a group of consecutive layers."""
 
     layers: list[int]
     linears: dict[str, OutputGradient]
@@ -69,13 +69,13 @@ class BlockCurvature:
             second = Triangle.of(found.second).values
             tensors |= {f"{name}.second": second, f"{name}.squares": found.squares}
             facts[name] = {"side": found.side, "tokens": found.tokens}
-        write(path, "curvature@3", tensors, {"layers": self.layers, "linears": facts})
+        write(path, "fisher@3", tensors, {"layers": self.layers, "linears": facts})
 
     @classmethod
     @understood
-    def load(cls, path: Path) -> "BlockCurvature":
-        """Read the gradients of one block of layers."""
-        tensors, head = read(path, "curvature@3")
+    def load(cls, path: Path) -> "GroupFisher":
+        """Read the gradients of one layer group."""
+        tensors, head = read(path, "fisher@3")
         linears = {
             name: OutputGradient(
                 second=Triangle(tensors[f"{name}.second"]),

@@ -11,7 +11,7 @@ from rankwise.artifacts.store import read, understood, write
 
 @dataclass(frozen=True)
 class RefinedBlock:
-    """The trained tensors of one decoder block, kept so that a refinement goes on where it stopped."""
+    """The trained tensors of one decoder layer, kept so that a refinement goes on where it stopped."""
 
     fingerprint: str
     """Hash of everything that they depend on."""

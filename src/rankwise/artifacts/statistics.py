@@ -170,8 +170,8 @@ class InputStatistics:
 
 
 @dataclass(frozen=True)
-class BlockStatistics:
-    """Statistics of a block of consecutive layers: of every site's input, of what sublayers change."""
+class GroupStatistics:
+    """Statistics of a group of consecutive layers: of every site's input, of what sublayers change."""
 
     layers: list[int]
     sites: dict[tuple[int, str], InputStatistics]
@@ -189,7 +189,7 @@ class BlockStatistics:
             tokens[layer] = max(tokens.get(layer, 0), stats.tokens)
         return {key: total / tokens[key[0]] for key, total in self.cosines.items()}
 
-    def add(self, other: "BlockStatistics") -> None:
+    def add(self, other: "GroupStatistics") -> None:
         """Take up those of further pools, site by site, so that no more than one is held twice.
 
         In float64 the order matters for the last bits: pools are taken up in their order.
@@ -221,8 +221,8 @@ class BlockStatistics:
 
     @classmethod
     @understood
-    def load(cls, path: Path) -> "BlockStatistics":
-        """Read the statistics of one block of layers."""
+    def load(cls, path: Path) -> "GroupStatistics":
+        """Read the statistics of one layer group."""
         tensors, head = read(path, SCHEMA)
         sites, cosines = {}, {}
         outputs: dict[str, Symmetric] = {}

@@ -1,6 +1,6 @@
 """What a matrix costs at a choice, and when the steps between its choices are due.
 
-``keep`` = parameters that remain / parameters before, over the linears of the decoder blocks, biases
+``keep`` = parameters that remain / parameters before, over the linears of the decoder layers, biases
 and the indices of sparse parts counted. This module is the only place where that is computed; how it
 is spent is in `rankwise.budget.spending`.
 """

@@ -19,7 +19,7 @@ class Budget:
     """What all linears may cost together, counted in numbers; a subclass may count otherwise."""
 
     matrices: dict[str, Matrix]
-    """Every linear of the decoder blocks, those that can only stay dense included."""
+    """Every linear of the decoder layers, those that can only stay dense included."""
     target: Target
     """As it was asked for."""
     rest: int = 0

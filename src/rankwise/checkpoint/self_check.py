@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankwise.artifacts.factors import BlockFactors, Factors
+from rankwise.artifacts.factors import Factors, GroupFactors
 from rankwise.budget.costs import Choices, Kept
 from rankwise.checkpoint.assembly import Meant
 from rankwise.checkpoint.loading import load_folder
@@ -40,14 +40,14 @@ def verified(
 ) -> tuple[SelfCheck, dict[str, LinearCheck]]:
     """Open a checkpoint folder and compare it with what was meant; raises RankwiseError where it differs.
 
-    ``weights`` are those of the dense model, ``factors`` the files of every block; token frequencies are
+    ``weights`` are those of the dense model, ``factors`` the files of every group; token frequencies are
     those of ``counted`` (any shape), every token of the vocabulary counted once more. Cost: one forward
     pass over the text, and for every linear a product of its factors.
     """
     model = opened(folder)
     linears: dict[str, LinearCheck] = {}
     for path in factors:
-        linears |= _block_check(path, model, weights, choices)
+        linears |= _group_check(path, model, weights, choices)
     ids = meant.ids
     loss = mean_loss(window_losses(model, ids, 1))
     refuse_other_loss(loss, meant.loss, model.dtype, f"build{_worst(linears)}")
@@ -93,13 +93,13 @@ def _worst(linears: dict[str, LinearCheck]) -> str:
     return f" (largest error: {worst}, {linears[worst].error:.0%} of its weight)"
 
 
-def _block_check(
+def _group_check(
     path: Path, model: Any, weights: Weights, choices: Choices
 ) -> dict[str, LinearCheck]:
-    """Check the linears of one block's factors; its file is mapped no longer than that."""
+    """Check the linears of one group's factors; its file is mapped no longer than that."""
     return {
         name: _linear_check(name, model.get_submodule(name), weights, linear, kept)
-        for name, linear in BlockFactors.load(path).linears.items()
+        for name, linear in GroupFactors.load(path).linears.items()
         if (kept := choices[name]) is not None
     }
 

@@ -35,7 +35,7 @@ def bench(
 ) -> None:
     """Time prefill and decoding of a checkpoint beside the dense model; say what they take.
 
-    Example: rankwise bench data/checkpoints/ours-80 --batch 1 --batch 8
+    Example: rankwise bench data/checkpoints/rankwise-80 --batch 1 --batch 8
     """
     from rankwise.checkpoint.loading import load
     from rankwise.evaluate.speed import beside

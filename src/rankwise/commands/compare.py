@@ -14,7 +14,7 @@ def compare(
 ) -> None:
     """Print in what two runs of the study differ: parameters, ranks, scores with paired intervals.
 
-    Example: rankwise compare ours-80 oats-80
+    Example: rankwise compare rankwise-80 oats-80
     """
     from rankwise.report.comparison import print_comparison
     from rankwise.results.compare import comparison

@@ -37,7 +37,7 @@ def export(
 ) -> None:
     """Copy a checkpoint with its measured scores in the model card, or write it as a stock model.
 
-    Example: rankwise export data/checkpoints/ours-80 ~/models/ours-80 --dense
+    Example: rankwise export data/checkpoints/rankwise-80 ~/models/rankwise-80 --dense
     """
     from rankwise.files.atomic import replacing
 

@@ -26,7 +26,7 @@ class Decomposer(BaseModel, ABC):
     """Whether the factors carry a bias [out], which then counts against ``keep``."""
 
     gradient: ClassVar[bool] = False
-    """Whether the method needs the gradients at the outputs (the stage curvature is then run)."""
+    """Whether the method needs the gradients at the outputs (the stage fisher is then run)."""
 
     moments: ClassVar[Moments] = Moments.INPUTS
     """What the method needs of its inputs; the pass gathers no more than the methods of the runs need."""

@@ -1,4 +1,4 @@
-"""Applying a decomposer to the linears of a block: weights from disk, statistics in, factors out."""
+"""Applying a decomposer to the linears of a group: weights from disk, statistics in, factors out."""
 
 import logging
 from bisect import bisect_left
@@ -11,8 +11,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rankwise.artifacts.factors import Factors, SparsePart
-from rankwise.artifacts.gradients import BlockCurvature
-from rankwise.artifacts.statistics import BlockStatistics, InputStatistics
+from rankwise.artifacts.gradients import GroupFisher
+from rankwise.artifacts.statistics import GroupStatistics, InputStatistics
 from rankwise.budget.costs import Matrix
 from rankwise.decompose import Decomposer
 from rankwise.errors import RankwiseError, nearest
@@ -32,17 +32,17 @@ def largest_rank(shape: tuple[int, ...]) -> int:
     return max(1, out * columns // (out + columns))
 
 
-def factor_block(
+def factor_group(
     weights: Weights,
-    block: BlockStatistics,
+    group: GroupStatistics,
     decomposer: Decomposer,
     device: torch.device,
-    curvature: BlockCurvature | None = None,
+    fisher: GroupFisher | None = None,
     stored: torch.dtype | None = None,
 ) -> Iterator[tuple[str, Factors]]:
-    """Yield name and factors of every linear of the block that the method does not leave dense.
+    """Yield name and factors of every linear of the group that the method does not leave dense.
 
-    Only the block's own weights are read, one at a time; what the linears of a site share is found
+    Only the group's own weights are read, one at a time; what the linears of a site share is found
     once. A bias that the linear has already is carried on: into the factors' offset. An expert of which
     the calibration text says too little stays dense, with a warning. Factors are in `FACTORISE`, or as a
     file of ``stored`` precision holds them. Raises RankwiseError naming the linear where a result is not finite.
@@ -54,17 +54,17 @@ def factor_block(
                 f"{nearest(kind, weights.family.kinds())}"
             )
     name = decomposer.__class__.__name__
-    linears = [x for x in weights.family.linears(block.layers) if x.kind not in decomposer.dense]
+    linears = [x for x in weights.family.linears(group.layers) if x.kind not in decomposer.dense]
     for site, members in groupby(linears, key=lambda linear: (linear.layer, linear.site)):
-        shared = block.sites[site].to(device)
+        shared = group.sites[site].to(device)
         for linear in tqdm(members, f"{name}, layer {site[0]}, {site[1]}", disable=None):
-            if linear.expert is not None and not _known(linear, shared, curvature):
+            if linear.expert is not None and not _known(linear, shared, fisher):
                 log.warning(
                     "%s stays dense: the calibration text says too little of this expert",
                     linear.name,
                 )
                 continue
-            inputs = _inputs_of(linear, shared, block, curvature)
+            inputs = _inputs_of(linear, shared, group, fisher)
             factors = _with_bias(linear, weights, inputs, decomposer)
             if stored is not None:
                 factors = _as_stored(linear, factors, stored)
@@ -75,15 +75,15 @@ def factor_block(
 def _inputs_of(
     linear: Linear,
     shared: InputStatistics,
-    block: BlockStatistics,
-    curvature: BlockCurvature | None,
+    group: GroupStatistics,
+    fisher: GroupFisher | None,
 ) -> InputStatistics:
     """Return a site's statistics with what belongs to one of its linears alone."""
-    device, outputs = shared.pool_means.device, block.outputs.get(linear.name)
+    device, outputs = shared.pool_means.device, group.outputs.get(linear.name)
     inputs = replace(shared, outputs=None if outputs is None else outputs.to(device))
-    if curvature is None:
+    if fisher is None:
         return inputs
-    return replace(inputs, gradient=curvature.linears[linear.name].to(device))
+    return replace(inputs, gradient=fisher.linears[linear.name].to(device))
 
 
 def _with_bias(
@@ -107,9 +107,9 @@ def _as_stored(linear: Linear, factors: Factors, dtype: torch.dtype) -> Factors:
         raise RankwiseError(f"{linear.name}: {error}") from error
 
 
-def _known(linear: Linear, inputs: InputStatistics, curvature: BlockCurvature | None) -> bool:
+def _known(linear: Linear, inputs: InputStatistics, fisher: GroupFisher | None) -> bool:
     """Tell whether an expert's inputs differ, and whether the loss depends on its output."""
-    gradient = None if curvature is None else curvature.linears[linear.name]
+    gradient = None if fisher is None else fisher.linears[linear.name]
     felt = gradient is None or bool(gradient.squares.any())
     return felt and inputs.varies
 

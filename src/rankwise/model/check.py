@@ -21,7 +21,7 @@ def check(family: Family, model: nn.Module, weights: Weights, layers: int) -> No
     blocks: Any = _module(model, family.layers, f"{what}: layers")
     if len(blocks) != layers:
         raise RankwiseError(
-            f"{what}: layers: '{family.layers}' has {len(blocks)} modules, the model {layers} decoder blocks"
+            f"{what}: layers: '{family.layers}' has {len(blocks)} modules, the model {layers} decoder layers"
         )
     for name in family.fused(range(layers)):
         _module(model, name, f"{what}: sublayers")
@@ -57,7 +57,7 @@ def check(family: Family, model: nn.Module, weights: Weights, layers: int) -> No
     ]
     if forgotten:
         raise RankwiseError(
-            f"{what}: weight matrices of decoder blocks that it does not name: {', '.join(forgotten[:3])}; "
+            f"{what}: weight matrices of decoder layers that it does not name: {', '.join(forgotten[:3])}; "
             "put them into a site, or under 'dense' where they are not to be factored"
         )
 

@@ -1,4 +1,4 @@
-"""What a model family is: data that says which linears of a decoder block share which input.
+"""What a model family is: data that says which linears of a decoder layer share which input.
 
 The data stands in a YAML file (`rankwise.model.families`, or a study's own folder) and is carried by the
 model's manifest from the stage prepare on, so that no later stage looks a family up.
@@ -20,7 +20,7 @@ Names = Annotated[dict[str, str], Field(min_length=1)]
 
 @dataclass(frozen=True)
 class Linear:
-    """One linear of one decoder block."""
+    """One linear of one decoder layer."""
 
     name: str
     """Module name in the whole model, e.g. ``model.layers.3.mlp.up_proj``."""
@@ -36,7 +36,7 @@ class Linear:
 
 
 class Sublayer(Section):
-    """A part of a decoder block that ends in a residual addition."""
+    """A part of a decoder layer that ends in a residual addition."""
 
     sites: Annotated[dict[str, Names], Field(min_length=1)]
     """Site → kind → module name inside a block, in order; an entry with ``{expert}`` stands for all experts."""
@@ -53,11 +53,11 @@ class Sublayer(Section):
 
 
 class Family(Section):
-    """The linears of a decoder block, for some architectures as ``config.json`` names them."""
+    """The linears of a decoder layer, for some architectures as ``config.json`` names them."""
 
     architectures: Annotated[list[str], Field(min_length=1)]
     layers: Annotated[str, Field(min_length=1)]
-    """Module name of the list of decoder blocks."""
+    """Module name of the list of decoder layers."""
     sublayers: Annotated[dict[str, Sublayer], Field(min_length=1)]
     """Parts of a block in the order in which they are added to the hidden state."""
     dense: list[str] = Field(default_factory=list)

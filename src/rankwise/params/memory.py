@@ -4,7 +4,7 @@ KILLED = 137
 """Exit code of a job that got SIGKILL, which is how a system takes memory back."""
 SETTINGS = {
     "covariance": "covariance.batch, or set covariance.streaming to true",
-    "curvature": "curvature.batch, or set curvature.streaming to true",
+    "fisher": "fisher.batch, or set fisher.streaming to true",
     "decompose": "compute.layers_per_job",
     "allocate": "the batch of the allocator's section, or sample.search.sequences",
     "suggest": "the batch of the allocator's section",

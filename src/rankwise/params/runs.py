@@ -17,7 +17,7 @@ class Budgeted(Section):
     decompose: str
     allocate: str
     keep: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Parameters that remain / parameters before, over the decoder blocks' linears, biases counted [-]."""
+    """Parameters that remain / parameters before, over the decoder layers' linears, biases counted [-]."""
     total_params: Count | None = None
     """Parameters of the whole model, tied ones once, places of sparse entries in numbers of the values' size [-]."""
     checkpoint_bytes: Count | None = None

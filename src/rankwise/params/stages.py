@@ -41,7 +41,7 @@ class Model(Source):
     """The dense model."""
 
     layers: Count
-    """Decoder blocks [-]; stands here so that the job graph is known before the model is read."""
+    """Decoder layers [-]; stands here so that the job graph is known before the model is read."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision the model is loaded and run in."""
 
@@ -112,7 +112,7 @@ class CovarianceParams(Section):
     shards: Count = 1
     """Jobs that the pools are spread over, any number gives the same bytes; divides ``pools``."""
     streaming: bool = False
-    """Whether the dense model is read a block of layers (`compute.layers_per_job`) at a time, never whole."""
+    """Whether the dense model is read a layer group (`compute.layers_per_job`) at a time, never whole."""
 
     @property
     def gathered(self) -> Moments:
@@ -120,8 +120,8 @@ class CovarianceParams(Section):
         return Moments[(self.moments or "inputs").upper()]
 
 
-class CurvatureParams(Section):
-    """Section ``curvature``: the backward pass, for decomposers that ask for it."""
+class FisherParams(Section):
+    """Section ``fisher``: the backward pass, for decomposers that ask for it."""
 
     batch: Count = 16
     """Sequences in one forward and backward pass."""
@@ -130,7 +130,7 @@ class CurvatureParams(Section):
     seed: Seed = 0
     """For labels drawn from the model."""
     streaming: bool = False
-    """Whether the dense model is read a block of layers (`compute.layers_per_job`) at a time, never whole."""
+    """Whether the dense model is read a layer group (`compute.layers_per_job`) at a time, never whole."""
 
 
 class Build(Section):
@@ -199,9 +199,9 @@ class Compute(Section):
     threads: Count = 1
     """Threads of one job on the CPU; the engine runs several jobs beside each other."""
     layers_per_job: Count = 2
-    """Decoder blocks in one file of statistics, and in one decomposition job."""
+    """Decoder layers in one file of statistics, and in one decomposition job."""
 
-    def blocks(self, layers: int) -> list[list[int]]:
+    def layer_groups(self, layers: int) -> list[list[int]]:
         """Return the layers of each job, consecutive ones."""
         step = self.layers_per_job
         return [list(range(layers))[i : i + step] for i in range(0, layers, step)]
@@ -213,7 +213,7 @@ class Params(Section):
     prepare: Prepare
     sample: SampleRoles
     covariance: CovarianceParams = CovarianceParams()
-    curvature: CurvatureParams = CurvatureParams()
+    fisher: FisherParams = FisherParams()
     decompose: Annotated[dict[str, dict[str, Any] | None], Field(min_length=1)]
     allocate: Annotated[dict[str, dict[str, Any] | None], Field(min_length=1)]
     refine: dict[str, dict[str, Any] | None] = Field(default_factory=dict)

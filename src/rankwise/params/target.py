@@ -14,7 +14,7 @@ class Target:
 
     kind: Kind
     value: int | float
-    """Share of the numbers of the decoder blocks' linears, parameters of the model, or bytes of the weight files."""
+    """Share of the numbers of the decoder layers' linears, parameters of the model, or bytes of the weight files."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.shown(self.value)}"

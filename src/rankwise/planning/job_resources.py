@@ -18,7 +18,7 @@ PLAN = Path("data/work/plan.json")
 STAGES = {"covariance_shard": "covariance", "suggest": "allocate", "trial": "allocate"}
 """Rule → the stage that it is a part of; other rules are named as their stage."""
 ON_DEVICE = frozenset(
-    ("covariance", "curvature", "decompose", "allocate", "refine", "evaluate", "speed")
+    ("covariance", "fisher", "decompose", "allocate", "refine", "evaluate", "speed")
 )
 """Stages that compute on ``compute.device``."""
 MARGIN = 1.5
@@ -44,7 +44,7 @@ class Needs(NamedTuple):
 
 UNPLANNED = {
     "covariance": (48_000, 240),
-    "curvature": (64_000, 480),
+    "fisher": (64_000, 480),
     "decompose": (32_000, 240),
     "allocate": (48_000, 1_440),
     "build": (64_000, 60),

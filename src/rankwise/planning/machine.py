@@ -95,7 +95,7 @@ class Speed:
     """Measured times, from which those of the study are extrapolated."""
 
     layer: float
-    """Forward pass of one decoder block, per token [s]."""
+    """Forward pass of one decoder layer, per token [s]."""
     head: float
     """Embeddings, last norm and head, per token [s]."""
     product: float
@@ -111,7 +111,7 @@ class Speed:
 def probe(params: Params, sizes: Sizes) -> Speed:
     """Measure on the device and with the threads that the study names.
 
-    One decoder block of the model with random weights, on a few tokens; products; a file; every
+    One decoder layer of the model with random weights, on a few tokens; products; a file; every
     decomposer on matrices of the model's shapes or, where those take too long, on smaller ones of the same
     proportions (`_factoring`).
     """
@@ -144,7 +144,7 @@ def _seconds(action: Callable[[], Any], device: torch.device) -> float:
 
 @torch.no_grad()
 def _forward(params: Params, sizes: Sizes, device: torch.device) -> tuple[float, float]:
-    """Return seconds a token of one decoder block, and of what is around the blocks."""
+    """Return seconds a token of one decoder layer, and of what is around the layers."""
     import copy
 
     from transformers import AutoModelForCausalLM
@@ -162,7 +162,7 @@ def _forward(params: Params, sizes: Sizes, device: torch.device) -> tuple[float,
     batch = max(1, min(params.covariance.batch, TOKENS // length, round(2e11 / numbers)))
     ids = torch.randint(sizes.vocabulary, (batch, length), device=device)
     decoder = model.get_decoder()
-    block = model.get_submodule(f"{sizes.family.layers}.0")
+    layer = model.get_submodule(f"{sizes.family.layers}.0")
     spent = 0.0
 
     def enter(*_: Any) -> None:
@@ -175,8 +175,8 @@ def _forward(params: Params, sizes: Sizes, device: torch.device) -> tuple[float,
             torch.cuda.synchronize(device)
         spent += time.perf_counter()
 
-    block.register_forward_pre_hook(enter)
-    block.register_forward_hook(leave)
+    layer.register_forward_pre_hook(enter)
+    layer.register_forward_hook(leave)
     found = []
     for _ in range(3):
         spent = 0.0

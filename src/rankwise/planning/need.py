@@ -20,7 +20,7 @@ class Need:
     scratch: int = 0
     """What the largest job has on the disk beside that while it runs [bytes]."""
     passed: float = 0.0
-    """Tokens that pass the decoder blocks forward, all jobs; a backward pass to the activations counts as one more [tokens]."""
+    """Tokens that pass the decoder layers forward, all jobs; a backward pass to the activations counts as one more [tokens]."""
     heads: float = 0.0
     """Tokens whose predictions are computed, all jobs [tokens]."""
     products: float = 0.0

@@ -27,7 +27,7 @@ COPIES = 2
 """Of every result but MLflow's store: the file, and the copy in DVC's cache that records it."""
 LIBRARIES = {
     "covariance": (0, 1.0),
-    "curvature": (0, 1.0),
+    "fisher": (0, 1.0),
     "evaluate": (150, 0.5),
     "report": (60, 0.5),
     "track": (80, 2.0),
@@ -152,13 +152,13 @@ def _shared(need: Need, study: Study, speed: Speed) -> float:
 
 
 def _longest(need: Need, study: Study, speed: Speed) -> float:
-    """Return the time of the longest job: of a block of the slowest decomposer, of one search [s].
+    """Return the time of the longest job: of a group of the slowest decomposer, of one search [s].
 
     Other jobs of a stage are taken to be alike; searches that differ in their trials too.
     """
     sections: dict[str, float] = {}
     for (section, shape), number in need.factored.items():
-        taken = number * speed.factoring[section, shape] / len(study.blocks)
+        taken = number * speed.factoring[section, shape] / len(study.groups)
         sections[section] = sections.get(section, 0.0) + taken
     return _shared(need, study, speed) / need.share + max(sections.values(), default=0.0)
 

@@ -91,7 +91,7 @@ class Sizes:
 
     @property
     def layers(self) -> int:
-        """Decoder blocks [-]."""
+        """Decoder layers [-]."""
         return 1 + max(matrix.linear.layer for matrix in self.matrices)
 
     @property
@@ -116,10 +116,10 @@ class Sizes:
 
     @property
     def activations(self) -> int:
-        """Numbers a token that a decoder block makes and holds at once: inputs and outputs of one MLP [-]."""
+        """Numbers a token that a decoder layer makes and holds at once: inputs and outputs of one MLP [-]."""
         return 2 * self.width + 3 * max(m.out for m in self.matrices)
 
-    def block(self, layers: list[int]) -> list[Matrix]:
+    def group(self, layers: list[int]) -> list[Matrix]:
         """Return the matrices of some layers."""
         return [matrix for matrix in self.matrices if matrix.linear.layer in layers]
 

@@ -18,7 +18,7 @@ from rankwise.validation.params import made
 TRAINED = 4
 """Numbers that AdamW holds for one it trains: the number, its gradient, two moments [-]."""
 SAVED = 1.5
-"""What autograd saves of a decoder block, in activations at their fullest (`Sizes.activations`) [-].
+"""What autograd saves of a decoder layer, in activations at their fullest (`Sizes.activations`) [-].
 
 LLaMA's in float32: 6 numbers a token and width, 3 an inner width, 1.4 in all; norms stay in float32 in any model.
 """
@@ -34,7 +34,7 @@ def needs(study: Study) -> Iterator[Need]:
     """Yield what every stage takes, in order."""
     yield covariance(study)
     if gradients(study.params):
-        yield curvature(study)
+        yield fisher(study)
     yield decompose(study)
     yield allocate(study)
     yield build(study)
@@ -49,20 +49,20 @@ def needs(study: Study) -> Iterator[Need]:
 
 
 def covariance(study: Study) -> Need:
-    """The model, sums of one pool and of all before, activations of one block.
+    """The model, sums of one pool and of all before, activations of one group.
 
-    Streamed: one block of layers and what is around the layers, its sums likewise; hidden states lie on disk.
+    Streamed: one layer group and what is around the layers, its sums likewise; hidden states lie on disk.
     """
     asked, text = study.params.covariance, study.params.sample.calibration
-    sides = [moments_of(block, study.moments) for block in study.blocks]
-    every = [side for block in sides for side in block]
+    sides = [moments_of(group, study.moments) for group in study.groups]
+    every = [side for group in sides for side in group]
     tokens = count(text)
     pools = 1 if asked.pools // asked.shards == 1 and asked.shards > 1 else 2
     active, scratch = study.active(asked.batch, text.length), 0
     tensors = study.models(1, _summed(sides, every, pools, active))
     if asked.streaming:
-        sums = max(_summed([block], block, pools, active) for block in sides)
-        tensors = study.around + study.largest_block + sums
+        sums = max(_summed([group], group, pools, active) for group in sides)
+        tensors = study.around + study.largest_group + sums
         scratch = triangles(every) + 2 * study.states
     jobs = study.origins * (1 if asked.shards == 1 else asked.shards + 1)
     kept = triangles(every) * study.origins
@@ -79,34 +79,34 @@ def covariance(study: Study) -> Need:
     )
 
 
-def _summed(blocks: list[list[int]], sides: list[int], pools: int, active: int) -> int:
-    """Return the most that sums take: while activations are there, or while those of a block are written."""
-    written = max(triangles(block) + whole([max(block, default=0)]) for block in blocks)
+def _summed(groups: list[list[int]], sides: list[int], pools: int, active: int) -> int:
+    """Return the most that sums take: while activations are there, or while those of a group are written."""
+    written = max(triangles(group) + whole([max(group, default=0)]) for group in groups)
     return panels(sides) + max((pools - 1) * panels(sides) + active, written)
 
 
-def curvature(study: Study) -> Need:
+def fisher(study: Study) -> Need:
     """The model, sums of every linear, weights with more outputs than inputs again, what autograd saves.
 
-    Streamed: one block of layers and what is around the layers, its sums likewise, what autograd saves of it;
-    hidden states in front of every block lie on disk, and the text passes forward twice.
+    Streamed: one layer group and what is around the layers, its sums likewise, what autograd saves of it;
+    hidden states in front of every group lie on disk, and the text passes forward twice.
     """
-    asked, text = study.params.curvature, study.params.sample.calibration
-    blocks, layers, passes, scratch = [study.sizes.matrices], study.sizes.layers, 2, 0
+    asked, text = study.params.fisher, study.params.sample.calibration
+    groups, layers, passes, scratch = [study.sizes.matrices], study.sizes.layers, 2, 0
     sides = [matrix.smaller for matrix in study.sizes.matrices]
     if asked.streaming:
-        blocks, layers, passes = study.blocks, study.params.compute.layers_per_job, 3
-        scratch = triangles(sides) + len(blocks) * study.states
-    wide = [sum(m.numbers for m in block if m.out > m.columns) for block in blocks]
-    sums = max(panels([matrix.smaller for matrix in block]) for block in blocks)
+        groups, layers, passes = study.groups, study.params.compute.layers_per_job, 3
+        scratch = triangles(sides) + len(groups) * study.states
+    wide = [sum(m.numbers for m in group if m.out > m.columns) for group in groups]
+    sums = max(panels([matrix.smaller for matrix in group]) for group in groups)
     active = study.active(asked.batch, text.length)
     saved = round((SAVED * min(layers, study.sizes.layers) + 1) * active)
     work = sums + saved + study.predictions(asked.batch, text.length)
-    streamed = study.around + study.largest_block + work
+    streamed = study.around + study.largest_group + work
     tokens = count(text) * study.origins
     kept = triangles(sides) * study.origins
     return Need(
-        "curvature",
+        "fisher",
         study.origins,
         streamed if asked.streaming else study.models(1, work),
         beside=max(wide) * study.sizes.itemsize,
@@ -120,13 +120,13 @@ def curvature(study: Study) -> Need:
 
 
 def decompose(study: Study) -> Need:
-    """One block's statistics, mapped, the largest of them whole, its factors, and the work on the largest weight."""
+    """One group's statistics, mapped, the largest of them whole, its factors, and the work on the largest weight."""
     largest, itemsize = 0, study.sizes.itemsize
-    for block in study.blocks:
-        weights = sum(matrix.numbers for matrix in block)
-        sides = moments_of(block, study.moments)
+    for group in study.groups:
+        weights = sum(matrix.numbers for matrix in group)
+        sides = moments_of(group, study.moments)
         if gradients(study.params):
-            sides += [matrix.smaller for matrix in block]
+            sides += [matrix.smaller for matrix in group]
         held = whole([max(sides, default=0)]) + triangles(sides) + weights * itemsize
         largest = max(largest, held + study.sizes.largest * itemsize)
     used = {(run.origin, run.decompose) for run in study.params.built().values()}
@@ -138,7 +138,7 @@ def decompose(study: Study) -> Need:
     work = max(workspace(study, name) for _, name in used)
     return Need(
         "decompose",
-        len(used) * len(study.blocks),
+        len(used) * len(study.groups),
         largest + work,
         disk=kept,
         factored=factored,
@@ -187,7 +187,7 @@ def allocate(study: Study) -> Need:
 
 
 def build(study: Study) -> Need:
-    """The checkpoint; one block dense with its factors, mapped, or its factors and the work on the largest weight."""
+    """The checkpoint; one group dense with its factors, mapped, or its factors and the work on the largest weight."""
     runs = study.params.built().values()
     kept = sum(study.checkpoint(run.keep) for run in runs)
     most = max(study.checkpoint(run.keep) for run in runs)
@@ -197,7 +197,7 @@ def build(study: Study) -> Need:
     return Need(
         "build",
         len(runs),
-        most + study.largest_block + max(study.largest_block, work),
+        most + study.largest_group + max(study.largest_group, work),
         disk=kept,
         passed=3 * checked * len(runs),
         heads=3 * checked * len(runs),
@@ -212,7 +212,7 @@ def refine(study: Study) -> Need:
     tensors, passed = 0, 0.0
     for run in study.params.refinements().values():
         method = made(study.params, "refine", run.refine)
-        trained = sum(m.numbers for m in study.sizes.block([0]))
+        trained = sum(m.numbers for m in study.sizes.group([0]))
         streams = 2 * count(text) * study.sizes.width * FLOAT
         saved = round((SAVED + 1) * study.active(method.batch, text.length))
         work = streams + TRAINED * FLOAT * trained + saved

@@ -1,4 +1,4 @@
-"""The facts of a study that its plan is made of: how large a block, a batch or a checkpoint is."""
+"""The facts of a study that its plan is made of: how large a group, a batch or a checkpoint is."""
 
 from dataclasses import dataclass
 
@@ -32,17 +32,17 @@ class Study:
         return len({run.origin for run in self.params.built().values()})
 
     @property
-    def blocks(self) -> list[list[Matrix]]:
-        """The matrices of every block of layers."""
-        blocks = self.params.compute.blocks(self.sizes.layers)
-        return [self.sizes.block(layers) for layers in blocks]
+    def groups(self) -> list[list[Matrix]]:
+        """The matrices of every layer group."""
+        groups = self.params.compute.layer_groups(self.sizes.layers)
+        return [self.sizes.group(layers) for layers in groups]
 
     def predictions(self, batch: int, length: int, copies: int = LOGITS) -> int:
         """Return the bytes of a batch's predictions, all copies."""
         return copies * FLOAT * batch * length * self.sizes.vocabulary
 
     def active(self, batch: int, length: int) -> int:
-        """Return the bytes of one decoder block's activations for a batch."""
+        """Return the bytes of one decoder layer's activations for a batch."""
         return batch * length * self.sizes.activations * self.sizes.itemsize
 
     def models(self, number: int, work: int) -> int:
@@ -55,9 +55,9 @@ class Study:
         return self.sizes.bytes - self.sizes.linear_numbers * self.sizes.itemsize
 
     @property
-    def largest_block(self) -> int:
-        """Bytes of the weights of the largest block of layers."""
-        return max(sum(m.numbers for m in block) for block in self.blocks) * self.sizes.itemsize
+    def largest_group(self) -> int:
+        """Bytes of the weights of the largest layer group."""
+        return max(sum(m.numbers for m in group) for group in self.groups) * self.sizes.itemsize
 
     @property
     def states(self) -> int:

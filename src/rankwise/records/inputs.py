@@ -17,7 +17,7 @@ class ModelManifest(Record):
     dtype: str
     architecture: str
     family: Family
-    """Which linears a decoder block has, as the stage prepare found it for this architecture."""
+    """Which linears a decoder layer has, as the stage prepare found it for this architecture."""
     layers: int
     parameters: int
     """All parameters of the model, tied ones once [-]."""

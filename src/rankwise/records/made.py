@@ -126,7 +126,7 @@ class FolderFiles(Record):
 
 
 class Curve(BaseModel):
-    """How one training went: of one decoder block, or of the whole model."""
+    """How one training went: of one decoder layer, or of the whole model."""
 
     layer: int | None
     """The block; null: the whole model."""

@@ -1,4 +1,4 @@
-"""Running decoder blocks one at a time: the hidden states of a text, moved from block to block."""
+"""Running decoder layers one at a time: the hidden states of a text, moved from block to block."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 Arguments = dict[str, Any]
-"""What a decoder block is given beside the hidden states: positions, mask."""
+"""What a decoder layer is given beside the hidden states: positions, mask."""
 
 
 class _Reached(Exception):  # noqa: N818 (no error: it ends a forward pass that has done its part)

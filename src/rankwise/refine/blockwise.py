@@ -83,7 +83,7 @@ class Blockwise(Refiner):
         from rankwise.artifacts.refined import RefinedBlock
         from rankwise.records.made import Curve
 
-        path = problem.work / f"block_{layer}.safetensors" if problem.work is not None else None
+        path = problem.work / f"group_{layer}.safetensors" if problem.work is not None else None
         trained = trainable(block, norms=self.norms)
         done = _finished(path, problem.fingerprint)
         if done is not None:

@@ -55,7 +55,7 @@ def versions(results: list[RunResult]) -> dict[str, str]:
     return {name: " and ".join(found[name]) for name in ours_first}
 
 
-ORDER = ("prepare", "sample", "covariance", "curvature", "decompose", "allocate", "refine", "runs")
+ORDER = ("prepare", "sample", "covariance", "fisher", "decompose", "allocate", "refine", "runs")
 """Sections in the order of the stages; the others come after them."""
 
 

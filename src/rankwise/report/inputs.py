@@ -38,7 +38,7 @@ def _model(model: ModelManifest) -> Input:
         "Model",
         {
             **_source(model.source, model.revision, ships=model.source == EMBEDDED),
-            "architecture": f"{model.architecture}, {model.layers} decoder blocks",
+            "architecture": f"{model.architecture}, {model.layers} decoder layers",
             "parameters": f"{model.parameters:,}, loaded and run in {model.dtype}",
         },
         model.files,

@@ -9,7 +9,7 @@ from rankwise.allocate import allocators
 from rankwise.allocate.base import Allocator, ScoringAllocator
 from rankwise.allocate.problem import Problem, Trials
 from rankwise.allocate.sequential import SequentialSearch
-from rankwise.artifacts.factors import BlockFactors, Factors
+from rankwise.artifacts.factors import Factors, GroupFactors
 from rankwise.artifacts.tokens import Tokens
 from rankwise.checkpoint.loading import load_dense
 from rankwise.errors import RankwiseError
@@ -38,7 +38,7 @@ class Setting:
     def read(
         cls, params: Path, run: Path, build: Path, compute: Path, model: Path, factors: list[Path]
     ) -> "Setting":
-        """Read the section files, the manifest and all blocks of factors."""
+        """Read the section files, the manifest and all groups of factors."""
         asked = read_section(run, Run)
         allocator = read_method(params, allocators)
         if asked.seed is not None:
@@ -49,7 +49,7 @@ class Setting:
             allocator,
             manifest,
             read_section(build, Build).dtype or manifest.dtype,
-            {n: f for path in factors for n, f in BlockFactors.load(path).linears.items()},
+            {n: f for path in factors for n, f in GroupFactors.load(path).linears.items()},
             set_up(read_section(compute, Compute)),
         )
 

@@ -21,7 +21,7 @@ from rankwise.search.scorer import SearchModel
 def matrices_of(
     manifest: ModelManifest, dtype: str, factors: dict[str, Factors]
 ) -> dict[str, Matrix]:
-    """Return every linear of the decoder blocks; ``dtype`` is what the checkpoint will be stored in."""
+    """Return every linear of the decoder layers; ``dtype`` is what the checkpoint will be stored in."""
     weights = Weights(model_folder(manifest.source, manifest.revision), manifest.family)
     matrices: dict[str, Matrix] = {}
     for linear in manifest.family.linears(range(manifest.layers)):

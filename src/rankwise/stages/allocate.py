@@ -37,7 +37,7 @@ def command(
     work: Annotated[Path, typer.Option(help="Rows of an unfinished search, taken up again.")],
     search: SearchFile = None,
     statistics: Annotated[
-        list[Path] | None, typer.Option(help="Statistics of a block of layers; repeat.")
+        list[Path] | None, typer.Option(help="Statistics of a layer group; repeat.")
     ] = None,
     rows: Annotated[
         list[Path] | None,
@@ -47,7 +47,7 @@ def command(
     """Choose the ranks of one run."""
     from rankwise.allocate.base import ScoringAllocator
     from rankwise.allocate.problem import Trials
-    from rankwise.artifacts.statistics import BlockStatistics
+    from rankwise.artifacts.statistics import GroupStatistics
     from rankwise.files.atomic import write_text
     from rankwise.search.inputs import Setting
     from rankwise.search.problem import record_of
@@ -67,8 +67,8 @@ def command(
         raise RankwiseError(
             f"{asked.allocate} asks how alike hidden states are: --statistics names the covariance files"
         )
-    blocks = [BlockStatistics.load(path) for path in statistics or []]
-    similarity = {key: value for block in blocks for key, value in block.similarity.items()}
+    groups = [GroupStatistics.load(path) for path in statistics or []]
+    similarity = {key: value for group in groups for key, value in group.similarity.items()}
     problem = given.problem(searched, known, similarity)
     choices = allocator(problem)
     write_text(trials, known.text())

@@ -1,4 +1,4 @@
-"""Stage covariance: pooled input statistics of every site, one pass, one file a block of layers."""
+"""Stage covariance: pooled input statistics of every site, one pass, one file a layer group."""
 
 import logging
 from pathlib import Path
@@ -21,7 +21,7 @@ def command(
     checkpoint: CheckpointFile,
     tokens: Annotated[Path, typer.Option(help="Calibration windows.")],
     work: Annotated[Path, typer.Option(help="Folder of a streamed pass, so that it can go on.")],
-    out: Annotated[list[Path], typer.Option(help="File of one block of layers, in order; repeat.")],
+    out: Annotated[list[Path], typer.Option(help="File of one layer group, in order; repeat.")],
     shard: Annotated[
         int | None,
         typer.Option(
@@ -52,7 +52,7 @@ def command(
     where = read_section(compute, Compute)
     manifest = ModelManifest.load(model)
     ids = Tokens.load(tokens).ids.long()
-    blocks = where.blocks(manifest.layers)
+    groups = where.layer_groups(manifest.layers)
     if parts:
         _merge(manifest, parts, out)
     elif asked.streaming:
@@ -64,26 +64,26 @@ def command(
         weight_of = Weights(folder, manifest.family).get
         loaded = checkpoints.load(checkpoint, set_up(where)).model
         if shard is None:
-            found = iter([gather(loaded, manifest.family, weight_of, ids, blocks, asked)])
+            found = iter([gather(loaded, manifest.family, weight_of, ids, groups, asked)])
         else:
             pools = Pools.of_shard(ids, asked, shard)
-            found = pool_by_pool(loaded, manifest.family, weight_of, pools, blocks, asked)
+            found = pool_by_pool(loaded, manifest.family, weight_of, pools, groups, asked)
         paths = iter(out)
         for part in found:
-            for block in part:
-                block.save(next(paths))
+            for group in part:
+                group.save(next(paths))
     log.info("%d layers, %d tokens in %d pools", manifest.layers, ids.numel(), asked.pools)
 
 
 def _merge(manifest: "ModelManifest", parts: list[Path], out: list[Path]) -> None:
-    """Add up what shards gathered, block by block, in the order of the pools, as one pass does."""
-    from rankwise.artifacts.statistics import BlockStatistics
+    """Add up what shards gathered, group by group, in the order of the pools, as one pass does."""
+    from rankwise.artifacts.statistics import GroupStatistics
     from rankwise.statistics.covariance import say_unknown
 
     for at, path in enumerate(out):
         of_block = parts[at :: len(out)]
-        found = BlockStatistics.load(of_block[0])
+        found = GroupStatistics.load(of_block[0])
         for part in of_block[1:]:
-            found.add(BlockStatistics.load(part))
+            found.add(GroupStatistics.load(part))
         say_unknown(manifest.family, [found])
         found.save(path)

@@ -1,4 +1,4 @@
-"""Stage decompose: factor every linear of one block of layers, to the largest rank worth storing."""
+"""Stage decompose: factor every linear of one layer group, to the largest rank worth storing."""
 
 import logging
 from pathlib import Path
@@ -15,18 +15,18 @@ def command(
     params: ParamsFile,
     compute: ComputeFile,
     model: ModelFile,
-    covariance: Annotated[Path, typer.Option(help="Statistics of the block.")],
+    covariance: Annotated[Path, typer.Option(help="Statistics of the group.")],
     out: OutFile,
-    curvature: Annotated[
-        Path | None, typer.Option(help="Gradients of the block, for methods that ask for them.")
+    fisher: Annotated[
+        Path | None, typer.Option(help="Gradients of the group, for methods that ask for them.")
     ] = None,
 ) -> None:
-    """Factor the linears of one block of layers with one method."""
-    from rankwise.artifacts.factors import BlockFactors
-    from rankwise.artifacts.gradients import BlockCurvature
-    from rankwise.artifacts.statistics import BlockStatistics
+    """Factor the linears of one layer group with one method."""
+    from rankwise.artifacts.factors import GroupFactors
+    from rankwise.artifacts.gradients import GroupFisher
+    from rankwise.artifacts.statistics import GroupStatistics
     from rankwise.decompose import decomposers
-    from rankwise.decompose.factoring import factor_block
+    from rankwise.decompose.factoring import factor_group
     from rankwise.inputs.sources import check, model_folder
     from rankwise.model.device import DTYPES, set_up
     from rankwise.model.weights import Weights
@@ -40,11 +40,11 @@ def command(
     manifest = ModelManifest.load(model)
     folder = model_folder(manifest.source, manifest.revision)
     check(folder, manifest.files, "prepare.model")
-    block = BlockStatistics.load(covariance)
-    gradients = None if curvature is None else BlockCurvature.load(curvature)
+    group = GroupStatistics.load(covariance)
+    gradients = None if fisher is None else GroupFisher.load(fisher)
     dtype = DTYPES[manifest.dtype]
     weights = Weights(folder, manifest.family)
-    found = factor_block(weights, block, decomposer, device, gradients, dtype)
+    found = factor_group(weights, group, decomposer, device, gradients, dtype)
     linears = dict(found)
-    BlockFactors(method, block.layers, linears).save(out, dtype)
-    log.info("%s: %d linears of layers %s", method, len(linears), block.layers)
+    GroupFactors(method, group.layers, linears).save(out, dtype)
+    log.info("%s: %d linears of layers %s", method, len(linears), group.layers)

@@ -114,7 +114,7 @@ def _jobs() -> list[Any]:
 
 
 def _name(job: Any) -> str:
-    """Return the name of a job's stage, such as ``decompose-svd-block_0``."""
+    """Return the name of a job's stage, such as ``decompose-svd-group_0``."""
     words = [
         f"{axis}_{value}" if value.isdigit() else value
         for axis, value in job.wildcards_dict.items()
@@ -123,7 +123,7 @@ def _name(job: Any) -> str:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Return a sort key that puts block_2 before block_10."""
+    """Return a sort key that puts group_2 before group_10."""
     return [(int(word), "") if word.isdigit() else (-1, word) for word in re.split(r"(\d+)", name)]
 
 

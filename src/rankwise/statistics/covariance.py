@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rankwise.artifacts.statistics import BlockStatistics
+from rankwise.artifacts.statistics import GroupStatistics
 from rankwise.errors import RankwiseError
 from rankwise.methods.required_statistics import Moments
 from rankwise.model.family import Family, Linear
@@ -55,20 +55,20 @@ def gather(
     family: Family,
     weight_of: Callable[[str], Tensor],
     ids: Tensor,
-    blocks: list[list[int]],
+    groups: list[list[int]],
     asked: CovarianceParams,
-) -> list[BlockStatistics]:
-    """Return the statistics of every site and sublayer, one `BlockStatistics` per block of layers.
+) -> list[GroupStatistics]:
+    """Return the statistics of every site and sublayer, one `GroupStatistics` per layer group.
 
     Where the model is. Those of the pools, see `pool_by_pool`, added up in their order, so that pools
     gathered elsewhere give the same bytes. Memory: twice the sums.
     """
     pools = Pools(ids, asked.pools, range(asked.pools))
-    parts = pool_by_pool(model, family, weight_of, pools, blocks, asked)
+    parts = pool_by_pool(model, family, weight_of, pools, groups, asked)
     found = next(parts)
     for part in parts:
-        for block, more in zip(found, part, strict=True):
-            block.add(more)
+        for group, more in zip(found, part, strict=True):
+            group.add(more)
         del part, more  # or they would stand beside those of the next pool
     say_unknown(family, found)
     return found
@@ -79,10 +79,10 @@ def pool_by_pool(
     family: Family,
     weight_of: Callable[[str], Tensor],
     pools: Pools,
-    blocks: list[list[int]],
+    groups: list[list[int]],
     asked: CovarianceParams,
-) -> Iterator[list[BlockStatistics]]:
-    """Yield the statistics of one pool after another, one `BlockStatistics` per block of layers, where the model is.
+) -> Iterator[list[GroupStatistics]]:
+    """Yield the statistics of one pool after another, one `GroupStatistics` per layer group, where the model is.
 
     A batch never crosses a pool. Where ``asked.moments`` is the smaller side, a site whose linears'
     outputs are smaller than its input (the sum of out² than in²) has those gathered instead: of
@@ -91,7 +91,7 @@ def pool_by_pool(
     multiplications a token and 8·d² bytes.
     """
     size = pools.size
-    layers = [layer for block in blocks for layer in block]
+    layers = [layer for group in groups for layer in group]
     place = Place(model.device)
     sums_of = partial(_sums, model, weight_of, asked.gathered, place)
     with (
@@ -112,29 +112,29 @@ def pool_by_pool(
                         pools.ids[place.sequence : end].to(model.device), use_cache=False
                     )
                 place.refuse_not_finite()
-            yield [_taken(block, sums, cosines) for block in blocks]
+            yield [_taken(group, sums, cosines) for group in groups]
 
 
 def _taken(
-    block: list[int], sums: dict[tuple[int, str], SiteSums], cosines: dict[int, CosineSums]
-) -> BlockStatistics:
-    """Return what one pool gave for a block of layers."""
-    taken = {key: each.take() for key, each in sums.items() if key[0] in block}
-    return BlockStatistics(
-        block,
+    group: list[int], sums: dict[tuple[int, str], SiteSums], cosines: dict[int, CosineSums]
+) -> GroupStatistics:
+    """Return what one pool gave for a layer group."""
+    taken = {key: each.take() for key, each in sums.items() if key[0] in group}
+    return GroupStatistics(
+        group,
         {key: statistics for key, (statistics, _) in taken.items()},
-        {key: total for layer in block for key, total in cosines[layer].sums().items()},
+        {key: total for layer in group for key, total in cosines[layer].sums().items()},
         {name: y for _, outputs in taken.values() for name, y in outputs.items()},
     )
 
 
-def say_unknown(family: Family, blocks: list[BlockStatistics]) -> None:
+def say_unknown(family: Family, groups: list[GroupStatistics]) -> None:
     """Name the experts whose inputs the text says too little of."""
-    for block in blocks:
+    for group in groups:
         unknown = {
-            (linear.layer, linear.expert): block.sites[linear.layer, linear.site].tokens
-            for linear in family.linears(block.layers)
-            if linear.expert is not None and not block.sites[linear.layer, linear.site].varies
+            (linear.layer, linear.expert): group.sites[linear.layer, linear.site].tokens
+            for linear in family.linears(group.layers)
+            if linear.expert is not None and not group.sites[linear.layer, linear.site].varies
         }
         for (layer, expert), tokens in unknown.items():
             log.warning(
@@ -202,13 +202,13 @@ def _comparing(
     sums: dict[int, CosineSums] = {}
     hooks = []
     for layer in layers:
-        block = model.get_submodule(f"{family.layers}.{layer}")
+        module = model.get_submodule(f"{family.layers}.{layer}")
         sums[layer] = CosineSums(layer, family.sublayers, place, parallel=family.parallel)
-        hooks.append(block.register_forward_pre_hook(_starter(sums[layer]), with_kwargs=True))
+        hooks.append(module.register_forward_pre_hook(_starter(sums[layer]), with_kwargs=True))
         for name, sublayer in family.sublayers.items():
-            module = block.get_submodule(sublayer.adds or sublayer.gives or "")
+            part = module.get_submodule(sublayer.adds or sublayer.gives or "")
             take = sums[layer].add if sublayer.adds else sums[layer].reach
-            hooks.append(module.register_forward_hook(partial(_take_output, take, name)))
+            hooks.append(part.register_forward_hook(partial(_take_output, take, name)))
     try:
         yield sums
     finally:

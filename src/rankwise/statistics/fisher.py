@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from rankwise.artifacts.gradients import BlockCurvature, OutputGradient
+from rankwise.artifacts.gradients import GroupFisher, OutputGradient
 from rankwise.errors import RankwiseError
 from rankwise.linalg import factorisations
 from rankwise.linalg.packed import Panels, finite
 from rankwise.model.family import Family, Linear
-from rankwise.params.stages import CurvatureParams
+from rankwise.params.stages import FisherParams
 from rankwise.statistics.accumulators import ACCUMULATE, WHAT_TO_DO, Place, column_sums
 
 
@@ -64,7 +64,7 @@ class GradientSums:
 
     def __str__(self) -> str:
         """Name the linear, for errors."""
-        return f"curvature of layer {self.linear.layer}, {self.linear.name}"
+        return f"fisher of layer {self.linear.layer}, {self.linear.name}"
 
 
 def gather(
@@ -72,10 +72,10 @@ def gather(
     family: Family,
     weight_of: Callable[[str], Tensor],
     ids: Tensor,
-    blocks: list[list[int]],
-    asked: CurvatureParams,
-) -> list[BlockCurvature]:
-    """Return the gradients' second moments of every linear, one `BlockCurvature` per block of layers.
+    groups: list[list[int]],
+    asked: FisherParams,
+) -> list[GroupFisher]:
+    """Return the gradients' second moments of every linear, one `GroupFisher` per layer group.
 
     The loss of a token is its negative log-likelihood [nats]; the gradient at one position is that of
     the sum over its sequence. With labels of the text this is the empirical Fisher information, with
@@ -84,20 +84,18 @@ def gather(
     [sequences, length]. Cost: a forward and a backward pass to the activations (no weight gradients),
     and min(out, in)² multiplications a token and linear.
     """
-    layers = [layer for block in blocks for layer in block]
+    layers = [layer for group in groups for layer in group]
     generator = torch.Generator().manual_seed(asked.seed)
     place = Place(model.device)
     with recording(model, family, layers, weight_of, place) as sums:
-        for some in tqdm(ids.split(asked.batch), "curvature", disable=None):
+        for some in tqdm(ids.split(asked.batch), "fisher", disable=None):
             total_loss(model, some.to(model.device), asked, generator).backward()
             place.refuse_not_finite()
             place.sequence += len(some)
-    return [block_of(block, sums, ids) for block in blocks]
+    return [group_of(group, sums, ids) for group in groups]
 
 
-def total_loss(
-    model: Any, ids: Tensor, asked: CurvatureParams, generator: torch.Generator
-) -> Tensor:
+def total_loss(model: Any, ids: Tensor, asked: FisherParams, generator: torch.Generator) -> Tensor:
     """Return the sum over tokens of the negative log-likelihood [nats] of labels as they are asked."""
     logits = model(ids, use_cache=False).logits[:, :-1]
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -105,11 +103,11 @@ def total_loss(
     return functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="sum")
 
 
-def block_of(block: list[int], sums: dict[str, GradientSums], ids: Tensor) -> BlockCurvature:
+def group_of(group: list[int], sums: dict[str, GradientSums], ids: Tensor) -> GroupFisher:
     """Return the finished sums over ``ids`` [sequences, length] of the linears of some layers."""
     tokens = ids[:, 1:].numel()
-    found = {name: s.gradient(tokens) for name, s in sums.items() if s.linear.layer in block}
-    return BlockCurvature(block, found)
+    found = {name: s.gradient(tokens) for name, s in sums.items() if s.linear.layer in group}
+    return GroupFisher(group, found)
 
 
 def _drawn(logits: Tensor, generator: torch.Generator) -> Tensor:

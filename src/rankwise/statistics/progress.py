@@ -1,4 +1,4 @@
-"""How far a pass over a model has come that is read block by block: what it keeps, so that it can go on."""
+"""How far a pass over a model has come that is read group by group: what it keeps, so that it can go on."""
 
 import hashlib
 import logging
@@ -43,7 +43,7 @@ class Progress:
     def __init__(self, folder: Path, fingerprint: str) -> None:
         self.folder, self.fingerprint = folder, fingerprint
         self.done = 0
-        """Steps that are finished: blocks, of a backward pass each twice."""
+        """Steps that are finished: groups, of a backward pass each twice."""
         self._digests: dict[str, str] = {}
         path = folder / "state.json"
         state = PassState.load(path) if path.exists() else None
@@ -60,18 +60,18 @@ class Progress:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
 
-    def statistics(self, block: int, part: int | None = None) -> Path:
-        """Return the file of a block's statistics, or of one of its pools' alone."""
-        name = f"block_{block}" if part is None else f"part_{part}_block_{block}"
+    def statistics(self, group: int, part: int | None = None) -> Path:
+        """Return the file of a group's statistics, or of one of its pools' alone."""
+        name = f"group_{group}" if part is None else f"part_{part}_group_{group}"
         return self.folder / f"{name}.safetensors"
 
-    def states(self, block: int) -> Path:
-        """Return the file of the hidden states in front of a block."""
-        return self.folder / f"states_{block}.bin"
+    def states(self, group: int) -> Path:
+        """Return the file of the hidden states in front of a group."""
+        return self.folder / f"states_{group}.bin"
 
-    def gradients(self, block: int) -> Path:
-        """Return the file of the loss's gradients at the hidden states in front of a block."""
-        return self.folder / f"gradients_{block}.bin"
+    def gradients(self, group: int) -> Path:
+        """Return the file of the loss's gradients at the hidden states in front of a group."""
+        return self.folder / f"gradients_{group}.bin"
 
     def finish(self, *streams: Reader | Writer, gone: Sequence[Path] = ()) -> None:
         """Record that one more step is finished, with these files, and remove those of no more use.

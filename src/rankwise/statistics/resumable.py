@@ -31,9 +31,9 @@ def to_files(
     the progress, on which that depends, too; ``work`` is the folder in which it goes on after a stop.
     """
     asked, where = sections
-    streamed, blocks = Streamed.of(manifest, set_up(where)), where.blocks(manifest.layers)
+    streamed, groups = Streamed.of(manifest, set_up(where)), where.layer_groups(manifest.layers)
     progress = Progress(work, fingerprint(manifest, ids, asked, where, *facts))
-    made = gather_streamed(streamed, ids, blocks, asked, progress, *facts)
+    made = gather_streamed(streamed, ids, groups, asked, progress, *facts)
     for path, file in zip(out, made, strict=True):
         linked(file, path)
     shutil.rmtree(work)

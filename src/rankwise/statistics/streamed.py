@@ -1,7 +1,7 @@
 """A model that is never whole in memory, and its covariance pass, which goes on where it was stopped.
 
-One block of layers after the other has its weights read and sees all the text: batches of hidden states
-come from a file that the block before wrote. The model's own forward pass makes them what they are, with
+One layer group after the other has its weights read and sees all the text: batches of hidden states
+come from a file that the group before wrote. The model's own forward pass makes them what they are, with
 all other layers standing aside, so that masks, positions and windows are those of the architecture
 whatever they are; statistics have the bytes of a pass over the whole model.
 """
@@ -89,7 +89,7 @@ class Streamed:
 
     @property
     def layers(self) -> int:
-        """Decoder blocks [-]."""
+        """Decoder layers [-]."""
         return len(self.model.get_submodule(self.family.layers))
 
     @contextmanager
@@ -102,9 +102,9 @@ class Streamed:
         finally:
             self._assign({name: tensor.to("meta") for name, tensor in given.items()})
 
-    def ahead(self, blocks: list[list[int]]) -> None:
-        """Let the system read the weights of the next block, if there is one, beside what is computed."""
-        names = [name for block in blocks for name in self.inside(block)]
+    def ahead(self, groups: list[list[int]]) -> None:
+        """Let the system read the weights of the next group, if there is one, beside what is computed."""
+        names = [name for group in groups for name in self.inside(group)]
         self.weights.ahead(names)
 
     def keep(self, names: list[str]) -> None:
@@ -139,19 +139,19 @@ class Streamed:
         return [name for name in self.model.state_dict() if name.startswith(prefixes)]
 
     @contextmanager
-    def only(self, block: list[int], before: Forward, behind: Forward) -> Iterator[None]:
-        """Let the layers outside ``block``, consecutive ones, stand aside in the model's forward pass.
+    def only(self, group: list[int], before: Forward, behind: Forward) -> Iterator[None]:
+        """Let the layers outside ``group``, consecutive ones, stand aside in the model's forward pass.
 
         The one in front of it does ``before`` instead, which hands out hidden states, the one behind it
         ``behind``, which takes them.
         """
         layers = list(self.model.get_submodule(self.family.layers))
         for at, layer in enumerate(layers):
-            if at == block[0] - 1:
+            if at == group[0] - 1:
                 layer.forward = before
-            elif at == block[-1] + 1:
+            elif at == group[-1] + 1:
                 layer.forward = behind
-            elif at not in block:
+            elif at not in group:
                 layer.forward = passing
         try:
             yield

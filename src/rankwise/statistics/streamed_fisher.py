@@ -1,8 +1,8 @@
 """The backward pass of a model that is never whole in memory, and that goes on where it was stopped.
 
-Forward, every block of layers leaves the hidden states in front of it in a file. Backward, one block after
-the other, the last first, runs once more on them with what autograd saves of that block alone, and hands the
-gradient at its input to the block before it; the loss is taken behind the last. The gradients' moments have
+Forward, every layer group leaves the hidden states in front of it in a file. Backward, one group after
+the other, the last first, runs once more on them with what autograd saves of that group alone, and hands the
+gradient at its input to the group before it; the loss is taken behind the last. The gradients' moments have
 the bytes of a pass over the whole model.
 """
 
@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rankwise.params.stages import CurvatureParams
+from rankwise.params.stages import FisherParams
 from rankwise.statistics.accumulators import Place
-from rankwise.statistics.fisher import block_of, recording, total_loss
+from rankwise.statistics.fisher import group_of, recording, total_loss
 from rankwise.statistics.hidden_states import Reader, Writer, given_states
 from rankwise.statistics.progress import Progress
 from rankwise.statistics.streamed import Streamed
 
 
 class Graph:
-    """What stands around a block of layers in the model's forward pass, so that a gradient passes through it alone."""
+    """What stands around a layer group in the model's forward pass, so that a gradient passes through it alone."""
 
     def __init__(self, before: Reader) -> None:
         self.before = before
@@ -34,7 +34,7 @@ class Graph:
         return self.inputs
 
     def leave(self, *given: Any, **named: Any) -> Tensor:
-        """Take the block's output, and go on without a gradient: in place of the layer behind."""
+        """Take the group's output, and go on without a gradient: in place of the layer behind."""
         self.outputs = given_states(given, named)
         return self.outputs.detach()
 
@@ -42,50 +42,50 @@ class Graph:
 def stream_gradients(
     streamed: Streamed,
     ids: Tensor,
-    blocks: list[list[int]],
-    asked: CurvatureParams,
+    groups: list[list[int]],
+    asked: FisherParams,
     progress: Progress,
 ) -> list[Path]:
-    """Return the files of every block's gradients, those that a stopped pass had finished included.
+    """Return the files of every group's gradients, those that a stopped pass had finished included.
 
     ``ids`` [sequences, length]; see `rankwise.statistics.fisher.gather` for what is gathered. Memory: embeddings
-    and head, the weights of one block, its sums and what autograd saves of it on one batch. Disk, until the pass
-    ends: the hidden states in front of every block but the first, and gradients at two of them, sequences ·
+    and head, the weights of one group, its sums and what autograd saves of it on one batch. Disk, until the pass
+    ends: the hidden states in front of every group but the first, and gradients at two of them, sequences ·
     length · width numbers of the model's precision each. Cost: a forward pass more than with the model in
-    memory. A pass that is stopped loses the block it was at.
+    memory. A pass that is stopped loses the group it was at.
     """
-    last = len(blocks) - 1
+    last = len(groups) - 1
     order = [*range(last), *range(last, -1, -1)]
     with streamed.loaded(streamed.around()):
         for step in range(progress.done, len(order)):
             at = order[step]
             head = streamed.behind() if at == last else []
-            with streamed.files.unchanged(), streamed.loaded(head + streamed.inside(blocks[at])):
-                streamed.ahead([blocks[after] for after in order[step + 1 : step + 2]])
+            with streamed.files.unchanged(), streamed.loaded(head + streamed.inside(groups[at])):
+                streamed.ahead([groups[after] for after in order[step + 1 : step + 2]])
                 if step < last:
-                    _forward(streamed, ids, blocks[at], asked, progress, at)
+                    _forward(streamed, ids, groups[at], asked, progress, at)
                 else:
-                    _backward(streamed, ids, blocks, asked, progress, at)
-    return [progress.statistics(at) for at in range(len(blocks))]
+                    _backward(streamed, ids, groups, asked, progress, at)
+    return [progress.statistics(at) for at in range(len(groups))]
 
 
 @torch.no_grad()
 def _forward(
     streamed: Streamed,
     ids: Tensor,
-    block: list[int],
-    asked: CurvatureParams,
+    group: list[int],
+    asked: FisherParams,
     progress: Progress,
     at: int,
 ) -> None:
-    """Run one block on the states in front of it, and leave those behind it in a file."""
+    """Run one group on the states in front of it, and leave those behind it in a file."""
     model = streamed.model
     with (
         Reader(progress.states(at), model.dtype) as before,
         Writer(progress.states(at + 1), model.dtype) as behind,
-        streamed.only(block, before.read, behind.write),
+        streamed.only(group, before.read, behind.write),
     ):
-        for part in tqdm(ids.split(asked.batch), f"forward, block {at}", disable=None):
+        for part in tqdm(ids.split(asked.batch), f"forward, group {at}", disable=None):
             model.get_decoder()(part.to(streamed.device), use_cache=False)
     progress.finish(before, behind)
 
@@ -93,25 +93,25 @@ def _forward(
 def _backward(
     streamed: Streamed,
     ids: Tensor,
-    blocks: list[list[int]],
-    asked: CurvatureParams,
+    groups: list[list[int]],
+    asked: FisherParams,
     progress: Progress,
     at: int,
 ) -> None:
-    """Run one block forward and backward, keep its sums, and leave the gradient at its input in a file."""
-    model, family, block = streamed.model, streamed.family, blocks[at]
+    """Run one group forward and backward, keep its sums, and leave the gradient at its input in a file."""
+    model, family, group = streamed.model, streamed.family, groups[at]
     generator, place = torch.Generator().manual_seed(asked.seed), Place(streamed.device)
     with (
         Reader(progress.states(at), model.dtype) as before,
         Reader(progress.gradients(at + 1), model.dtype) as from_behind,
         Writer(progress.gradients(at), model.dtype) as to_before,
-        recording(model, family, block, streamed.weight_of, place) as sums,
+        recording(model, family, group, streamed.weight_of, place) as sums,
     ):
         graph = Graph(before)
-        with streamed.only(block, graph.enter, graph.leave):
-            for some in tqdm(ids.split(asked.batch), f"backward, block {at}", disable=None):
+        with streamed.only(group, graph.enter, graph.leave):
+            for some in tqdm(ids.split(asked.batch), f"backward, group {at}", disable=None):
                 part = some.to(streamed.device)
-                if at == len(blocks) - 1:
+                if at == len(groups) - 1:
                     total_loss(model, part, asked, generator).backward()
                 else:
                     model.get_decoder()(part, use_cache=False)
@@ -121,6 +121,6 @@ def _backward(
                 if at > 0:
                     assert graph.inputs.grad is not None  # noqa: S101 (it was asked for)
                     to_before.append(graph.inputs.grad)
-    block_of(block, sums, ids).save(progress.statistics(at))
+    group_of(group, sums, ids).save(progress.statistics(at))
     gone = [before.path, from_behind.path]
     progress.finish(before, from_behind, to_before, gone=gone)

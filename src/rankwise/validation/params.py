@@ -73,7 +73,7 @@ def sections(params: Params) -> dict[str, Any]:
     found["runs"] = [{"name": name, **run.model_dump()} for name, run in params.runs.items()]
     for name in (
         "covariance",
-        "curvature",
+        "fisher",
         "build",
         "evaluate",
         "speed",

@@ -17,7 +17,7 @@ def needed(params: Params) -> Moments:
 
 
 def checks(params: Params, methods: dict[str, Any]) -> list[str]:
-    """Return what is wrong with sections covariance and curvature, given the decomposers by name of their section.
+    """Return what is wrong with sections covariance and fisher, given the decomposers by name of their section.
 
     Statistics that say less than a decomposer needs, and a streamed pass over models that are not the
     dense one.
@@ -30,7 +30,7 @@ def checks(params: Params, methods: dict[str, Any]) -> list[str]:
                 f"covariance.moments: '{asked.moments}' asked, '{run.decompose}' of runs.{name} needs '{method.moments}'; "
                 "leave the key out, or ask for more"
             )
-        streamed = [part for part in ("covariance", "curvature") if getattr(params, part).streaming]
+        streamed = [part for part in ("covariance", "fisher") if getattr(params, part).streaming]
         if streamed and run.steps > 1:
             problems.append(
                 f"runs.{name}.steps: {run.steps} given, statistics of all steps but the first are of compressed models, "

@@ -28,11 +28,11 @@ STEPS = 4
 """Choices of the ladder from one level to the next [-]."""
 
 
-class CurvatureSparse(Decomposer):
+class KFACSparse(Decomposer):
     """``W ≈ L + S`` of least predicted loss ``½ tr(G (W − L − S) C (W − L − S)ᵀ)`` [nats/token].
 
     C = E[x xᵀ] [in, in] of the inputs and G = E[g gᵀ] [out, out] of the loss's gradients at the outputs,
-    as in `curvature`, both damped (recorded); of G the diagonal alone where out > in, so that nothing
+    as in `kfac`, both damped (recorded); of G the diagonal alone where out > in, so that nothing
     larger than [in, in] is gathered. C itself is needed, whatever the smaller side: 8·in² bytes a
     site (1 GB for a down-projection of LLaMA-2-7B), half of that on disk. Source: ours; optimal brain
     surgeon (Hassibi & Stork 1993) for the Kronecker metric of K-FAC, as SparseGPT (arXiv 2301.00774)
@@ -44,14 +44,14 @@ class CurvatureSparse(Decomposer):
        ``s²/([G⁻¹]_ii [C⁻¹]_jj)``, the loss of dropping one when all others make up for it. After each
        round the rest does so: conjugate gradients on ``min tr(G (R − S) C (R − S)ᵀ)`` over the entries left.
     3. At every level ``1 − k·spacing`` of the matrix's parameters the values are kept, and the loss is
-       predicted there and between: a ladder that `allocate.curvature` spends in one currency.
+       predicted there and between: a ladder that `allocate.least_loss` spends in one currency.
 
     At 7B and 16 bits the stored levels take about 9 times the block's weights on disk with the default
     ones; raise ``spacing`` for less. Cost: (levels · rounds · iterations) products of [out, out, in] and
     [out, in, in], in float32, the rest in float64; memory some twenty times the weight in float64, of which
     the stored levels are four.
 
-    Use it first, with the allocator `curvature`: the least loss at every budget of our tables. A checkpoint with a
+    Use it first, with the allocator `least_loss`: the least loss at every budget of our tables. A checkpoint with a
     sparse part is smaller on disk and no faster.
     """
 
@@ -93,9 +93,7 @@ class CurvatureSparse(Decomposer):
         from rankwise.linalg import factorisations
 
         if inputs.gradient is None:
-            raise RankwiseError(
-                "decomposer curvature_sparse needs the gradients of stage curvature"
-            )
+            raise RankwiseError("decomposer kfac_sparse needs the gradients of stage fisher")
         metric = KroneckerMetric(
             inputs.gradient.output_metric(self.gradient_damping),
             factorisations.damped(inputs.second_moment, self.damping),

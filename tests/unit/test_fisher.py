@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from rankwise.artifacts.gradients import BlockCurvature, OutputGradient
+from rankwise.artifacts.gradients import GroupFisher, OutputGradient
 from rankwise.artifacts.statistics import InputStatistics
-from rankwise.decompose.curvature import Curvature
+from rankwise.decompose.kfac import KFAC
 from rankwise.errors import RankwiseError
 from rankwise.linalg.factorisations import damped
 from rankwise.linalg.packed import whole
 from rankwise.model.families import family_of
-from rankwise.params.stages import CurvatureParams
+from rankwise.params.stages import FisherParams
 from rankwise.statistics.accumulators import Place
 from rankwise.statistics.fisher import GradientSums, gather
 from tests.conftest import random_ids, tiny_llama, weight_of
@@ -23,7 +23,7 @@ FAMILY = family_of("LlamaForCausalLM")
 
 def test_sums_are_those_of_autograd():
     model, ids = tiny_llama().double(), random_ids(6)
-    found = gather(model, FAMILY, weight_of(model), ids, [[0], [1]], CurvatureParams(batch=4))
+    found = gather(model, FAMILY, weight_of(model), ids, [[0], [1]], FisherParams(batch=4))
     outputs = {}
     for linear in FAMILY.linears([0, 1]):
         module = model.get_submodule(linear.name)
@@ -53,7 +53,7 @@ def test_labels_drawn_from_the_model_follow_the_seed():
             weight_of(model),
             ids,
             [[0, 1]],
-            CurvatureParams(labels=labels, seed=seed),
+            FisherParams(labels=labels, seed=seed),
         )
         return next(iter(block.linears.values())).second.whole()
 
@@ -65,8 +65,8 @@ def test_labels_drawn_from_the_model_follow_the_seed():
 def test_gradients_that_are_not_finite_are_named():
     model = tiny_llama()
     model.model.layers[1].mlp.up_proj.weight.data[0, 0] = float("nan")
-    with pytest.raises(RankwiseError, match=r"curvature of layer 1.*NaN or infinite"):
-        gather(model, FAMILY, weight_of(model), random_ids(2), [[0, 1]], CurvatureParams())
+    with pytest.raises(RankwiseError, match=r"fisher of layer 1.*NaN or infinite"):
+        gather(model, FAMILY, weight_of(model), random_ids(2), [[0, 1]], FisherParams())
 
 
 def test_the_sequence_whose_gradients_are_not_finite_is_named():
@@ -74,8 +74,8 @@ def test_the_sequence_whose_gradients_are_not_finite_is_named():
     ids[ids == 7] = 8
     ids[3, 2] = 7
     model.model.embed_tokens.weight.data[7] = float("nan")
-    asked = CurvatureParams(batch=2)
-    with pytest.raises(RankwiseError, match=r"curvature of layer 1.* in sequence 3;"):
+    asked = FisherParams(batch=2)
+    with pytest.raises(RankwiseError, match=r"fisher of layer 1.* in sequence 3;"):
         gather(model, FAMILY, weight_of(model), ids, [[0, 1]], asked)
 
 
@@ -89,9 +89,9 @@ def test_gradients_whose_squares_overflow_are_refused():
 
 def test_round_trip(tmp_path):
     model = tiny_llama()
-    [block] = gather(model, FAMILY, weight_of(model), random_ids(2), [[0, 1]], CurvatureParams())
+    [block] = gather(model, FAMILY, weight_of(model), random_ids(2), [[0, 1]], FisherParams())
     block.save(tmp_path / "b")
-    found = BlockCurvature.load(tmp_path / "b")
+    found = GroupFisher.load(tmp_path / "b")
     for name, gradient in block.linears.items():
         assert torch.equal(whole(found.linears[name].second), whole(gradient.second))
         assert torch.equal(found.linears[name].squares, gradient.squares)
@@ -121,7 +121,7 @@ def random_case(out, columns, seed):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_tail_is_the_predicted_loss_and_least(out, columns, seed):
     weight, inputs, gradient, _ = random_case(out, columns, seed)
-    method = Curvature()
+    method = KFAC()
     full = min(out, columns)
     factors = method(weight, replace(inputs, gradient=gradient), full)
     metric = damped(gradient.second_moment, method.gradient_damping)
@@ -148,7 +148,7 @@ def test_tail_is_the_predicted_loss_and_least(out, columns, seed):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_either_side_gives_the_same_approximation(seed):
     weight, inputs, by_output, by_input = random_case(9, 6, seed)
-    method = Curvature()
+    method = KFAC()
     one, other = (method(weight, replace(inputs, gradient=g), 6) for g in (by_output, by_input))
     torch.testing.assert_close(one.spectrum, other.spectrum, rtol=1e-7, atol=1e-9)
     for rank in (1, 3, 6):
@@ -160,5 +160,5 @@ def test_either_side_gives_the_same_approximation(seed):
 
 def test_without_gradients_it_says_what_is_missing():
     weight, inputs, _, _ = random_case(4, 4, 0)
-    with pytest.raises(RankwiseError, match="stage curvature"):
-        Curvature()(weight, inputs, 2)
+    with pytest.raises(RankwiseError, match="stage fisher"):
+        KFAC()(weight, inputs, 2)

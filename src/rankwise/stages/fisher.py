@@ -1,4 +1,4 @@
-"""Stage curvature: gradients of the loss at every linear's output, one backward pass."""
+"""Stage fisher: gradients of the loss at every linear's output, one backward pass."""
 
 import logging
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from rankwise.stages.options import CheckpointFile, ComputeFile, ModelFile, ParamsFile
 
-log = logging.getLogger("rankwise.curvature")
+log = logging.getLogger("rankwise.fisher")
 
 
 def command(
@@ -18,7 +18,7 @@ def command(
     checkpoint: CheckpointFile,
     tokens: Annotated[Path, typer.Option(help="Calibration windows.")],
     work: Annotated[Path, typer.Option(help="Folder of a streamed pass, so that it can go on.")],
-    out: Annotated[list[Path], typer.Option(help="File of one block of layers, in order; repeat.")],
+    out: Annotated[list[Path], typer.Option(help="File of one layer group, in order; repeat.")],
 ) -> None:
     """Run a model forward and backward over the calibration text and keep its gradients' moments."""
     from rankwise.artifacts.tokens import Tokens
@@ -27,13 +27,13 @@ def command(
     from rankwise.model.device import set_up
     from rankwise.model.weights import Weights
     from rankwise.params.section import read_section
-    from rankwise.params.stages import Compute, CurvatureParams
+    from rankwise.params.stages import Compute, FisherParams
     from rankwise.records.inputs import ModelManifest
     from rankwise.statistics.fisher import gather
     from rankwise.statistics.resumable import to_files
     from rankwise.statistics.streamed_fisher import stream_gradients
 
-    asked = read_section(params, CurvatureParams)
+    asked = read_section(params, FisherParams)
     where = read_section(compute, Compute)
     manifest = ModelManifest.load(model)
     ids = Tokens.load(tokens).ids.long()
@@ -45,8 +45,8 @@ def command(
         folder = model_folder(manifest.source, manifest.revision)
         check(folder, manifest.files, "prepare.model")
         weight_of = Weights(folder, manifest.family).get
-        blocks = where.blocks(manifest.layers)
-        found = gather(loaded, manifest.family, weight_of, ids, blocks, asked)
-        for path, block in zip(out, found, strict=True):
-            block.save(path)
+        groups = where.layer_groups(manifest.layers)
+        found = gather(loaded, manifest.family, weight_of, ids, groups, asked)
+        for path, group in zip(out, found, strict=True):
+            group.save(path)
     log.info("%d layers, %d tokens", manifest.layers, ids.numel())

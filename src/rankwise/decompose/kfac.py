@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rankwise.artifacts.statistics import InputStatistics
 
 
-class Curvature(Decomposer):
+class KFAC(Decomposer):
     """The affine rank-r approximation of y = W x of least predicted loss, at every rank at once.
 
     With C the covariance of x [in, in] and G = E[g gᵀ] [out, out], g the gradient of the loss at y, a
@@ -29,11 +29,11 @@ class Curvature(Decomposer):
     ``right = V_rᵀ L⁻¹``. Source: ours; G as in K-FAC's gradient factor.
 
     The spectrum is ``S / √2``: its squared tail is the predicted loss [nats/token], one currency for
-    all matrices of the model, which the allocator `curvature` spends. G and C are damped relative to
+    all matrices of the model, which the allocator `least_loss` spends. G and C are damped relative to
     their mean diagonal, recorded. Cost: eigenproblems of size [in] and min(out, in) in float64, beside
-    the backward pass of stage curvature.
+    the backward pass of stage fisher.
 
-    Use it with the allocator `curvature` for plain low rank, which is fast at run time, where a backward pass can be had.
+    Use it with the allocator `least_loss` for plain low rank, which is fast at run time, where a backward pass can be had.
     """
 
     bias: ClassVar[bool] = True
@@ -53,7 +53,7 @@ class Curvature(Decomposer):
         from rankwise.errors import RankwiseError
 
         if inputs.gradient is None:
-            raise RankwiseError("decomposer curvature needs the gradients of stage curvature")
+            raise RankwiseError("decomposer kfac needs the gradients of stage fisher")
         find = self._by_outputs if inputs.gradient.side == "out" else self._by_inputs
         left, right, spectrum = find(weight, inputs, inputs.gradient, rank)
         return Factors(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rankwise.allocate.problem import Choices, Problem
 
 
-class Curvature(Allocator):
+class LeastLoss(Allocator):
     """Minimise the sum of all matrices' predicted losses under the budget (methods.md §7, ours).
 
     ``min_r Σ_m loss_m(r_m) + lambda · Σ_m cost_m(r_m)``, dense being one of the choices: exact on the
@@ -22,7 +22,7 @@ class Curvature(Allocator):
     says that it is meant. Without a ``floor`` such sums can hurt (Swift-SVD: methods.md §5).
     Cost: one sort of all rank steps.
 
-    Use it with `curvature` and `curvature_sparse`: no trial is needed, and searches around it found nothing better.
+    Use it with `kfac` and `kfac_sparse`: no trial is needed, and searches around it found nothing better.
     """
 
     any_measure: bool = False

@@ -12,7 +12,7 @@ from rankwise.artifacts.gradients import OutputGradient
 from rankwise.artifacts.statistics import InputStatistics
 from rankwise.budget.costs import Kept, Matrix
 from rankwise.decompose._metric import KroneckerMetric
-from rankwise.decompose.curvature_sparse import CurvatureSparse
+from rankwise.decompose.kfac_sparse import KFACSparse
 from rankwise.decompose.oats import OATS
 from rankwise.errors import RankwiseError
 from rankwise.linalg.factorisations import damped
@@ -36,7 +36,7 @@ def case():
     mean = torch.zeros(1, IN, dtype=torch.float64)
     gradient = OutputGradient(bend * 100, "out", bend.diagonal() * 100, 100)
     inputs = InputStatistics(second * 100, mean, torch.tensor([100]), mean[0], gradient)
-    method = CurvatureSparse(multiple=2)
+    method = KFACSparse(multiple=2)
     metric = KroneckerMetric(damped(bend, method.gradient_damping), damped(second, method.damping))
     return weight, inputs, method, metric
 
@@ -171,7 +171,7 @@ def test_tall_matrices_use_the_gradient_of_each_output(case):
 
 def test_without_gradients_it_says_what_is_missing(case):
     weight, inputs, method, _ = case
-    with pytest.raises(RankwiseError, match="stage curvature"):
+    with pytest.raises(RankwiseError, match="stage fisher"):
         method(weight, replace(inputs, gradient=None), 2)
 
 
