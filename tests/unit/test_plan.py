@@ -13,7 +13,7 @@ from rankwise.cli import app
 from rankwise.commands.init import PRESETS, with_settings
 from rankwise.embedded import files
 from rankwise.errors import RankwiseError
-from rankwise.methods.required_statistics import Moments
+from rankwise.methods.required_statistics import RequiredStatistics
 from rankwise.model.families import family_of
 from rankwise.model.sliced_linear import shape_of
 from rankwise.params.stages import CovarianceParams, FisherParams, Params
@@ -53,9 +53,9 @@ def test_llama_2_7b_from_its_configuration_alone(llama: Path, tmp_path: Path) ->
     assert sizes.linear_numbers == 32 * (4 * 4096**2 + 3 * 4096 * 11008)
     assert sizes.bytes == 2 * sizes.parameters
     # Four statistics of 4096² a layer: attention's input, o's, the MLP's, and down's output (methods.md).
-    assert moments_of(sizes.block([7]), Moments.SMALLER) == [4096] * 4
-    assert moments_of(sizes.block([7]), Moments.INPUTS) == [4096, 4096, 4096, 11008]
-    assert moments_of(sizes.block([7]), Moments.CHANNELS) == []
+    assert moments_of(sizes.block([7]), RequiredStatistics.SMALLER) == [4096] * 4
+    assert moments_of(sizes.block([7]), RequiredStatistics.INPUTS) == [4096, 4096, 4096, 11008]
+    assert moments_of(sizes.block([7]), RequiredStatistics.CHANNELS) == []
 
 
 def test_sizes_are_those_of_the_model(tmp_path: Path) -> None:
@@ -69,8 +69,8 @@ def test_sizes_are_those_of_the_model(tmp_path: Path) -> None:
         assert (matrix.out, matrix.columns) == shape_of(model.get_submodule(matrix.linear.name))
 
 
-@pytest.mark.parametrize("moments", Moments)
-def test_sums_on_disk_are_those_that_are_gathered(moments: Moments, tmp_path: Path) -> None:
+@pytest.mark.parametrize("moments", RequiredStatistics)
+def test_sums_on_disk_are_those_that_are_gathered(moments: RequiredStatistics, tmp_path: Path) -> None:
     """Files of what was gathered hold the triangles that are planned; besides: means, sizes, heads."""
     model = tiny_llama(intermediate_size=88)  # down's output is its smaller side
     matrices = [

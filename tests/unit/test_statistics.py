@@ -12,7 +12,7 @@ from rankwise.decompose.factoring import factor_group, largest_rank
 from rankwise.errors import RankwiseError
 from rankwise.linalg import factorisations
 from rankwise.linalg.packed import Triangle, added, whole
-from rankwise.methods.required_statistics import Moments
+from rankwise.methods.required_statistics import RequiredStatistics
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
 from rankwise.params.stages import CovarianceParams, FisherParams
@@ -39,7 +39,7 @@ def blocks(model):
             model, FAMILY, weight_of(model), random_ids(), [[1]],
             CovarianceParams(pools=4, batch=3, moments=str(level)),
         )[0]
-        for level in Moments
+        for level in RequiredStatistics
     }  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def test_output_sums_are_those_of_the_outputs(model, blocks):
         model(random_ids())
     hook.remove()
     y = torch.cat(seen).flatten(0, 1)
-    block = blocks[Moments.SMALLER]
+    block = blocks[RequiredStatistics.SMALLER]
     assert list(block.outputs) == [DOWN]
     torch.testing.assert_close(whole(block.outputs[DOWN]), y.T @ y)
     assert block.sites[1, "mlp_out"].squares is not None
@@ -87,7 +87,7 @@ def test_what_a_method_declares_is_all_that_it_needs(name, model, blocks, gradie
         rank = largest_rank(weight.shape)
         of_inputs, little = (
             method(weight, given(blocks[level], linear, gradients), rank)
-            for level in (Moments.INPUTS, method.moments)
+            for level in (RequiredStatistics.INPUTS, method.moments)
         )
         torch.testing.assert_close(little.spectrum, of_inputs.spectrum, rtol=1e-6, atol=1e-9)
         for r in (1, rank // 2, rank):
@@ -99,7 +99,7 @@ def test_what_a_method_declares_is_all_that_it_needs(name, model, blocks, gradie
 
 def test_asking_for_more_than_was_gathered_is_refused(blocks):
     with pytest.raises(RankwiseError, match="88 inputs the statistics hold the mean squares alone"):
-        _ = blocks[Moments.SMALLER].sites[1, "mlp_out"].second_moment
+        _ = blocks[RequiredStatistics.SMALLER].sites[1, "mlp_out"].second_moment
 
 
 def test_a_file_holds_one_triangle(blocks, tmp_path):
@@ -115,8 +115,8 @@ def test_a_file_holds_one_triangle(blocks, tmp_path):
                 torch.testing.assert_close(whole(found), whole(given), rtol=1e-12, atol=1e-12)
         assert again.outputs.keys() == block.outputs.keys()
     triangles = 8 * (3 * 32 * 33 // 2 + 88 * 89 // 2)
-    assert triangles < sizes[Moments.INPUTS] < triangles + 12_000
-    assert sizes[Moments.CHANNELS] < 12_000 < sizes[Moments.SMALLER] < sizes[Moments.INPUTS]
+    assert triangles < sizes[RequiredStatistics.INPUTS] < triangles + 12_000
+    assert sizes[RequiredStatistics.CHANNELS] < 12_000 < sizes[RequiredStatistics.SMALLER] < sizes[RequiredStatistics.INPUTS]
 
 
 @pytest.mark.parametrize("width", [1, 2, 7, 8])

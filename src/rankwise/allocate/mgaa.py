@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rankwise.allocate.problem import Choices, Problem
-    from rankwise.budget.costs import Choice, Matrix, Moments
+    from rankwise.budget.costs import Choice, Matrix, Breakpoints
 
 LEAST = 1e-9
 """Least importance: a sublayer that changes nothing still has an order among the others."""
@@ -65,12 +65,12 @@ class MGAA(Allocator):
         sizes = [total({n: problem.matrices[n] for n in names}) for names in members.values()]
         budget = problem.budget.numbers - (total(problem.matrices) - sum(sizes))
         shares = between(np.array(importance) ** self.t, np.array(sizes), budget, self.floor)
-        moments: dict[str, Moments] = {}
+        moments: dict[str, Breakpoints] = {}
         for names, size, share in zip(members.values(), sizes, shares, strict=True):
             moments |= self._filling(problem, names, size * share)
         return problem.spend(moments, self)
 
-    def _filling(self, problem: Problem, names: list[str], budget: float) -> dict[str, Moments]:
+    def _filling(self, problem: Problem, names: list[str], budget: float) -> dict[str, Breakpoints]:
         """Return moments: the part of the sublayer's budget that is spent behind each step."""
         steps: list[tuple[float, str, int]] = []
         spent = 0
@@ -108,7 +108,7 @@ def between(
     return np.clip(high * weights, floor, 1)
 
 
-def _at(values: NDArray[np.float64]) -> Moments:
+def _at(values: NDArray[np.float64]) -> Breakpoints:
     def moments(_matrix: Matrix, _choices: list[Choice]) -> NDArray[np.float64]:
         return values
 

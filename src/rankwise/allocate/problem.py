@@ -16,7 +16,7 @@ from rankwise.budget.costs import (
     Choices,
     Kept,
     Matrix,
-    Moments,
+    Breakpoints,
     by_loss,
     by_measure,
     by_share,
@@ -193,7 +193,7 @@ class Problem:
         """Linears that may be truncated."""
         return list(self.candidates)
 
-    def spend(self, moments: dict[str, Moments], limits: Allocator) -> Choices:
+    def spend(self, moments: dict[str, Breakpoints], limits: Allocator) -> Choices:
         """Spend the budget within the allocator's multiple and floor; see `rankwise.budget.spending.spend`."""
         return spend(self.budget, moments, limits.multiple, limits.floor)
 

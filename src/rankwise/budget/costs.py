@@ -30,7 +30,7 @@ Choice = Kept | None
 """``None``: the linear is left dense."""
 Choices = dict[str, Choice]
 """Linear → what remains of it."""
-Moments = Callable[["Matrix", list[Choice]], NDArray[np.float64]]
+Breakpoints = Callable[["Matrix", list[Choice]], NDArray[np.float64]]
 """When each choice after the first is reached, as budget is added; see `rankwise.budget.spending.spend`."""
 
 
@@ -123,7 +123,7 @@ def keep_index_free(matrices: dict[str, Matrix], choices: Choices) -> float:
     return remain / total(matrices)
 
 
-def by_share(share: float) -> Moments:
+def by_share(share: float) -> Breakpoints:
     """Return moments at which t·``share`` of the break-even rank is reached, dense at t·share = 1.
 
     A sparse part counts with the rank that its numbers would buy.
@@ -138,7 +138,7 @@ def by_share(share: float) -> Moments:
     return moments
 
 
-def by_measure(measure: Callable[[Choice], float]) -> Moments:
+def by_measure(measure: Callable[[Choice], float]) -> Breakpoints:
     """Return moments that are a rising measure of the choice before: it is left when t passes that.
 
     With the energy share kept as the measure, all matrices end with the same share, at least.
@@ -150,7 +150,7 @@ def by_measure(measure: Callable[[Choice], float]) -> Moments:
     return moments
 
 
-def by_loss(loss: Callable[[Choice], float]) -> Moments:
+def by_loss(loss: Callable[[Choice], float]) -> Breakpoints:
     """Return minus the loss saved per parameter on the lower convex hull of (cost, loss).
 
     Taken in that order, steps minimise the sum of losses at every budget that the hull's corners

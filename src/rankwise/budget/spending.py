@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from rankwise.budget.costs import Choice, Choices, Kept, Matrix, Moments, total
+from rankwise.budget.costs import Choice, Choices, Kept, Matrix, Breakpoints, total
 from rankwise.errors import RankwiseError
 from rankwise.params.target import Target
 
@@ -101,7 +101,7 @@ class Budget:
         )
 
 
-def spend(budget: Budget, moments: dict[str, Moments], multiple: int, floor: float) -> Choices:
+def spend(budget: Budget, moments: dict[str, Breakpoints], multiple: int, floor: float) -> Choices:
     """Spend the budget: take the steps of all matrices in the order of their moments.
 
     Every matrix starts at its floor. The steps of all matrices, up to the one to dense, are sorted by

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from rankwise.decompose.base import Decomposer
-from rankwise.methods.required_statistics import Moments
+from rankwise.methods.required_statistics import RequiredStatistics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +28,7 @@ class ASVD(Decomposer):
     Use it to set published figures beside others; `whitened_svd` costs little more and is better in all our tables.
     """
 
-    moments: ClassVar[Moments] = Moments.CHANNELS
+    moments: ClassVar[RequiredStatistics] = RequiredStatistics.CHANNELS
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Exponent of the mean absolute input; 0 is the plain SVD [-]."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from rankwise.methods.measure import Measure
-from rankwise.methods.required_statistics import Moments
+from rankwise.methods.required_statistics import RequiredStatistics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +28,7 @@ class Decomposer(BaseModel, ABC):
     gradient: ClassVar[bool] = False
     """Whether the method needs the gradients at the outputs (the stage fisher is then run)."""
 
-    moments: ClassVar[Moments] = Moments.INPUTS
+    moments: ClassVar[RequiredStatistics] = RequiredStatistics.INPUTS
     """What the method needs of its inputs; the pass gathers no more than the methods of the runs need."""
 
     workspace: ClassVar[float] = 3.0

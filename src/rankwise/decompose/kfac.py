@@ -8,7 +8,7 @@ from pydantic import Field
 
 from rankwise.decompose.base import Decomposer
 from rankwise.methods.measure import Measure
-from rankwise.methods.required_statistics import Moments
+from rankwise.methods.required_statistics import RequiredStatistics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +39,7 @@ class KFAC(Decomposer):
     bias: ClassVar[bool] = True
     gradient: ClassVar[bool] = True
     measure: ClassVar[Measure] = Measure.LOSS
-    moments: ClassVar[Moments] = Moments.SMALLER
+    moments: ClassVar[RequiredStatistics] = RequiredStatistics.SMALLER
     workspace: ClassVar[float] = 4.0
 
     damping: Annotated[float, Field(gt=0, lt=1)] = 1e-6

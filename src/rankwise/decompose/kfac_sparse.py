@@ -11,7 +11,7 @@ from pydantic import Field
 
 from rankwise.decompose.base import Decomposer
 from rankwise.methods.measure import Measure
-from rankwise.methods.required_statistics import Moments
+from rankwise.methods.required_statistics import RequiredStatistics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +57,7 @@ class KFACSparse(Decomposer):
 
     gradient: ClassVar[bool] = True
     measure: ClassVar[Measure] = Measure.LOSS
-    moments: ClassVar[Moments] = Moments.INPUTS
+    moments: ClassVar[RequiredStatistics] = RequiredStatistics.INPUTS
     workspace: ClassVar[float] = 21.0
     nested: ClassVar[bool] = False
 

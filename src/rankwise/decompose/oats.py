@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field, field_validator
 
 from rankwise.decompose.base import Decomposer
-from rankwise.methods.required_statistics import Moments
+from rankwise.methods.required_statistics import RequiredStatistics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ class OATS(Decomposer):
     Use it where no backward pass can be had and a sparse part is no hindrance: next to ours in all our tables.
     """
 
-    moments: ClassVar[Moments] = Moments.CHANNELS
+    moments: ClassVar[RequiredStatistics] = RequiredStatistics.CHANNELS
 
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.8
     """Share of the matrix's parameters for which rank and entries are fitted to each other [-]."""

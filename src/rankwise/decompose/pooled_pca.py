@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from rankwise.decompose.base import Decomposer
-from rankwise.methods.required_statistics import Moments
+from rankwise.methods.required_statistics import RequiredStatistics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +32,7 @@ class PooledPCA(Decomposer):
     """
 
     bias: ClassVar[bool] = True
-    moments: ClassVar[Moments] = Moments.SMALLER
+    moments: ClassVar[RequiredStatistics] = RequiredStatistics.SMALLER
 
     dense: tuple[str, ...] = ("v",)
     damping: Annotated[float, Field(ge=0, lt=1)] = 1e-6

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from rankwise.decompose.base import Decomposer
-from rankwise.methods.required_statistics import Moments
+from rankwise.methods.required_statistics import RequiredStatistics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +36,7 @@ class RobustPCA(Decomposer):
     Use it where there is no calibration text, or with `policy_gradient` for CAP.
     """
 
-    moments: ClassVar[Moments] = Moments.CHANNELS
+    moments: ClassVar[RequiredStatistics] = RequiredStatistics.CHANNELS
 
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-4
     """Converged where ``‖W − L − S‖_F`` is below this share of ``‖W‖_F`` [-]."""

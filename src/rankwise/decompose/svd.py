@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from rankwise.decompose.base import Decomposer
-from rankwise.methods.required_statistics import Moments
+from rankwise.methods.required_statistics import RequiredStatistics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,7 @@ class SVD(Decomposer):
     Use it as the baseline that needs no data: what the inputs are is not asked, and it is the worst in all our tables.
     """
 
-    moments: ClassVar[Moments] = Moments.CHANNELS
+    moments: ClassVar[RequiredStatistics] = RequiredStatistics.CHANNELS
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
         """Factor ``weight`` [out, in]; ``inputs`` is not used."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from rankwise.decompose.base import Decomposer
-from rankwise.methods.required_statistics import Moments
+from rankwise.methods.required_statistics import RequiredStatistics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,7 @@ class WhitenedSVD(Decomposer):
     Use it for plain low rank without biases where no backward pass can be had.
     """
 
-    moments: ClassVar[Moments] = Moments.SMALLER
+    moments: ClassVar[RequiredStatistics] = RequiredStatistics.SMALLER
 
     damping: Annotated[float, Field(ge=0, lt=1)] = 1e-6
     """Added to the second moment's diagonal, relative to its mean [-]."""

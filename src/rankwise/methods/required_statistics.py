@@ -3,7 +3,7 @@
 from enum import IntEnum
 
 
-class Moments(IntEnum):
+class RequiredStatistics(IntEnum):
     """A decomposer declares what it needs; the pass gathers what the most demanding one does.
 
     For a linear [out, in], beside means and means of sizes, [in] each.

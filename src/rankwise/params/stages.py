@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from rankwise.methods.required_statistics import Moments
+from rankwise.methods.required_statistics import RequiredStatistics
 from rankwise.params.runs import AnyRun, CompressedRun, RefinedRun, Run, built
 from rankwise.params.section import Count, Section, Seed
 
@@ -115,9 +115,9 @@ class CovarianceParams(Section):
     """Whether the dense model is read a layer group (`compute.layers_per_job`) at a time, never whole."""
 
     @property
-    def gathered(self) -> Moments:
+    def gathered(self) -> RequiredStatistics:
         """What is gathered; where nothing says what is needed, all there is."""
-        return Moments[(self.moments or "inputs").upper()]
+        return RequiredStatistics[(self.moments or "inputs").upper()]
 
 
 class FisherParams(Section):

@@ -8,7 +8,7 @@ from typing import Any
 
 from rankwise.decompose import decomposers
 from rankwise.linalg import factorisations
-from rankwise.methods.required_statistics import Moments
+from rankwise.methods.required_statistics import RequiredStatistics
 from rankwise.model.family import Family, Linear
 from rankwise.params.stages import Params
 
@@ -131,10 +131,10 @@ class Sizes:
         return found
 
 
-def moments_of(matrices: list[Matrix], moments: Moments) -> list[int]:
+def moments_of(matrices: list[Matrix], moments: RequiredStatistics) -> list[int]:
     """Return the sides of the second moments that the forward pass gathers, as `covariance` chooses them."""
     sides: list[int] = []
-    if moments == Moments.CHANNELS:
+    if moments == RequiredStatistics.CHANNELS:
         return sides
     for site in _sites(matrices):
         outs = [matrix.out for matrix in site]
@@ -142,7 +142,7 @@ def moments_of(matrices: list[Matrix], moments: Moments) -> list[int]:
     return sides
 
 
-def shapes_by_outputs(matrices: list[Matrix], moments: Moments) -> set[tuple[int, int]]:
+def shapes_by_outputs(matrices: list[Matrix], moments: RequiredStatistics) -> set[tuple[int, int]]:
     """Return the shapes [out, in] of linears of whose outputs, rather than inputs, moments are gathered."""
     sites = [site for site in _sites(matrices) if _by_outputs(site, moments)]
     return {(matrix.out, matrix.columns) for site in sites for matrix in site}
@@ -153,8 +153,8 @@ def _sites(matrices: list[Matrix]) -> Iterator[list[Matrix]]:
         yield list(members)
 
 
-def _by_outputs(site: list[Matrix], moments: Moments) -> bool:
-    return moments == Moments.SMALLER and sum(m.out**2 for m in site) < site[0].columns ** 2
+def _by_outputs(site: list[Matrix], moments: RequiredStatistics) -> bool:
+    return moments == RequiredStatistics.SMALLER and sum(m.out**2 for m in site) < site[0].columns ** 2
 
 
 def whole(sides: list[int]) -> int:

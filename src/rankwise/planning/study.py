@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rankwise.methods.required_statistics import Moments
+from rankwise.methods.required_statistics import RequiredStatistics
 from rankwise.params.stages import Params, Sample
 from rankwise.planning.sizes import Matrix, Sizes
 from rankwise.validation.statistics import needed
@@ -66,7 +66,7 @@ class Study:
         return count(text) * self.sizes.width * self.sizes.itemsize
 
     @property
-    def moments(self) -> Moments:
+    def moments(self) -> RequiredStatistics:
         """What the forward pass gathers."""
         return gathered(self.params)
 
@@ -81,7 +81,7 @@ class Study:
         return round(self.sizes.bytes - linears * (1 - (keep or 1.0)))
 
 
-def gathered(params: Params) -> Moments:
+def gathered(params: Params) -> RequiredStatistics:
     """Return what the forward pass gathers."""
     asked = params.covariance
     return asked.gathered if asked.moments else needed(params)

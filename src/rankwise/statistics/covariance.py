@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from rankwise.artifacts.statistics import GroupStatistics
 from rankwise.errors import RankwiseError
-from rankwise.methods.required_statistics import Moments
+from rankwise.methods.required_statistics import RequiredStatistics
 from rankwise.model.family import Family, Linear
 from rankwise.model.sliced_linear import shape_of
 from rankwise.params.stages import CovarianceParams
@@ -149,18 +149,18 @@ def say_unknown(family: Family, groups: list[GroupStatistics]) -> None:
 def _sums(
     model: nn.Module,
     weight_of: Callable[[str], Tensor],
-    moments: Moments,
+    moments: RequiredStatistics,
     place: Place,
     linears: list[Linear],
 ) -> SiteSums:
     """Return the sums that are asked of one site, given its linears."""
     _, width = shape_of(model.get_submodule(linears[0].name))
     weights: dict[str, Tensor] = {}
-    if moments == Moments.SMALLER:
+    if moments == RequiredStatistics.SMALLER:
         found = {linear.name: weight_of(linear.name).detach() for linear in linears}
         if sum(len(weight) ** 2 for weight in found.values()) < width**2:
             weights = {name: weight.to(place.device) for name, weight in found.items()}
-    whole = moments > Moments.CHANNELS and not weights
+    whole = moments > RequiredStatistics.CHANNELS and not weights
     at = linears[0].layer, linears[0].site
     return SiteSums(*at, width, place, whole=whole, weights=weights)
 

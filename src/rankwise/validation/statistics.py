@@ -3,17 +3,17 @@
 from typing import Any
 
 from rankwise.decompose import decomposers
-from rankwise.methods.required_statistics import Moments
+from rankwise.methods.required_statistics import RequiredStatistics
 from rankwise.params.stages import Params
 
 
-def needed(params: Params) -> Moments:
+def needed(params: Params) -> RequiredStatistics:
     """Return the moments that the most demanding section of decompose needs.
 
     Not of the runs: one that is taken out or put in would have the whole model gathered again.
     """
     listed = {params.method("decompose", section) for section in params.decompose}
-    return max((decomposers[method].moments for method in listed), default=Moments.CHANNELS)
+    return max((decomposers[method].moments for method in listed), default=RequiredStatistics.CHANNELS)
 
 
 def checks(params: Params, methods: dict[str, Any]) -> list[str]:
