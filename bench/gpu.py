@@ -22,16 +22,16 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from rankwise.artifacts.factors import Factors
 from rankwise.artifacts.statistics import GroupStatistics
 from rankwise.budget.costs import Kept
-from rankwise.checkpoint import loading
-from rankwise.decompose.factoring import FACTORISE, factored_linear, largest_rank
+from rankwise.checkpoint import saving
+from rankwise.decompose.factoring import FACTORISE, factor_linear, largest_rank
 from rankwise.decompose.pooled_pca import PooledPCA
-from rankwise.evaluate.speed import measure, timed
-from rankwise.model.device import DTYPES, set_up
+from rankwise.evaluate.speed import time_calls, time_models
+from rankwise.model.device import DTYPES, set_up_device
 from rankwise.model.families import family_of
 from rankwise.params.stages import Compute, CovarianceParams, FisherParams
 from rankwise.search.scorer import SearchModel
-from rankwise.statistics.covariance import gather
-from rankwise.statistics.fisher import gather as gather_gradients
+from rankwise.statistics.covariance import gather_covariance
+from rankwise.statistics.fisher import gather_fisher as gather_gradients
 
 FAMILY = family_of("LlamaForCausalLM")
 SHARE = 0.8
@@ -55,7 +55,7 @@ class Bench:
         if cuda:
             torch.cuda.reset_peak_memory_stats(self.device)
         made: list[Any] = []
-        seconds = timed(lambda: made.append(job()), self.device)
+        seconds = time_calls(lambda: made.append(job()), self.device)
         rate = "–" if flops is None else f"{flops / seconds / 1e12:.2f}"
         share = "–" if flops is None else f"{flops / seconds / self.peak_rate:.2f}"
         memory = f"{torch.cuda.max_memory_allocated(self.device) / MIB:,.0f}" if cuda else "–"
@@ -74,7 +74,7 @@ def product_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Return the rate of a large product, the best of five [FLOP/s]."""
     side = 8192 if device.type == "cuda" else 1024
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    return 2 * side**3 / min(timed(lambda: a @ b, device) for _ in range(5))
+    return 2 * side**3 / min(time_calls(lambda: a @ b, device) for _ in range(5))
 
 
 def random_model(config: LlamaConfig, device: torch.device, dtype: torch.dtype) -> Any:
@@ -98,7 +98,7 @@ def decomposed(model: Any, blocks: list[GroupStatistics], device: torch.device) 
             weight = model.get_submodule(linear.name).weight.to(FACTORISE)
             site = block.sites[linear.layer, linear.site]
             inputs = replace(site, outputs=block.outputs.get(linear.name)).to(device)
-            factors = factored_linear(linear, weight, inputs, method)
+            factors = factor_linear(linear, weight, inputs, method)
             found[linear.name] = factors.to(torch.device("cpu")).stored(model.dtype)
     return found
 
@@ -117,7 +117,7 @@ def gathered(bench: Bench, ids: torch.Tensor, asked: argparse.Namespace) -> dict
 
     bench.row("forward passes", forward, flops)
     wanted = CovarianceParams(pools=asked.pools, batch=asked.batch, moments="smaller")
-    sums = bench.row("covariance", partial(gather, *given, wanted), flops)
+    sums = bench.row("covariance", partial(gather_covariance, *given, wanted), flops)
     factors: dict[str, Factors] = bench.row(
         "decomposition", partial(decomposed, model, sums, bench.device)
     )
@@ -144,9 +144,9 @@ def generated(
     smaller = random_model(bench.model.config, bench.device, bench.model.dtype)
     smaller.load_state_dict(bench.model.state_dict())
     for name, linear in factors.items():
-        loading.replace(smaller, name, linear.to(bench.device), Kept(ranks[name]))
+        saving.replace_linear(smaller, name, linear.to(bench.device), Kept(ranks[name]))
     for batch in (1, 8):
-        ours, theirs = measure([smaller, bench.model], ids[:batch, :128], 32, 3)
+        ours, theirs = time_models([smaller, bench.model], ids[:batch, :128], 32, 3)
         ratio = ours.decode.median / theirs.decode.median
         bench.rows.append(
             f"| generation, {batch} at once: {ours.decode.median:.0f} tokens/s, dense "
@@ -157,7 +157,7 @@ def generated(
 def run(asked: argparse.Namespace) -> list[str]:
     """Measure every stage; return the table."""
     torch.manual_seed(0)
-    device = set_up(Compute(device=asked.device, threads=asked.threads))
+    device = set_up_device(Compute(device=asked.device, threads=asked.threads))
     config = LlamaConfig(
         hidden_size=asked.width, intermediate_size=asked.inner, num_hidden_layers=asked.layers,
         num_attention_heads=max(1, asked.width // 128), max_position_embeddings=asked.length + 64,

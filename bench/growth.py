@@ -24,7 +24,7 @@ from scale import CPU, FAMILY, VOCABULARY, Clock, manifest_of, peak_memory, save
 from rankwise.artifacts.statistics import GroupStatistics
 from rankwise.decompose.factoring import factor_group
 from rankwise.decompose.pooled_pca import PooledPCA
-from rankwise.inputs.architecture import empty_dense
+from rankwise.inputs.architecture import build_empty_dense
 from rankwise.model.weights import Weights
 
 BASE = {"width": 512, "layers": 2, "tokens": 4096}
@@ -46,7 +46,7 @@ COSTS = {
 
 def measure(folder: Path, tokens: int) -> dict[str, float]:
     """Gather and decompose every layer; called in a fresh process."""
-    empty_dense(manifest_of(folder), folder)
+    build_empty_dense(manifest_of(folder), folder)
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(0, VOCABULARY, (tokens // LENGTH, LENGTH), generator=generator)
     before, clock = peak_memory(), Clock()

@@ -22,7 +22,7 @@ from torch import nn
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
 
-from rankwise.evaluate.speed import in_turn, timed
+from rankwise.evaluate.speed import interleave, time_calls
 from rankwise.hub.linears import LowRankLinear
 
 CONFIG = LlamaConfig(
@@ -89,7 +89,7 @@ def measure(
     jobs = [partial(undisturbed, partial(model.eval(), x), x.device) for model in models]
     seconds: list[list[float]] = [[] for _ in jobs]
     while len(seconds[0]) < MOST and not all(map(tight, seconds)):
-        for taken, new in zip(seconds, in_turn(jobs, ROUND), strict=True):
+        for taken, new in zip(seconds, interleave(jobs, ROUND), strict=True):
             taken.extend(new)
     medians = [statistics.median(taken) for taken in seconds]
     promised = [models[0].flops(tokens) / model.flops(tokens) for model in models]
@@ -112,7 +112,7 @@ def undisturbed(job: Callable[[], torch.Tensor], device: torch.device) -> float:
     """Return the seconds of a pass that had the machine to itself."""
     for _ in range(TRIES):
         (busy, every), own = cpu_time(), time.process_time()
-        seconds = timed(job, device)
+        seconds = time_calls(job, device)
         (busy_after, every_after), own_after = cpu_time(), time.process_time()
         others = busy_after - busy - (own_after - own)
         if others <= OTHERS * (every_after - every):

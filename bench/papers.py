@@ -18,7 +18,7 @@ from pathlib import Path
 from document import ROOT, fill
 from methods import joined
 
-from rankwise.evaluate.paired import pair
+from rankwise.evaluate.paired import pair_runs
 from rankwise.files.atomic import write_if_changed
 from rankwise.forkserver.launch import fork_server
 from rankwise.params.runs import DENSE
@@ -105,7 +105,7 @@ def tables(folder: Path) -> str:
     data = folder / "data"
     scores = {name: Scores.load(data / f"scores/{name}.json") for name in (DENSE, *RUNS)}
     items = {name: Items.load(data / f"items/{name}.json") for name in scores}
-    pairs = {name: pair(items[name], items[DENSE], Report()) for name in RUNS}
+    pairs = {name: pair_runs(items[name], items[DENSE], Report()) for name in RUNS}
     heads = ["run", *TEXTS.values(), "KL [1e-3 nats]", "same likeliest token"]
     texts = [_line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
     for name, score in scores.items():

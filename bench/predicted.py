@@ -33,7 +33,7 @@ from rankwise.files.checksummed import read_json
 from rankwise.params.stages import Compute, Corpus, CovarianceParams, FisherParams, Model, Sample
 from rankwise.params.target import Target
 from rankwise.records.inputs import ModelManifest
-from rankwise.search.problem import matrices_of, problem_of
+from rankwise.search.problem import build_problem, read_matrices
 from rankwise.search.scorer import SearchModel
 from rankwise.stages import covariance, decompose, fisher, prepare, sample
 
@@ -135,9 +135,9 @@ class Study:
         manifest, factors = ModelManifest.load(self.model), GroupFactors.load(out).linears
         model, _ = load_dense(manifest)
         ids = Tokens.load(self.tokens("search")).ids
-        matrices = matrices_of(manifest, manifest.dtype, factors)
+        matrices = read_matrices(manifest, manifest.dtype, factors)
         searched = SearchModel(model, factors, ids, BATCH)
-        return problem_of(
+        return build_problem(
             Budget(matrices, Target("keep", 1.0)), manifest, factors, searched, Trials()
         )
 

@@ -25,18 +25,18 @@ from rankwise.artifacts.factors import GroupFactors
 from rankwise.artifacts.statistics import GroupStatistics
 from rankwise.decompose.factoring import factor_group
 from rankwise.decompose.pooled_pca import PooledPCA
-from rankwise.inputs.architecture import empty_dense
+from rankwise.inputs.architecture import build_empty_dense
 from rankwise.inputs.sources import hashes
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
 from rankwise.params.stages import Compute, CovarianceParams, FisherParams
 from rankwise.records.inputs import ModelManifest
 from rankwise.statistics.accumulators import ACCUMULATE
-from rankwise.statistics.covariance import gather
+from rankwise.statistics.covariance import gather_covariance
 from rankwise.statistics.progress import Progress
 from rankwise.statistics.streamed import Streamed
 from rankwise.statistics.streamed_covariance import stream
-from rankwise.statistics.streamed_fisher import stream_gradients
+from rankwise.statistics.streamed_fisher import stream_fisher
 
 ARCHITECTURE = "LlamaForCausalLM"
 FAMILY = family_of(ARCHITECTURE)
@@ -117,7 +117,7 @@ def streamed(folder: Path, ids: torch.Tensor) -> list[Path]:
 
 def ours(folder: Path) -> dict[str, Any]:
     """Gather and decompose one layer."""
-    empty_dense(manifest_of(folder), folder)  # what it imports is no part of the pass
+    build_empty_dense(manifest_of(folder), folder)  # what it imports is no part of the pass
     clock = Clock()
     [path] = streamed(folder, text())
     gathered = clock.lap()
@@ -162,7 +162,7 @@ def gradients(folder: Path) -> dict[str, Any]:
     manifest = manifest_of(folder)
     source, blocks = Streamed.of(manifest, CPU), LAYER_BY_LAYER.layer_groups(manifest.layers)
     asked = FisherParams(batch=1, streaming=True)
-    stream_gradients(source, text()[:FEW], blocks, asked, Progress(folder / "gradients", ""))
+    stream_fisher(source, text()[:FEW], blocks, asked, Progress(folder / "gradients", ""))
     return {}
 
 
@@ -176,7 +176,7 @@ def largest_difference(folder: Path) -> float:
     model = LlamaForCausalLM.from_pretrained(folder).eval()
     weights = Weights(folder, FAMILY)
     asked = CovarianceParams(pools=POOLS, batch=BATCH)
-    [block] = gather(model, FAMILY, weights.get, text(), [[0]], asked)
+    [block] = gather_covariance(model, FAMILY, weights.get, text(), [[0]], asked)
     theirs = torch.load(folder / "published", weights_only=True)
     ours = GroupFactors.load(folder / "factors").linears
     found = []

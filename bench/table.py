@@ -17,7 +17,7 @@ from pathlib import Path
 from document import ROOT, fill, plt
 from methods import RUNS, VARIANTS, percent
 
-from rankwise.files.checksummed import read_lines
+from rankwise.files.checksummed import read_checksummed_lines
 from rankwise.params.runs import DENSE
 from rankwise.records.made import AllocationRecord
 from rankwise.records.measured import Scores
@@ -197,7 +197,7 @@ def policy_gradient(runs: list[Measured]) -> tuple[float, float]:
     """Return what CAP's selection scores on search text: by sizes alone (trial 1), the best learned one."""
     pairs = []
     for run in runs:
-        rows = read_lines(run.study / f"data/allocate/{run.name}.trials.jsonl")
+        rows = read_checksummed_lines(run.study / f"data/allocate/{run.name}.trials.jsonl")
         checks = [row for row in rows if row["kind"] == "check"]
         _uniform, sizes, *later = [row["perplexity"] for row in checks]
         pairs.append((sizes, min(later)))

@@ -25,12 +25,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from rankwise.artifacts.factors import Factors, GroupFactors
 from rankwise.artifacts.tokens import Tokens
 from rankwise.budget.costs import Kept
-from rankwise.checkpoint import loading
+from rankwise.checkpoint import loading, saving
 from rankwise.decompose.factoring import largest_rank
 from rankwise.evaluate.perplexity import window_losses
 from rankwise.model.families import family_of
 from rankwise.records.made import AllocationRecord
-from rankwise.search.problem import choices_of
+from rankwise.search.problem import read_choices
 from rankwise.search.scorer import SearchModel
 
 DATA = ROOT / "data"
@@ -64,7 +64,7 @@ def loss(model: Any, ids: torch.Tensor) -> float:
 def embedded() -> str:
     """Return the table of a trial of the embedded study."""
     record = AllocationRecord.load(DATA / f"allocate/{RUN}.json")
-    choices = choices_of(record)
+    choices = read_choices(record)
     folder = DATA / "decompose/dense" / record.decompose
     factors = {
         name: f
@@ -72,9 +72,9 @@ def embedded() -> str:
         for name, f in GroupFactors.load(path).linears.items()
     }
     ids = Tokens.load(DATA / "sample/search.safetensors").ids.long()
-    dense = loading.load(DATA / "prepare/model.json").model
-    built = loading.load(DATA / f"checkpoints/{RUN}.json").model
-    search = SearchModel(loading.load(DATA / "prepare/model.json").model, factors, ids, BATCH)
+    dense = loading.load_model(DATA / "prepare/model.json").model
+    built = loading.load_model(DATA / f"checkpoints/{RUN}.json").model
+    search = SearchModel(loading.load_model(DATA / "prepare/model.json").model, factors, ids, BATCH)
     jobs = {
         "dense forward pass": lambda: window_losses(dense, ids, BATCH),
         "built forward pass": lambda: window_losses(built, ids, BATCH),
@@ -104,7 +104,7 @@ def layer(counts: list[int]) -> str:
         vectors[name] = draw(out, out).double(), torch.zeros(out).double()
     built = copy.deepcopy(dense)
     for name, kept in choices.items():
-        loading.replace(built, name, factors[name], kept)
+        saving.replace_linear(built, name, factors[name], kept)
     ranks = {name: kept.rank for name, kept in choices.items()}
     rows = []
     for count in counts:

@@ -16,8 +16,8 @@ from rankwise.params.runs import Run
 from rankwise.params.stages import Build, Compute, CovarianceParams, FisherParams
 from rankwise.records.inputs import ModelManifest
 from rankwise.stages import allocate, build
-from rankwise.statistics.covariance import gather
-from rankwise.statistics.fisher import gather as gather_gradients
+from rankwise.statistics.covariance import gather_covariance
+from rankwise.statistics.fisher import gather_fisher as gather_gradients
 from tests.families import CPU, LAYERS, ids, tiny, written
 from tests.unit.test_compression import save_tokenizer
 
@@ -62,7 +62,7 @@ def prepare(study: Path, case: str, method: str, **settings) -> Made:
     manifest.save(study / "data/prepare/model.json")
     model, _ = loading.load_dense(manifest)
     weight_of, asked = Weights(dense, family).get, CovarianceParams(pools=4, batch=2)
-    [block] = gather(model, family, weight_of, ids(), [LAYERS], asked)
+    [block] = gather_covariance(model, family, weight_of, ids(), [LAYERS], asked)
     [bent] = gather_gradients(model, family, weight_of, ids(), [LAYERS], FisherParams())
     decomposer = decomposers[method](**settings)
     factors = dict(factor_group(Weights(dense, family), block, decomposer, CPU, bent))

@@ -12,8 +12,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from rankwise.forkserver.launch import fork_server
 from rankwise.model.families import family_of
 from rankwise.params.stages import CovarianceParams, FisherParams
-from rankwise.statistics.covariance import gather
-from rankwise.statistics.fisher import gather as gather_gradients
+from rankwise.statistics.covariance import gather_covariance
+from rankwise.statistics.fisher import gather_fisher as gather_gradients
 from rankwise.workflow import engines
 
 SHARED = Path(os.environ.get("RANKWISE_DATA", "../shared/data")).resolve()
@@ -111,7 +111,7 @@ def tiny_statistics():
     model = tiny_llama().double()
     family = family_of("LlamaForCausalLM")
     asked = CovarianceParams(pools=4, batch=2)
-    blocks = gather(model, family, weight_of(model), random_ids(), [[0], [1]], asked)
+    blocks = gather_covariance(model, family, weight_of(model), random_ids(), [[0], [1]], asked)
     return {key: value for block in blocks for key, value in block.sites.items()}
 
 

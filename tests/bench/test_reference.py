@@ -17,7 +17,7 @@ from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
 from rankwise.params.stages import CovarianceParams
 from rankwise.search.scorer import SearchModel
-from rankwise.statistics.covariance import gather
+from rankwise.statistics.covariance import gather_covariance
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 ARCHITECTURE = "LlamaForCausalLM"
@@ -28,7 +28,7 @@ def test_ours_equals_the_published_algorithm(tmp_path):
     model.save_pretrained(tmp_path)
     family, ids = family_of(ARCHITECTURE), random_ids()
     asked = CovarianceParams(pools=4, batch=2, moments="smaller")
-    [block] = gather(model, family, weight_of(model), ids, [[0, 1]], asked)
+    [block] = gather_covariance(model, family, weight_of(model), ids, [[0, 1]], asked)
     method = PooledPCA(damping=0.0)
     factors = dict(factor_group(Weights(tmp_path, family), block, method, torch.device("cpu")))
     GroupFactors("pooled_pca", [0, 1], factors).save(tmp_path / "f", torch.float32)

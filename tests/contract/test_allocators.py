@@ -15,8 +15,8 @@ from rankwise.allocate.problem import Candidate, Problem, Trials, TrialScore
 from rankwise.allocate.sequential import DRAWS, SequentialSearch
 from rankwise.budget.costs import Kept, Matrix, total
 from rankwise.budget.spending import Budget
-from rankwise.checkpoint.byte_budget import ByteBudget, tensors_of
-from rankwise.checkpoint.weight_files import SIZES, Stored
+from rankwise.checkpoint.byte_budget import ByteBudget, linear_tensors
+from rankwise.checkpoint.weight_files import SIZES, StoredTensor
 from rankwise.errors import RankwiseError
 from rankwise.methods.measure import Measure
 from rankwise.params.target import Target
@@ -117,9 +117,9 @@ def budgets(draw, matrices):
     if kind == "total_params":
         return Budget(matrices, Target(kind, rest + int(share * total(matrices))), rest)
     dtype = draw(st.sampled_from(["F32", "BF16"]))
-    dense = (Stored("embedding.weight", dtype, (rest,)),)
+    dense = (StoredTensor("embedding.weight", dtype, (rest,)),)
     for name, matrix in matrices.items():
-        dense += tuple(tensors_of(name, matrix, None, dtype))
+        dense += tuple(linear_tensors(name, matrix, None, dtype))
     whole = ByteBudget(matrices, Target(kind, 0), dense=dense, dtype=dtype)
     size = whole.cost(dict.fromkeys(matrices))
     least = size - SIZES[dtype] * total(matrices)
@@ -212,11 +212,11 @@ def test_what_an_allocator_says_it_needs_of_the_spectrum_is_what_it_uses(name, f
         return method(replace(case, candidates=seen, trials=Trials()))
 
     asis = answer(lambda _, spectrum: spectrum)
-    if method.needs == Measure.NONE:
+    if method.requires == Measure.NONE:
         assert answer(lambda _, spectrum: spectrum[:0]) == asis
     else:
         in_own_units = answer(lambda linear, spectrum: spectrum * units[linear])
-        assert (in_own_units == asis) == (method.needs == Measure.SIZE)
+        assert (in_own_units == asis) == (method.requires == Measure.SIZE)
 
 
 @pytest.mark.parametrize("name", SCORING)

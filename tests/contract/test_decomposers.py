@@ -7,7 +7,7 @@ import torch
 
 from rankwise.budget.costs import Kept
 from rankwise.decompose import decomposers
-from rankwise.decompose.factoring import factored_linear, largest_rank
+from rankwise.decompose.factoring import factor_linear, largest_rank
 from rankwise.linalg.packed import whole
 from rankwise.methods.measure import Measure
 from rankwise.model.families import family_of
@@ -166,7 +166,7 @@ def test_the_errors_of_the_weight_are_those_that_the_factors_leave(decomposer, c
     """Whether the method finds them on a shorter way or they are taken from the factors."""
     weight, inputs = case
     linear = Linear("layer", 1, "site", "kind", "layer")
-    factors = factored_linear(linear, weight, inputs, decomposer)
+    factors = factor_linear(linear, weight, inputs, decomposer)
     kept = [Kept(0), *choices(factors)] if factors.sparse is None else choices(factors)
     left = [(weight - approximation(factors, each)).square().sum() for each in kept]
     expected = torch.stack(left if factors.sparse is None else [weight.square().sum(), *left])

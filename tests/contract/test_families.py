@@ -23,8 +23,8 @@ from rankwise.artifacts.gradients import GroupFisher
 from rankwise.artifacts.statistics import GroupStatistics
 from rankwise.budget.costs import Kept, keep_reached
 from rankwise.budget.spending import Budget
-from rankwise.checkpoint import loading
-from rankwise.checkpoint.assembly import assemble
+from rankwise.checkpoint import loading, saving
+from rankwise.checkpoint.assembly import assemble_checkpoint
 from rankwise.cli import app
 from rankwise.decompose.factoring import factor_group
 from rankwise.decompose.kfac import KFAC
@@ -40,14 +40,14 @@ from rankwise.params.target import Target
 from rankwise.records.inputs import ModelManifest
 from rankwise.refine.base import Refinement
 from rankwise.refine.blockwise import Blockwise
-from rankwise.search.problem import matrices_of, problem_of
+from rankwise.search.problem import build_problem, read_matrices
 from rankwise.search.scorer import SearchModel
-from rankwise.statistics.covariance import gather
-from rankwise.statistics.fisher import gather as gather_gradients
+from rankwise.statistics.covariance import gather_covariance
+from rankwise.statistics.fisher import gather_fisher as gather_gradients
 from rankwise.statistics.progress import Progress
 from rankwise.statistics.streamed import Streamed
 from rankwise.statistics.streamed_covariance import stream
-from rankwise.statistics.streamed_fisher import stream_gradients
+from rankwise.statistics.streamed_fisher import stream_fisher
 from tests.families import CPU, LAYERS, cases, ids, tiny, written
 from tests.unit.test_compression import save_tokenizer
 
@@ -85,7 +85,7 @@ def case(request, tmp_path_factory):
     manifest = written(folder, model, family)
     model, _ = loading.load_dense(manifest)
     weights = Weights(folder, family)
-    [statistics] = gather(model, family, weights.get, ids(), [LAYERS], ASKED)
+    [statistics] = gather_covariance(model, family, weights.get, ids(), [LAYERS], ASKED)
     [gradients] = gather_gradients(model, family, weights.get, ids(), [LAYERS], FisherParams())
     return Case(request.param, family, manifest, folder, statistics, gradients, expected)
 
@@ -101,9 +101,9 @@ def compressed(case, tmp_path_factory):
     stored = tmp_path_factory.mktemp("factors") / "group_0"
     GroupFactors("kfac", LAYERS, factors).save(stored, torch.float32)
     factors = GroupFactors.load(stored).linears
-    matrices = matrices_of(case.manifest, "float32", factors)
+    matrices = read_matrices(case.manifest, "float32", factors)
     budget = Budget(matrices, Target("keep", 0.6))
-    problem = problem_of(budget, case.manifest, factors, None, Trials())
+    problem = build_problem(budget, case.manifest, factors, None, Trials())
     choices = Uniform(multiple=1, floor=0.05)(problem)
     paths = []
     for layer in LAYERS:
@@ -111,10 +111,10 @@ def compressed(case, tmp_path_factory):
         some = {name: found for name, found in factors.items() if name in of_layer}
         paths.append(stored.with_name(f"layer_{layer}"))
         GroupFactors("kfac", [layer], some).save(paths[-1], torch.float32)
-    model, meant = assemble(Streamed.of(case.manifest, CPU), paths, choices, ids())
+    model, meant = assemble_checkpoint(Streamed.of(case.manifest, CPU), paths, choices, ids())
     tokenizer = read_tokenizer(case.folder)
     folder = tmp_path_factory.mktemp("checkpoint") / "it"
-    loading.save(model, tokenizer, folder, "it", torch.float32)
+    saving.save_checkpoint(model, tokenizer, folder, "it", torch.float32)
     return model, factors, choices, problem, meant, folder
 
 
@@ -133,7 +133,7 @@ def test_a_model_put_together_while_streaming_is_the_same(case, compressed):
     whole = case.model()
     for name, kept in choices.items():
         if kept is not None:
-            loading.replace(whole, name, factors[name], kept)
+            saving.replace_linear(whole, name, factors[name], kept)
     expected, found = whole.state_dict(), model.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
@@ -244,7 +244,7 @@ def test_statistics_gathered_while_streaming_are_the_same(case, tmp_path):
     """
     asked = CovarianceParams(pools=4, batch=2, moments="smaller", shards=2)
     model, weights, groups = case.model(), Weights(case.folder, case.family), [[0], [1]]
-    whole = gather(model, case.family, weights.get, ids(), groups, asked)
+    whole = gather_covariance(model, case.family, weights.get, ids(), groups, asked)
     source = Streamed.of(case.manifest, CPU)
     paths = stream(source, ids(), groups, asked, Progress(tmp_path / "work", ""))
     parts = [
@@ -267,7 +267,7 @@ def test_gradients_gathered_while_streaming_are_the_same(case, tmp_path):
     model, weights, groups = case.model(), Weights(case.folder, case.family), [[0], [1]]
     whole = gather_gradients(model, case.family, weights.get, ids(), groups, asked)
     source, progress = Streamed.of(case.manifest, CPU), Progress(tmp_path / "work", "")
-    paths = stream_gradients(source, ids(), groups, asked, progress)
+    paths = stream_fisher(source, ids(), groups, asked, progress)
     for path, expected in zip(paths, whole, strict=True):
         expected.save(tmp_path / "whole")
         assert path.read_bytes() == (tmp_path / "whole").read_bytes()
@@ -314,7 +314,7 @@ def test_full_rank_leaves_logits_unchanged(case):
         whole = SVD()(weight, inputs, min(weight.shape))
         bias = weights.bias(linear.name)
         factors = Factors(whole.left, whole.right, whole.spectrum, offset=bias)
-        loading.replace(model, linear.name, factors, Kept(min(weight.shape)))
+        saving.replace_linear(model, linear.name, factors, Kept(min(weight.shape)))
     torch.testing.assert_close(logits(model), case.logits, rtol=1e-4, atol=1e-4)
 
 

@@ -15,7 +15,7 @@ from rankwise.artifacts.factors import Factors
 from rankwise.artifacts.gradients import OutputGradient
 from rankwise.artifacts.statistics import InputStatistics
 from rankwise.decompose import decomposers
-from rankwise.decompose.factoring import factored_linear
+from rankwise.decompose.factoring import factor_linear
 from rankwise.errors import RankwiseError
 from rankwise.model.family import Linear
 from tests.contract.test_allocators import make, problem
@@ -65,7 +65,7 @@ dtypes = st.sampled_from([torch.float32, torch.float64, torch.bfloat16])
 def test_degenerate_input_gives_a_right_result(name, shape, seed, dtype, kind):
     """All that the method offers gives the outputs of the text that it saw; less of it is finite."""
     weight, x, inputs = case(shape, seed, dtype, kind)
-    factors = factored_linear(LINEAR, weight, inputs, decomposers[name]())
+    factors = factor_linear(LINEAR, weight, inputs, decomposers[name]())
     assert factors.finite
     whole = decomposers[name]()(weight, inputs, min(shape))
     y = x @ approximation(whole, choices(whole)[-1]).T
@@ -87,7 +87,7 @@ def test_what_is_no_number_is_a_named_error(name, shape, where, value, place):
     tensor = weight if where == "weight" else getattr(owner, where.rpartition(".")[2])
     tensor.view(-1)[place % tensor.numel()] = value
     with pytest.raises(RankwiseError, match=r"layers\.3\.up"):
-        factored_linear(LINEAR, weight, inputs, decomposers[name]())
+        factor_linear(LINEAR, weight, inputs, decomposers[name]())
 
 
 @given(

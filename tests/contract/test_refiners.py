@@ -7,7 +7,7 @@ import torch
 
 from rankwise.artifacts.factors import Factors
 from rankwise.budget.costs import Kept
-from rankwise.checkpoint.saving import replace
+from rankwise.checkpoint.saving import replace_linear
 from rankwise.errors import RankwiseError
 from rankwise.hub.linears import LowRankLinear
 from rankwise.linalg.factorisations import svd
@@ -35,7 +35,7 @@ def compress(model, keep=0.5):
         weight = model.get_submodule(linear.name).weight.detach()
         u, s, vh = svd(weight.double())
         rank = int(keep * weight.numel() / sum(weight.shape))
-        replace(model, linear.name, Factors(u * s, vh, s), Kept(rank))
+        replace_linear(model, linear.name, Factors(u * s, vh, s), Kept(rank))
     return model.requires_grad_(requires_grad=False)
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from rankwise.checkpoint import loading
-from rankwise.checkpoint.weight_files import counted, headers
+from rankwise.checkpoint import loading, saving
+from rankwise.checkpoint.weight_files import counted, read_headers
 from rankwise.cli import app
 from rankwise.commands.bench import manifests, remarks
 from rankwise.errors import RankwiseError
@@ -34,12 +34,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _, tokenizer = loading.load_dense(dense)
     model.set_submodule("model.layers.0.mlp.up_proj", LowRankLinear(32, 56, 7, bias=False))
     folder = data / "checkpoints/it"
-    loading.save(model, tokenizer, folder, "it", torch.float32)
+    saving.save_checkpoint(model, tokenizer, folder, "it", torch.float32)
     CheckpointManifest(
         run="it",
         keep_asked=0.9,
         keep_reached=0.9,
-        parameters=counted(headers(folder)),
+        parameters=counted(read_headers(folder)),
         files=hashes(folder, ("*",)),
     ).save(data / "checkpoints/it.json")
     return data

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rankwise.embedded.files import MODEL
 from rankwise.errors import RankwiseError
-from rankwise.evaluate.official import installed
+from rankwise.evaluate.official import installed_task_files
 from rankwise.evaluate.task_files import read_tasks
 from rankwise.evaluate.zero_shot import zero_shot
 from rankwise.files.atomic import write_json
@@ -104,7 +104,7 @@ def official(name: str, rows: list[dict[str, Any]]) -> Any:
     if name == "boolq":
         rows = [row | {"label": 1 if row["answer"] else 0} for row in rows]
     items = Dataset.from_list(rows)
-    config = load_yaml(installed() / OFFICIAL[name])
+    config = load_yaml(installed_task_files() / OFFICIAL[name])
     splits = {"train": items, "validation": items, "test": items}
     return ConfigurableTask(config=config | {"custom_dataset": lambda **_: splits})
 
@@ -138,11 +138,11 @@ def asked(task: Any) -> list[Any]:
 def test_requests_and_hashes_are_those_of_the_official_task(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rankwise.evaluate.zero_shot import _configured
+    from rankwise.evaluate.zero_shot import _build_task
 
     write(tmp_path, {name: ROWS[name]})
     [task] = read_tasks(manifest(tmp_path), [name], None)
-    ours, theirs = _configured(task), official(name, ROWS[name])
+    ours, theirs = _build_task(task), official(name, ROWS[name])
     assert asked(ours) == asked(theirs)
     assert [dict(doc) for doc in ours.eval_docs] == [dict(doc) for doc in theirs.eval_docs]
     assert ours.dump_config()["metric_list"] == theirs.dump_config()["metric_list"]

@@ -12,9 +12,9 @@ from rankwise.artifacts.tokens import Tokens
 from rankwise.checkpoint.loading import load
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
-from rankwise.evaluate.divergence import divergence
+from rankwise.evaluate.divergence import measure_divergence
 from rankwise.evaluate.perplexity import perplexity, window_losses
-from rankwise.evaluate.speed import in_turn, measure
+from rankwise.evaluate.speed import interleave, time_models
 from rankwise.files.atomic import write_json
 from rankwise.inputs.sources import hashes
 from rankwise.model.families import family_of
@@ -132,7 +132,7 @@ def test_measures_beside_the_dense_model(model: Any, tokenizer: Any, data: Path)
     other = tiny_llama(3, vocab_size=model.config.vocab_size, pad_token_id=1, initializer_range=0.5)
     windows = Tokens.load(data / "test.safetensors").ids.long()
     ours, theirs = (one(windows).logits[:, :-1].double().log_softmax(-1) for one in (other, model))
-    kl, agreement = divergence(other, model, windows, 4)
+    kl, agreement = measure_divergence(other, model, windows, 4)
     assert kl == pytest.approx(
         float((theirs.exp() * (theirs - ours)).sum(-1).mean().detach()), rel=1e-5
     )
@@ -189,7 +189,7 @@ def test_jobs_take_turns() -> None:
         calls.append(name)
         return len(calls)
 
-    returned = in_turn([lambda: job("a"), lambda: job("b")], 3)
+    returned = interleave([lambda: job("a"), lambda: job("b")], 3)
     assert "".join(calls) == "ab" + "ab" + "ba" + "ab"
     assert returned == [[3, 6, 7], [4, 5, 8]]
 
@@ -197,7 +197,7 @@ def test_jobs_take_turns() -> None:
 def test_memory_is_weights_keys_and_values(model: Any) -> None:
     """2 layers, 2 heads of 8 for keys and values, batch 3, and 4 + 5 tokens that have passed through."""
     ids = torch.zeros(3, 4, dtype=torch.long)
-    [point] = measure([model], ids, 5, 3)
+    [point] = time_models([model], ids, 5, 3)
     assert (
         point.memory_bytes == 4 * model.num_parameters() + buffers(model) + 2 * 2 * 3 * 9 * 16 * 4
     )

@@ -17,7 +17,7 @@ from pyarrow import parquet
 from ruamel.yaml import YAML
 
 from rankwise.files.atomic import to_json
-from rankwise.files.checksummed import sealed, sealed_lines
+from rankwise.files.checksummed import sealed_lines, with_checksum
 from tests.conftest import tiny_llama
 from tests.faults.examples import RECORDS, example
 from tests.faults.hostile import STRANGE, changed, mangled, put_json
@@ -103,7 +103,7 @@ def sealed_artifact(random: Random, folder: Path) -> None:
     header, rest, _ = artifacts()[number]
     head = changed(json.loads(header["__metadata__"]["rankwise"]), random)
     with contextlib.suppress(ValueError, UnicodeEncodeError):
-        head = sealed(head) if isinstance(head, dict) else head
+        head = with_checksum(head) if isinstance(head, dict) else head
     text = json.dumps({**header, "__metadata__": {"rankwise": json.dumps(head)}}).encode()
     (folder / "a.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + rest)
     (folder / "kind.txt").write_text(str(number))
@@ -115,7 +115,7 @@ def record(value: dict[str, Any]) -> Make:
     def make(random: Random, folder: Path) -> None:
         given = changed(value, random)
         with contextlib.suppress(ValueError, UnicodeEncodeError):
-            given = sealed(given) if isinstance(given, dict) else given
+            given = with_checksum(given) if isinstance(given, dict) else given
             to_json(given).encode()
         (folder / "a.json").write_bytes(json.dumps(given).encode())
 

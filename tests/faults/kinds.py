@@ -17,7 +17,7 @@ from rankwise.artifacts.refined import RefinedBlock
 from rankwise.artifacts.statistics import GroupStatistics, InputStatistics
 from rankwise.artifacts.tokens import Tokens
 from rankwise.errors import RankwiseError
-from rankwise.files.checksummed import read_lines
+from rankwise.files.checksummed import read_checksummed_lines
 from rankwise.records.inputs import CorporaManifest, CorpusManifest, TasksManifest
 from rankwise.records.measured import SpeedRecord
 from tests.faults.tally import Tally
@@ -67,7 +67,9 @@ def kinds() -> list[Kind]:
     found += [Kind(type(r).__name__, r.save, type(r).load) for r in records]
     trials = Trials()
     trials.rows = [{"trial": n, "objective": n / 3, "status": "ok"} for n in range(3)]
-    found.append(Kind("trials", lambda path: path.write_text(trials.text()) and None, read_lines))
+    found.append(
+        Kind("trials", lambda path: path.write_text(trials.text()) and None, read_checksummed_lines)
+    )
     return found
 
 

@@ -13,11 +13,11 @@ from rankwise.allocate import allocators
 from rankwise.allocate.problem import Choices, Problem, Trials, TrialScore
 from rankwise.allocate.trials import read_rows, read_suggestions
 from rankwise.artifacts.factors import GroupFactors
-from rankwise.checkpoint.weight_files import header
+from rankwise.checkpoint.weight_files import read_header
 from rankwise.commands.init import PRESETS, with_settings
 from rankwise.evaluate import task_files
 from rankwise.hub.checks import check_folder, checked_section, weight_files
-from rankwise.inputs.architecture import described, empty_model, read_tokenizer
+from rankwise.inputs.architecture import build_empty_model, read_model_config, read_tokenizer
 from rankwise.inputs.sources import hashes
 from rankwise.inputs.texts import read_text
 from rankwise.model.families import SHIPPED, read_family
@@ -114,9 +114,9 @@ def _checkpoint(folder: Path) -> None:
 
 
 def _foreign(folder: Path) -> None:
-    config, _, _ = described(folder)
+    config, _, _ = read_model_config(folder)
     if config.num_hidden_layers <= FOREIGN_LAYERS:
-        empty_model(config)
+        build_empty_model(config)
 
 
 def _tasks(folder: Path) -> None:
@@ -158,7 +158,9 @@ PARSERS = {
     "config.json of a foreign model": Parser(inputs.foreign_model, _foreign),
     "tokenizer.json of a checkpoint": Parser(inputs.tokenizer, check_folder),
     "tokenizer files of a foreign model": Parser(inputs.foreign_tokenizer, read_tokenizer),
-    "safetensors header": Parser(inputs.safetensors, lambda f: header(f / "model.safetensors")),
+    "safetensors header": Parser(
+        inputs.safetensors, lambda f: read_header(f / "model.safetensors")
+    ),
     "safetensors artifact": Parser(
         inputs.safetensors, lambda f: GroupFactors.load(f / "model.safetensors")
     ),

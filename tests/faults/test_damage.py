@@ -6,7 +6,7 @@ import random
 import pytest
 
 from rankwise.errors import RankwiseError
-from rankwise.files.checksummed import read_json, read_lines, sealed_lines
+from rankwise.files.checksummed import read_checksummed_lines, read_json, sealed_lines
 from tests.faults.examples import RECORDS, example
 from tests.faults.kinds import flipped, kinds, same
 
@@ -81,7 +81,7 @@ def test_what_was_expected_of_a_trace_and_what_was_found(tmp_path):
     ):
         path.write_text(text)
         with pytest.raises(RankwiseError) as error:
-            read_lines(path)
+            read_checksummed_lines(path)
         assert f"expected {expected}, found {found}; make it again" in str(error.value)
 
 

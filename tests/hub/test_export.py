@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from rankwise.card.model_card import card
 from rankwise.checkpoint.loading import load_folder
-from rankwise.checkpoint.merge import stock
+from rankwise.checkpoint.merge import merge_factors
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.perplexity import mean_loss, window_losses
@@ -73,7 +73,7 @@ def test_biases_without_a_place_are_refused_or_dropped_and_measured(placeless, t
     model, _ = load_folder(placeless.folder)
     windows = ids(8, 64)
     with_biases = mean_loss(window_losses(model, windows, 1))
-    without = mean_loss(window_losses(stock(model, drop_bias=True).model, windows, 1))
+    without = mean_loss(window_losses(merge_factors(model, drop_bias=True).model, windows, 1))
     assert abs(with_biases - without) > 1e-4
     assert f"12 biases left out: {without:.4f} nats" in said
     assert f"in place of {with_biases:.4f}" in said
@@ -82,7 +82,7 @@ def test_biases_without_a_place_are_refused_or_dropped_and_measured(placeless, t
 def test_biases_go_where_a_key_of_the_configuration_gives_them_a_place(tmp_path):
     found = made(tmp_path / "it", "untied", "pooled_pca")
     model, _ = load_folder(found.folder)
-    whole = stock(model, drop_bias=False).model
+    whole = merge_factors(model, drop_bias=False).model
     assert whole.config.attention_bias
     assert whole.config.mlp_bias
     with torch.no_grad():

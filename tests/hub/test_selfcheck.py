@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from rankwise.checkpoint import loading
+from rankwise.checkpoint import saving
 from rankwise.errors import RankwiseError
 from rankwise.records.made import BuildRecord
 from tests.checkpoints import prepare
@@ -56,7 +56,7 @@ def nothing_stays(study):
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_fault_stops_the_build_and_names_the_matrix(study, monkeypatch, fault):
-    save = loading.save
+    save = saving.save_checkpoint
 
     def spoiling(model, tokenizer, folder, *rest):
         save(model, tokenizer, folder, *rest)
@@ -64,7 +64,7 @@ def test_a_fault_stops_the_build_and_names_the_matrix(study, monkeypatch, fault)
         fault(tensors)
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
-    monkeypatch.setattr(loading, "save", spoiling)
+    monkeypatch.setattr(saving, "save_checkpoint", spoiling)
     with pytest.raises(RankwiseError, match=FAULTS[fault]):
         study.build(worse_than_unigram="record")
     assert nothing_stays(study)

@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from rankwise.artifacts.tokens import Tokens
-from rankwise.checkpoint import loading
+from rankwise.checkpoint import loading, saving
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
@@ -37,7 +37,7 @@ def study(tmp_path):
     _, tokenizer = loading.load_dense(dense)
     compressed = compress(model)
     compressed.generation_config.max_length = 50
-    loading.save(compressed, tokenizer, tmp_path / "start", "start", torch.float32)
+    saving.save_checkpoint(compressed, tokenizer, tmp_path / "start", "start", torch.float32)
     BuildRecord(
         run="start",
         command="rankwise build",
@@ -78,7 +78,7 @@ def refine(study, method, run="better", tokens="c.safetensors", **settings):
 
 
 def weights(study, run):
-    return loading.load(study / f"{run}.json").model.state_dict()
+    return loading.load_model(study / f"{run}.json").model.state_dict()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -96,7 +96,7 @@ def test_writes_a_checkpoint_that_is_better_and_no_larger(study, method):
     assert better.run == "better"
     assert better.keep_reached == start.keep_reached
     assert better.parameters == start.parameters
-    loaded = loading.load(study / "better.json")
+    loaded = loading.load_model(study / "better.json")
     assert loaded.run == "better"
     assert loaded.model.num_parameters() == start.parameters
     for name in ("generation_config.json", "tokenizer.json"):
@@ -162,13 +162,13 @@ def test_only_calibration_text_is_taken(study):
 
 
 def test_a_fault_between_writing_and_opening_leaves_no_checkpoint(study, monkeypatch):
-    save = loading.save
+    save = saving.save_checkpoint
 
     def spoiling(model, *rest):
         model.model.norm.weight.data.mul_(2)
         save(model, *rest)
 
-    monkeypatch.setattr(loading, "save", spoiling)
+    monkeypatch.setattr(saving, "save_checkpoint", spoiling)
     with pytest.raises(RankwiseError, match=r"refine: the checkpoint, opened again, loses"):
         refine(study, "blockwise")
     assert not (study / "better").exists()

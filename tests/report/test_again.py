@@ -16,10 +16,10 @@ from rankwise.files.yamls import read_yaml
 from rankwise.model.families import families
 from rankwise.records.base import FileHash
 from rankwise.records.inputs import CorporaManifest, CorpusManifest, ModelManifest, TasksManifest
-from rankwise.report.again import params_text, versions
+from rankwise.report.again import join_versions, print_params
 from rankwise.report.inputs import read_inputs
 from rankwise.results.files import StudyFiles
-from rankwise.validation.params import load_params, sections
+from rankwise.validation.params import effective_sections, load_params
 from tests.report.test_page import report, results_of
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ def told(page: str) -> str:
 def given_again(text: str, folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "params.yaml").write_text(text, encoding="utf-8")
-    return sections(load_params(folder / "params.yaml"))
+    return effective_sections(load_params(folder / "params.yaml"))
 
 
 def cut(text: str, folder: Path) -> dict[str, Any]:
@@ -69,32 +69,32 @@ def cut(text: str, folder: Path) -> dict[str, Any]:
 def test_the_text_gives_the_same_sections(preset: str, tmp_path: Path) -> None:
     text = SWEPT if preset == "swept" else (PRESETS / f"{preset}.yaml").read_text()
     given = cut(text, tmp_path / "given")
-    again = params_text(given)
+    again = print_params(given)
     assert again is not None
     assert cut(again, tmp_path / "again") == given
 
 
 def test_the_rule_hands_over_all_that_the_runs_depend_on(tmp_path: Path) -> None:
     """The sections that the report's command names are enough for the shipped study's runs."""
-    whole = sections(load_params(ROOT / "params.yaml"))
+    whole = effective_sections(load_params(ROOT / "params.yaml"))
     command = shlex.split(read_yaml(ROOT / "dvc.yaml")["stages"]["report"]["cmd"])
     named = [Path(path).stem for option, path in pairwise(command) if option == "--section"]
     assert set(whole) - set(named) == {"track"}
-    again = params_text({name: whole[name] for name in named})
+    again = print_params({name: whole[name] for name in named})
     assert again is not None
     assert cut(again, tmp_path) == {k: v for k, v in whole.items() if k != "track"}
     assert {"--model", "--corpora", "--tasks"} <= set(command)
 
 
 def test_sections_that_are_not_a_whole_study_give_no_text() -> None:
-    assert params_text({"sample.test": {"corpus": "test"}}) is None
+    assert print_params({"sample.test": {"corpus": "test"}}) is None
 
 
 def test_versions_that_differ_are_all_named(study: Path) -> None:
     dense, run, *_ = results_of(study)
     newer = {"torch": "2.14.0", "rankwise": "0.1.0"}
     other = replace(run, scores=run.scores.model_copy(update={"versions": newer}))
-    assert versions([dense, other]) == {"rankwise": "0.1.0", "torch": "2.13.0 and 2.14.0"}
+    assert join_versions([dense, other]) == {"rankwise": "0.1.0", "torch": "2.13.0 and 2.14.0"}
 
 
 def manifests(folder: Path) -> StudyFiles:

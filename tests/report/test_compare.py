@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
-from rankwise.evaluate.paired import pair
+from rankwise.evaluate.paired import pair_runs
 from rankwise.params.stages import Report
 from rankwise.records.items import Items
 from rankwise.records.made import AllocationRecord
@@ -54,7 +54,7 @@ def test_json_holds_what_the_records_say(here: Path) -> None:
     assert found["scores"]["perplexity"] == [one.perplexity for one in scores]
     assert found["scores"]["arc"] == [one.zero_shot["arc"].acc for one in scores]
     items = [Items.load(here / f"items/{name}.json") for name in names]
-    assert found["pair"] == pair(*items, Report(resamples=200)).model_dump(mode="json")
+    assert found["pair"] == pair_runs(*items, Report(resamples=200)).model_dump(mode="json")
 
 
 def test_text_shows_differences_noise_and_tests(here: Path) -> None:

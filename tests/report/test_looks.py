@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rankwise.params.target import Target
-from rankwise.records.base import asked_as
+from rankwise.records.base import target_fields
 from rankwise.report.figures import accuracy_by_task
 from rankwise.report.spectra import Decomposition, spectra_figure
 from rankwise.report.speeds import LONGEST, speed_beside_dense
@@ -23,7 +23,7 @@ def grid(study: Path, methods: int, budgets: int) -> list[RunResult]:
     assert base.allocation is not None
     found = [dense]
     for method, budget in product(range(methods), range(budgets)):
-        fields = asked_as(Target("keep", 0.95 - 0.05 * budget)) | {"run": f"{method}-{budget}"}
+        fields = target_fields(Target("keep", 0.95 - 0.05 * budget)) | {"run": f"{method}-{budget}"}
         allocation = base.allocation.model_copy(update={"decompose": f"method{method}"})
         scores = base.scores.model_copy(update=fields)
         found.append(replace(base, scores=scores, allocation=allocation))

@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 from rankwise.allocate.trials import read_rows
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
-from rankwise.evaluate.paired import pair
+from rankwise.evaluate.paired import pair_runs
 from rankwise.files.atomic import write_json
-from rankwise.files.checksummed import sealed
+from rankwise.files.checksummed import with_checksum
 from rankwise.params.stages import Report
 from rankwise.params.target import Target
-from rankwise.records.base import Asked, asked_as
+from rankwise.records.base import Asked, target_fields
 from rankwise.records.items import Items
 from rankwise.records.made import Curve, RefineRecord
 from rankwise.records.measured import Scores, SpeedRecord, Summary
@@ -31,7 +31,7 @@ from rankwise.report.searches import search_convergence
 from rankwise.report.spectra import predicted_loss, read_decompositions, spectra_figure
 from rankwise.report.table import points, relative
 from rankwise.report.verdicts import methods, verdicts
-from rankwise.results.study import RunResult, best, compared, gather
+from rankwise.results.study import RunResult, compared, gather, mark_best
 from tests.report.conftest import FAILED_TRIAL, REFINED, RETURNED, RUNS, make_refinement
 
 GIVEN = Report(resamples=200)
@@ -129,12 +129,12 @@ def test_words_of_others_stay_words(study: Path, arguments: list[str]) -> None:
     scores["zero_shot"][hostile] = scores["zero_shot"].pop("arc")
     for path in (study / "scores").glob("*.json"):
         scores |= {"run": path.stem}
-        write_json(path, sealed(scores))
+        write_json(path, with_checksum(scores))
     for path in (study / "items").glob("*.json"):
         items = json.loads(path.read_text())
         items["continuations"][0]["text"] = hostile
         items["tasks"][hostile] = items["tasks"].pop("arc")
-        write_json(path, sealed(items))
+        write_json(path, with_checksum(items))
     report(arguments)
     text = (study / "report/index.html").read_text()
     assert "<script>alert" not in text
@@ -146,7 +146,7 @@ def test_words_of_others_stay_words(study: Path, arguments: list[str]) -> None:
 def test_without_tasks_and_without_runs(study: Path, arguments: list[str]) -> None:
     scores = json.loads((study / "scores/dense.json").read_text())
     scores |= {"zero_shot": {}, "zero_shot_average": None}
-    write_json(study / "scores/dense.json", sealed(scores))
+    write_json(study / "scores/dense.json", with_checksum(scores))
     kinds = ("scores", "items", "speed")
     dense = [word for kind in kinds for word in (f"--{kind}", f"{study}/{kind}/dense.json")]
     report([*arguments[:6], *dense])
@@ -203,7 +203,7 @@ def results_of(study: Path) -> list:
 
 def test_best_is_among_runs_of_the_same_budget(study: Path) -> None:
     results = results_of(study)
-    marks = best(results, GIVEN)
+    marks = mark_best(results, GIVEN)
     for keep in (0.8, 0.5):
         rivals = [r for r in results if r.scores.keep_asked == keep]
         lowest = min(rivals, key=lambda r: r.scores.perplexity).name
@@ -212,12 +212,12 @@ def test_best_is_among_runs_of_the_same_budget(study: Path) -> None:
             for name, column in marks
             if column == "perplexity" and name in {r.name for r in rivals}
         ] == [lowest]
-    assert best(results[:2], GIVEN) == set()
+    assert mark_best(results[:2], GIVEN) == set()
 
 
 def test_the_page_begins_with_what_stands_out_at_every_budget(study: Path) -> None:
     results = results_of(study)
-    marks = best(results, GIVEN)
+    marks = mark_best(results, GIVEN)
     found = {verdict.asked: verdict for verdict in verdicts(results, marks)}
     assert list(found) == ["keep 0.8", "keep 0.5"]
     for verdict in found.values():
@@ -258,14 +258,14 @@ def test_budgets_of_every_kind_stand_in_the_table_as_they_were_asked(study: Path
         ("total_params", 10**6),
     ]
     for place, (kind, value) in enumerate(asked, 1):
-        fields = asked_as(Target(kind, value))
+        fields = target_fields(Target(kind, value))
         scores = results[place].scores.model_copy(update=fields)
         results[place] = replace(results[place], scores=scores)
     page = render(GIVEN, results, {}, None)
     assert Page(page).rows["svd-80"][0] == "4000000"
     for text in ("4.00 MB", "1,000,000", "checkpoint_bytes 4,000,000", "total_params 1,000,000"):
         assert text in page
-    marked = {name for name, column in best(results, GIVEN) if column == "perplexity"}
+    marked = {name for name, column in mark_best(results, GIVEN) if column == "perplexity"}
     assert len(marked & {"svd-80", "pca-80"}) == 1
     assert "bolaco-80" not in marked
 
@@ -394,11 +394,11 @@ def test_noise_is_said_and_marks_allow_for_it(study: Path, arguments: list[str])
         scores=first.scores.model_copy(update={"run": "twin"}),
         items=first.items.model_copy(update={"run": "twin", "texts": {"test": text}}),
     )
-    marked = {run for run, column in best([*results, twin], GIVEN) if column == "perplexity"}
+    marked = {run for run, column in mark_best([*results, twin], GIVEN) if column == "perplexity"}
     others = {r.name for r in at_80} - {first.name}
     assert {first.name, "twin"} <= marked
     assert not others & marked
-    same = pair(twin.items, first.items, GIVEN)
+    same = pair_runs(twin.items, first.items, GIVEN)
     assert same.losses["test"].noise
     assert relative(same.losses["test"])[0].startswith("≈ +0.00 % [−0.01, ")
     assert points(Difference(mean=-0.5, low=-0.625, high=-0.4)) == ("−50.0 [−62.5, −40.0]", False)

@@ -12,8 +12,8 @@ from rankwise.records.items import Items
 from rankwise.records.made import AllocationRecord, CheckpointManifest
 from rankwise.records.measured import Scores, SpeedRecord
 from rankwise.results.files import StudyFiles
-from rankwise.results.study import compared, gather, summarise
-from rankwise.tracking.store import fill
+from rankwise.results.study import compared, gather, summarise_runs
+from rankwise.tracking.store import fill_mlflow
 from tests.report.conftest import RUNS, make_study
 
 
@@ -27,7 +27,7 @@ def _own_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store whose tables are made: MLflow takes 5 s for it, a copy nothing."""
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    fill("template", [], path)
+    fill_mlflow("template", [], path)
     return path
 
 
@@ -57,7 +57,7 @@ def write_summary(study: Path) -> None:
         {},
     )
     given = Report(title="study", resamples=200)
-    summarise(given, compared(results, given), {}).save(study / "report/summary.json")
+    summarise_runs(given, compared(results, given), {}).save(study / "report/summary.json")
 
 
 @pytest.fixture(scope="session")

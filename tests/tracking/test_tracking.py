@@ -14,12 +14,12 @@ from mlflow.exceptions import MlflowException
 
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
-from rankwise.files.checksummed import sealed
+from rankwise.files.checksummed import with_checksum
 from rankwise.records.items import Items
 from rankwise.results.files import StudyFiles
 from rankwise.tracking import store
-from rankwise.tracking.entries import Entry, entries
-from rankwise.tracking.store import HASH_TAG, Tracked, _drop_if_moved, fill
+from rankwise.tracking.entries import Entry, build_entries
+from rankwise.tracking.store import HASH_TAG, Tracked, _drop_if_moved, fill_mlflow
 from tests.report.conftest import FAILED_TRIAL, RUNS, TRIALS
 from tests.tracking.conftest import write_summary
 
@@ -33,7 +33,7 @@ def client_of(store: Path) -> tuple[MlflowClient, str]:
 
 
 def all_of(study: Path, files: StudyFiles) -> list[Entry]:
-    return entries(files, study / "report/summary.json", study / "report/index.html")
+    return build_entries(files, study / "report/summary.json", study / "report/index.html")
 
 
 def runs_of(store: Path, condition: str = "") -> list[Any]:
@@ -42,11 +42,11 @@ def runs_of(store: Path, condition: str = "") -> list[Any]:
 
 
 def change(path: Path, **values: object) -> None:
-    write_json(path, sealed(json.loads(path.read_text()) | values))
+    write_json(path, with_checksum(json.loads(path.read_text()) | values))
 
 
 def test_runs_compare_by_name(study: Path, files: StudyFiles, store: Path) -> None:
-    tracked = fill("study", all_of(study, files), store)
+    tracked = fill_mlflow("study", all_of(study, files), store)
     assert list(tracked.runs) == ["dense", *RUNS]
     client, _ = client_of(store)
     assert len(runs_of(store)) == ALL
@@ -69,7 +69,7 @@ def test_runs_compare_by_name(study: Path, files: StudyFiles, store: Path) -> No
 
 
 def test_trials_are_children(study: Path, files: StudyFiles, store: Path) -> None:
-    tracked = fill("study", all_of(study, files), store)
+    tracked = fill_mlflow("study", all_of(study, files), store)
     parent = tracked.runs["bolaco-50"].run_id
     trials = runs_of(store, f"tags.mlflow.parentRunId = '{parent}'")
     assert len(trials) == TRIALS
@@ -80,7 +80,7 @@ def test_trials_are_children(study: Path, files: StudyFiles, store: Path) -> Non
 
 
 def test_artifacts_by_path_and_hash(study: Path, files: StudyFiles, store: Path) -> None:
-    tracked = fill("study", all_of(study, files), store)
+    tracked = fill_mlflow("study", all_of(study, files), store)
     client, _ = client_of(store)
     attached = client.list_artifacts(tracked.runs["dense"].run_id, "report")
     assert [file.path for file in attached] == ["report/index.html"]
@@ -93,18 +93,18 @@ def test_artifacts_by_path_and_hash(study: Path, files: StudyFiles, store: Path)
 
 
 def test_twice_is_once(study: Path, files: StudyFiles, store: Path) -> None:
-    first = fill("study", all_of(study, files), store)
-    assert fill("study", all_of(study, files), store) == first
+    first = fill_mlflow("study", all_of(study, files), store)
+    assert fill_mlflow("study", all_of(study, files), store) == first
     assert len(runs_of(store)) == ALL
 
 
 def test_changed_record_is_replaced(study: Path, files: StudyFiles, store: Path) -> None:
-    first = fill("study", all_of(study, files), store)
+    first = fill_mlflow("study", all_of(study, files), store)
     path = study / "scores/bolaco-80.json"
     before = json.loads(path.read_text())["perplexity"]
     change(path, perplexity=99.0)
     write_summary(study)
-    second = fill("study", all_of(study, files), store)
+    second = fill_mlflow("study", all_of(study, files), store)
     change(path, perplexity=before)
     write_summary(study)
     same = {name for name in first.runs if first.runs[name] == second.runs[name]}
@@ -115,19 +115,19 @@ def test_changed_record_is_replaced(study: Path, files: StudyFiles, store: Path)
 
 
 def test_run_cut_off_is_replaced(study: Path, files: StudyFiles, store: Path) -> None:
-    first = fill("study", all_of(study, files), store)
+    first = fill_mlflow("study", all_of(study, files), store)
     client, _ = client_of(store)
     client.delete_tag(first.runs["svd-50"].run_id, HASH_TAG)
-    second = fill("study", all_of(study, files), store)
+    second = fill_mlflow("study", all_of(study, files), store)
     assert first.runs["svd-50"].run_id != second.runs["svd-50"].run_id
     assert len(runs_of(store)) == ALL
 
 
 def test_deleted_experiment_comes_back(study: Path, files: StudyFiles, store: Path) -> None:
-    fill("study", all_of(study, files), store)
+    fill_mlflow("study", all_of(study, files), store)
     client, experiment = client_of(store)
     client.delete_experiment(experiment)
-    fill("study", all_of(study, files), store)
+    fill_mlflow("study", all_of(study, files), store)
     assert len(runs_of(store)) == ALL
 
 
@@ -158,7 +158,7 @@ def track(study: Path, files: StudyFiles, store: Path) -> Tracked:
 def test_lost_store_is_rebuilt(study: Path, files: StudyFiles, store: Path) -> None:
     """A tracked.json that says all is there is no reason to believe it."""
     lost = study / "lost/mlflow.db"
-    first = fill("study", all_of(study, files), store)
+    first = fill_mlflow("study", all_of(study, files), store)
     first.save(study / "track/tracked.json")
     second = track(study, files, lost)
     assert first.runs.keys() == second.runs.keys()
@@ -174,11 +174,11 @@ def test_a_disk_that_fills_while_the_store_is_made_leaves_none(tmp_path: Path) -
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # Python ignores the signal
     try:
         with pytest.raises(RankwiseError, match="could not be"):
-            fill("full", [], store)
+            fill_mlflow("full", [], store)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(store.parent.iterdir()) == []
-    again = "import sys, pathlib; from rankwise.tracking.store import fill; fill('full', [], pathlib.Path(sys.argv[1]))"
+    again = "import sys, pathlib; from rankwise.tracking.store import fill; fill_mlflow('full', [], pathlib.Path(sys.argv[1]))"
     subprocess.run([sys.executable, "-c", again, str(store)], check=True)
     names = [each.name for each in MlflowClient(f"sqlite:///{store}").search_experiments()]
     assert "full" in names
@@ -187,7 +187,7 @@ def test_a_disk_that_fills_while_the_store_is_made_leaves_none(tmp_path: Path) -
 def test_copied_study_does_not_write_into_the_original(
     study: Path, tmp_path: Path, files: StudyFiles, store: Path
 ) -> None:
-    fill("study", all_of(study, files), store)
+    fill_mlflow("study", all_of(study, files), store)
     here = (store.parent / "artifacts").as_uri()
     _drop_if_moved("study", store, here)
     assert store.exists()
@@ -203,7 +203,7 @@ def test_another_tracking_uri(
     other = tmp_path / "other.db"
     shutil.copy(template, other)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{other}")
-    fill("study", all_of(study, files)[1:2], tmp_path / "nowhere/mlflow.db")
+    fill_mlflow("study", all_of(study, files)[1:2], tmp_path / "nowhere/mlflow.db")
     assert len(runs_of(other)) == 1
     assert not (tmp_path / "nowhere").exists()
 
@@ -212,7 +212,7 @@ def test_bad_input_is_a_sentence(study: Path, files: StudyFiles) -> None:
     rows = json.loads((study / "report/summary.json").read_text())["rows"]
     (study / "text.db").write_text("no database, but a text of some length" * 100)
     with pytest.raises(RankwiseError, match=r"text\.db: is no MLflow store"):
-        fill("study", [], study / "text.db")
+        fill_mlflow("study", [], study / "text.db")
     change(study / "report/summary.json", rows=[])
     with pytest.raises(RankwiseError, match="has no row of run 'dense'; run report again"):
         all_of(study, files)
@@ -240,5 +240,5 @@ def test_a_store_that_refuses_is_one_sentence_without_password(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(RankwiseError, match=says) as error:
-        fill("it", [], tmp_path / "mlflow.db")
+        fill_mlflow("it", [], tmp_path / "mlflow.db")
     assert "canary" not in str(error.value)

@@ -35,7 +35,7 @@ from rankwise.params.stages import Build, Compute
 from rankwise.params.target import Target
 from rankwise.records.inputs import ModelManifest
 from rankwise.records.made import AllocationRecord
-from rankwise.search.problem import record_of
+from rankwise.search.problem import build_record
 from rankwise.stages import allocate
 from tests.conftest import tiny_llama
 from tests.contract.test_allocators import problem
@@ -121,9 +121,9 @@ def test_a_record_says_no_error_where_the_method_has_no_measure():
         parameters=10**6,
         files=[],
     )
-    known = record_of("r", run, Uniform(), case, choices, manifest).linears
+    known = build_record("r", run, Uniform(), case, choices, manifest).linears
     unknown = replace(case, candidates=without)
-    unknown = record_of("r", run, Uniform(), unknown, choices, manifest).linears
+    unknown = build_record("r", run, Uniform(), unknown, choices, manifest).linears
     for name, linear in known.items():
         truncated = linear.rank is not None
         assert (linear.relative_error > 0) == truncated

@@ -10,8 +10,8 @@ from rankwise.artifacts.factors import Factors, GroupFactors, SparsePart
 from rankwise.artifacts.statistics import GroupStatistics
 from rankwise.artifacts.tokens import Tokens
 from rankwise.errors import RankwiseError
-from rankwise.files.atomic import replacing, write_json
-from rankwise.files.checksummed import read_json, sealed
+from rankwise.files.atomic import atomic_write, write_json
+from rankwise.files.checksummed import read_json, with_checksum
 from rankwise.linalg.packed import whole
 from rankwise.records.inputs import ModelManifest
 from rankwise.records.measured import SpeedRecord
@@ -101,7 +101,7 @@ def test_a_file_gets_its_name_after_the_disk_has_its_bytes(tmp_path, monkeypatch
     write_json(tmp_path / "a.json", {})
     assert done == [("flushed", temporary), ("renamed", temporary), ("flushed", folder)]
     done.clear()
-    with replacing(tmp_path / "b") as within:
+    with atomic_write(tmp_path / "b") as within:
         within.mkdir()
         (within / "x").touch()
     temporary = f".b.{os.getpid()}.tmp"
@@ -133,6 +133,6 @@ def test_records_refuse_another_schema_and_unknown_keys(tmp_path):
         RankwiseError, match="expected schema rankwise/model@2, found rankwise/speed@2"
     ):
         ModelManifest.load(path)
-    write_json(path, sealed(read_json(path) | {"rum": "a"}))
+    write_json(path, with_checksum(read_json(path) | {"rum": "a"}))
     with pytest.raises(RankwiseError, match=r"speed.json: rum: Extra"):
         SpeedRecord.load(path)

@@ -10,10 +10,10 @@ from rankwise.errors import RankwiseError
 from rankwise.params.stages import Compute, FisherParams
 from rankwise.stages.fisher import command
 from rankwise.statistics import streamed_fisher
-from rankwise.statistics.fisher import GradientSums, gather
-from rankwise.statistics.progress import Progress, fingerprint
+from rankwise.statistics.fisher import GradientSums, gather_fisher
+from rankwise.statistics.progress import Progress, hash_pass_inputs
 from rankwise.statistics.streamed import Streamed
-from rankwise.statistics.streamed_fisher import stream_gradients
+from rankwise.statistics.streamed_fisher import stream_fisher
 from tests.conftest import random_ids, tiny_llama, weight_of
 from tests.unit.test_streaming import GROUPS, MODELS, case, contents, killed_stage, llama
 
@@ -26,7 +26,7 @@ def whole(manifest, family, folder, groups=GROUPS, asked=ASKED):
     """The bytes of every group's gradients, gathered with the model in memory."""
     dtype = getattr(torch, manifest.dtype)
     model = AutoModelForCausalLM.from_pretrained(manifest.source, dtype=dtype).eval()
-    found = gather(model, family, weight_of(model), random_ids(), groups, asked)
+    found = gather_fisher(model, family, weight_of(model), random_ids(), groups, asked)
     for at, group in enumerate(found):
         group.save(folder / f"whole_{at}")
     return contents(folder / f"whole_{at}" for at in range(len(groups)))
@@ -34,9 +34,9 @@ def whole(manifest, family, folder, groups=GROUPS, asked=ASKED):
 
 def streamed(manifest, work, asked=ASKED):
     """The files of every group's gradients, gathered group by group."""
-    progress = Progress(work, fingerprint(manifest, random_ids(), asked, Compute()))
+    progress = Progress(work, hash_pass_inputs(manifest, random_ids(), asked, Compute()))
     source = Streamed.of(manifest, torch.device("cpu"))
-    return stream_gradients(source, random_ids(), GROUPS, asked, progress)
+    return stream_fisher(source, random_ids(), GROUPS, asked, progress)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_weights_that_changed_are_noticed(tmp_path, monkeypatch):
 
 KILLED = """
 import os, signal, sys
-from rankwise.progress import Progress
+from rankwise.statistics.progress import Progress
 finish, left = Progress.finish, [int(sys.argv.pop(1))]
 def killing(self, *streams, gone=()):
     finish(self, *streams, gone=gone)

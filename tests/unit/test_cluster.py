@@ -20,11 +20,11 @@ from rankwise.planning.job_resources import (
     SHORTEST,
     SLOWER,
     UNPLANNED,
-    needs,
+    job_resources,
 )
 from rankwise.validation.params import load_params
 from rankwise.workflow import engines
-from rankwise.workflow.cluster import BY_ITSELF, SAID, Failure, Failures, place_of
+from rankwise.workflow.cluster import BY_ITSELF, PREFIX, Failure, Failures, read_executor
 from rankwise.workflow.rules import RULES
 
 SUBMITTED = sorted(
@@ -54,13 +54,13 @@ def planned(seconds: float | None, digest: str) -> None:
 def test_every_rule_that_is_submitted_has_needs(params: Params) -> None:
     assert len(SUBMITTED) == 11
     for rule in SUBMITTED:
-        found = needs(rule, params)
+        found = job_resources(rule, params)
         assert found.memory_mb > ENGINE and found.minutes >= SHORTEST
         assert found.gpus == (asked.STAGES.get(rule, rule) in ON_DEVICE)
     on_cpu = params.model_copy(
         update={"compute": params.compute.model_copy(update={"device": "cpu"})}
     )
-    assert {needs(rule, on_cpu).gpus for rule in SUBMITTED} == {0}
+    assert {job_resources(rule, on_cpu).gpus for rule in SUBMITTED} == {0}
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,14 @@ def test_the_plan_is_asked_before_the_table(
 ) -> None:
     planned(seconds, sha256(Path("params.yaml")))
     assert SLOWER == 4
-    assert needs("decompose", params) == (ENGINE + 3002, minutes, 1)
+    assert job_resources("decompose", params) == (ENGINE + 3002, minutes, 1)
     assert MARGIN * 2001 <= 3002
-    assert needs("build", params)[:2] == UNPLANNED["build"]
+    assert job_resources("build", params)[:2] == UNPLANNED["build"]
 
 
 def test_a_plan_of_other_parameters_is_not_used(params: Params) -> None:
     planned(1.0, "0" * 64)
-    assert needs("decompose", params)[:2] == UNPLANNED["decompose"]
+    assert job_resources("decompose", params)[:2] == UNPLANNED["decompose"]
 
 
 REFUSED = (
@@ -165,11 +165,11 @@ def test_a_profile_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name, executor in (("default", "cores: 2"), ("pods", "executor: kubernetes")):
         (tmp_path / "profiles" / name).mkdir(parents=True)
         (tmp_path / "profiles" / name / "config.yaml").write_text(executor)
-    assert not place_of("default").elsewhere
-    assert place_of("pods").elsewhere
-    assert place_of("pods").options == ("--workflow-profile", "profiles/pods")
+    assert not read_executor("default").elsewhere
+    assert read_executor("pods").elsewhere
+    assert read_executor("pods").options == ("--workflow-profile", "profiles/pods")
     with pytest.raises(RankwiseError, match="did you mean 'pods'"):
-        place_of("pots")
+        read_executor("pots")
 
 
 def test_what_a_local_job_says_is_no_sentence_of_the_cluster(
@@ -180,7 +180,7 @@ def test_what_a_local_job_says_is_no_sentence_of_the_cluster(
     monkeypatch.setattr(engines, "SNAKEMAKE", ("sh", "-c", says))
     engines.run_snakemake(engines.Engine(), None, force=False)
     monkeypatch.setattr(
-        engines, "SNAKEMAKE", ("sh", "-c", f"{says}; echo '{SAID}rule x asked'; exit 1")
+        engines, "SNAKEMAKE", ("sh", "-c", f"{says}; echo '{PREFIX}rule x asked'; exit 1")
     )
     with pytest.raises(typer.Exit) as ended:
         engines.run_snakemake(

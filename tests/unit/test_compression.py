@@ -19,8 +19,8 @@ from rankwise.artifacts.factors import GroupFactors
 from rankwise.artifacts.statistics import GroupStatistics
 from rankwise.budget.costs import Kept
 from rankwise.budget.spending import Budget
-from rankwise.checkpoint import loading
-from rankwise.checkpoint.weight_files import counted, headers
+from rankwise.checkpoint import loading, saving
+from rankwise.checkpoint.weight_files import counted, read_headers
 from rankwise.decompose import decomposers
 from rankwise.decompose.factoring import factor_group
 from rankwise.errors import RankwiseError
@@ -33,10 +33,10 @@ from rankwise.params.stages import CovarianceParams, FisherParams
 from rankwise.params.target import Target
 from rankwise.records.inputs import ModelManifest
 from rankwise.records.made import CheckpointManifest
-from rankwise.search.problem import matrices_of, problem_of, record_of
+from rankwise.search.problem import build_problem, build_record, read_matrices
 from rankwise.search.scorer import SearchModel
-from rankwise.statistics.covariance import gather
-from rankwise.statistics.fisher import gather as gather_gradients
+from rankwise.statistics.covariance import gather_covariance
+from rankwise.statistics.fisher import gather_fisher as gather_gradients
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 ARCHITECTURE = "LlamaForCausalLM"
@@ -45,7 +45,7 @@ CPU = torch.device("cpu")
 
 def statistics_of(model, ids, blocks, batch=4):
     asked = CovarianceParams(pools=4, batch=batch)
-    return gather(model, family_of(ARCHITECTURE), weight_of(model), ids, blocks, asked)
+    return gather_covariance(model, family_of(ARCHITECTURE), weight_of(model), ids, blocks, asked)
 
 
 def save_tokenizer(folder):
@@ -81,7 +81,7 @@ def compressed(request, tmp_path):
     manifest = save_model(model, tmp_path / "dense")
     family = family_of(ARCHITECTURE)
     asked = CovarianceParams(pools=4, batch=2)
-    blocks = gather(model, family, weight_of(model), random_ids(), [[0, 1]], asked)
+    blocks = gather_covariance(model, family, weight_of(model), random_ids(), [[0, 1]], asked)
     method = decomposers[request.param]()
     [bent] = gather_gradients(
         model, family, weight_of(model), random_ids(), [[0, 1]], FisherParams()
@@ -89,20 +89,27 @@ def compressed(request, tmp_path):
     factors = dict(factor_group(Weights(tmp_path / "dense", family), blocks[0], method, CPU, bent))
     GroupFactors(request.param, [0, 1], factors).save(tmp_path / "factors", torch.float32)
     factors = GroupFactors.load(tmp_path / "factors").linears
-    matrices = matrices_of(manifest, "float32", factors)
-    problem = problem_of(Budget(matrices, Target("keep", 0.7)), manifest, factors, None, Trials())
+    matrices = read_matrices(manifest, "float32", factors)
+    problem = build_problem(
+        Budget(matrices, Target("keep", 0.7)), manifest, factors, None, Trials()
+    )
     allocator = Uniform(multiple=1, floor=0.05)
     choices = allocator(problem)
     run = Run(decompose=request.param, allocate="uniform", keep=0.7)
-    return manifest, factors, choices, record_of("it", run, allocator, problem, choices, manifest)
+    return (
+        manifest,
+        factors,
+        choices,
+        build_record("it", run, allocator, problem, choices, manifest),
+    )
 
 
 def build(manifest, factors, choices, folder):
     dense, tokenizer = loading.load_dense(manifest)
     for name, kept in choices.items():
         if kept is not None:
-            loading.replace(dense, name, factors[name], kept)
-    loading.save(dense, tokenizer, folder, "it", torch.float32)
+            saving.replace_linear(dense, name, factors[name], kept)
+    saving.save_checkpoint(dense, tokenizer, folder, "it", torch.float32)
     return dense
 
 
@@ -122,13 +129,14 @@ def test_statistics_equal_a_reference_and_shards_merge():
     hook.remove()
     x = torch.cat(seen["down"])
     asked = CovarianceParams(pools=4, batch=3)
-    [block] = gather(model, family, weight_of(model), ids, [[0, 1]], asked)
+    [block] = gather_covariance(model, family, weight_of(model), ids, [[0, 1]], asked)
     found = block.sites[1, "mlp_out"]
     torch.testing.assert_close(whole(found.second), x.T @ x)
     torch.testing.assert_close(found.pool_means, x.view(4, -1, x.shape[-1]).mean(1))
     asked = CovarianceParams(pools=2, batch=3)
     halves = [
-        gather(model, family, weight_of(model), part, [[0, 1]], asked)[0] for part in ids.split(8)
+        gather_covariance(model, family, weight_of(model), part, [[0, 1]], asked)[0]
+        for part in ids.split(8)
     ]
     merged = halves[0].sites[1, "mlp_out"].merge(halves[1].sites[1, "mlp_out"])
     torch.testing.assert_close(merged.covariance, found.covariance)
@@ -303,7 +311,7 @@ def test_full_rank_leaves_logits_unchanged(compressed, tmp_path):
             whole = type(whole)(
                 whole.left, whole.right, whole.spectrum, offset=getattr(module, "bias", None)
             )
-            loading.replace(model, name, whole, Kept(min(module.weight.shape)))
+            saving.replace_linear(model, name, whole, Kept(min(module.weight.shape)))
         torch.testing.assert_close(model(ids).logits, before, rtol=1e-4, atol=1e-4)
 
 
@@ -311,11 +319,11 @@ def test_full_rank_leaves_logits_unchanged(compressed, tmp_path):
 def elsewhere():
     """A process that never built a model: give it a manifest and token ids, it says what it loads."""
     code = (
-        "import json, sys, torch; from pathlib import Path; from rankwise import checkpoint\n"
+        "import json, sys, torch; from pathlib import Path; from rankwise.checkpoint import loading\n"
         "torch.set_num_threads(1)\n"
         "for line in sys.stdin:\n"
         "    path, ids = json.loads(line)\n"
-        "    loaded, ids = loading.load(Path(path)), torch.tensor(ids)\n"
+        "    loaded, ids = loading.load_model(Path(path)), torch.tensor(ids)\n"
         "    logits = loaded.model(ids).logits.flatten()[:200].tolist()\n"
         "    made = loaded.model.generate(\n"
         "        ids[:, :3], min_new_tokens=4, max_new_tokens=4, do_sample=False)\n"
@@ -341,7 +349,7 @@ def test_checkpoint_loads_in_another_process(compressed, elsewhere, tmp_path):
         run="it",
         keep_asked=0.7,
         keep_reached=record.keep_reached,
-        parameters=counted(headers(tmp_path / "it")),
+        parameters=counted(read_headers(tmp_path / "it")),
         files=hashes(tmp_path / "it", ("*",)),
     ).save(tmp_path / "it.json")
     ids = random_ids(2, 10)

@@ -7,14 +7,14 @@ import torch
 
 from rankwise.budget.costs import Kept
 from rankwise.decompose import decomposers
-from rankwise.decompose.factoring import factored_linear, largest_rank
+from rankwise.decompose.factoring import factor_linear, largest_rank
 from rankwise.evaluate.perplexity import window_losses
 from rankwise.linalg.packed import whole
 from rankwise.model.families import family_of
 from rankwise.params.stages import CovarianceParams, FisherParams
 from rankwise.search.scorer import SearchModel
-from rankwise.statistics.covariance import gather
-from rankwise.statistics.fisher import gather as gather_gradients
+from rankwise.statistics.covariance import gather_covariance
+from rankwise.statistics.fisher import gather_fisher as gather_gradients
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 CUDA = [
@@ -39,7 +39,7 @@ def model_on(device, dtype="float32"):
 
 def statistics(model):
     asked = CovarianceParams(pools=4, batch=3, moments="inputs")
-    return gather(model, FAMILY, weight_of(model), random_ids(), [[0, 1]], asked)[0]
+    return gather_covariance(model, FAMILY, weight_of(model), random_ids(), [[0, 1]], asked)[0]
 
 
 def gradients(model):
@@ -84,7 +84,7 @@ def test_factors_leave_the_error_that_they_leave_on_the_cpu(device, method, refe
         inputs = replace(block.sites[1, linear.site], gradient=bent.linears[linear.name])
         given = (weight, inputs), (weight.to(device), inputs.to(device))
         expected, found = (
-            factored_linear(linear, *each, decomposers[method]()).to(CPU) for each in given
+            factor_linear(linear, *each, decomposers[method]()).to(CPU) for each in given
         )
         torch.testing.assert_close(
             found.weight_errors, expected.weight_errors, rtol=1e-6, atol=1e-9
@@ -96,7 +96,7 @@ def test_a_trial_scores_what_the_cpu_scores(device, reference):
     for there in (CPU, device):
         model = model_on(there)
         factors = {
-            linear.name: factored_linear(
+            linear.name: factor_linear(
                 linear,
                 weight_of(model_on(CPU, "float64"))(linear.name),
                 reference[0].sites[linear.layer, linear.site],

@@ -8,7 +8,7 @@ from rankwise.decompose.svd import SVD
 from rankwise.hub.experts import separate
 from rankwise.model.weights import Weights
 from rankwise.params.stages import CovarianceParams
-from rankwise.statistics.covariance import gather
+from rankwise.statistics.covariance import gather_covariance
 from tests.conftest import weight_of
 from tests.families import CPU, LAYERS, ids, separated, tiny
 
@@ -46,7 +46,7 @@ def test_an_expert_that_the_text_says_nothing_of_stays_dense(tmp_path, caplog, i
     model.get_submodule("model.layers.1.mlp.gate").register_forward_hook(route)
     separate(model, family.fused(LAYERS))
     asked = CovarianceParams(pools=4, batch=2)
-    [block] = gather(model, family, weight_of(model), ids(), [LAYERS], asked)
+    [block] = gather_covariance(model, family, weight_of(model), ids(), [LAYERS], asked)
     assert f"layer 1, expert 3: the calibration text sends it {4 * in_a_pool} tokens" in caplog.text
     assert "layer 1, expert 2" not in caplog.text
     unknown = block.sites[1, "expert_3_in"]

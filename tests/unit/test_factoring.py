@@ -5,7 +5,7 @@ import torch
 
 from rankwise.artifacts.factors import Factors, SparsePart
 from rankwise.budget.costs import Kept, Matrix
-from rankwise.decompose.factoring import payable, weight_errors
+from rankwise.decompose.factoring import drop_unaffordable, weight_errors
 
 
 def test_weight_errors_are_those_of_every_truncation():
@@ -49,7 +49,7 @@ def test_weight_errors_count_the_entries_that_go_with_each_rank(ranks):
 def test_entries_that_cost_more_than_the_dense_weight_are_dropped():
     counts = [0, 10, 20, 63]
     _, factors = sparse_factors(counts)
-    kept = payable(factors, factors.sparse)
+    kept = drop_unaffordable(factors, factors.sparse)
     matrix = Matrix((7, 9), 3, ladder=kept.choices())
     # Rank 2 with its 20 entries costs 32 + 20 + 4 of 63 numbers; 6 more leave it cheaper than dense.
     assert len(kept.places) == len(kept.values) == len(kept.magnitudes) == 26

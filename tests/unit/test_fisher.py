@@ -10,12 +10,12 @@ from rankwise.artifacts.gradients import GroupFisher, OutputGradient
 from rankwise.artifacts.statistics import InputStatistics
 from rankwise.decompose.kfac import KFAC
 from rankwise.errors import RankwiseError
-from rankwise.linalg.factorisations import damped
+from rankwise.linalg.factorisations import damp
 from rankwise.linalg.packed import whole
 from rankwise.model.families import family_of
 from rankwise.params.stages import FisherParams
-from rankwise.statistics.accumulators import Place
-from rankwise.statistics.fisher import GradientSums, gather
+from rankwise.statistics.accumulators import Position
+from rankwise.statistics.fisher import GradientSums, gather_fisher
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 FAMILY = family_of("LlamaForCausalLM")
@@ -23,7 +23,7 @@ FAMILY = family_of("LlamaForCausalLM")
 
 def test_sums_are_those_of_autograd():
     model, ids = tiny_llama().double(), random_ids(6)
-    found = gather(model, FAMILY, weight_of(model), ids, [[0], [1]], FisherParams(batch=4))
+    found = gather_fisher(model, FAMILY, weight_of(model), ids, [[0], [1]], FisherParams(batch=4))
     outputs = {}
     for linear in FAMILY.linears([0, 1]):
         module = model.get_submodule(linear.name)
@@ -47,7 +47,7 @@ def test_labels_drawn_from_the_model_follow_the_seed():
     model, ids = tiny_llama(), random_ids(4)
 
     def sums(labels, seed):
-        [block] = gather(
+        [block] = gather_fisher(
             model,
             FAMILY,
             weight_of(model),
@@ -55,7 +55,7 @@ def test_labels_drawn_from_the_model_follow_the_seed():
             [[0, 1]],
             FisherParams(labels=labels, seed=seed),
         )
-        return next(iter(block.linears.values())).second.whole()
+        return next(iter(block.linears.values())).second.unpack()
 
     assert torch.equal(sums("model", 1), sums("model", 1))
     assert not torch.equal(sums("model", 1), sums("model", 2))
@@ -66,7 +66,7 @@ def test_gradients_that_are_not_finite_are_named():
     model = tiny_llama()
     model.model.layers[1].mlp.up_proj.weight.data[0, 0] = float("nan")
     with pytest.raises(RankwiseError, match=r"fisher of layer 1.*NaN or infinite"):
-        gather(model, FAMILY, weight_of(model), random_ids(2), [[0, 1]], FisherParams())
+        gather_fisher(model, FAMILY, weight_of(model), random_ids(2), [[0, 1]], FisherParams())
 
 
 def test_the_sequence_whose_gradients_are_not_finite_is_named():
@@ -76,11 +76,11 @@ def test_the_sequence_whose_gradients_are_not_finite_is_named():
     model.model.embed_tokens.weight.data[7] = float("nan")
     asked = FisherParams(batch=2)
     with pytest.raises(RankwiseError, match=r"fisher of layer 1.* in sequence 3;"):
-        gather(model, FAMILY, weight_of(model), ids, [[0, 1]], asked)
+        gather_fisher(model, FAMILY, weight_of(model), ids, [[0, 1]], asked)
 
 
 def test_gradients_whose_squares_overflow_are_refused():
-    found = GradientSums(FAMILY.linears([0])[0], (4, 4), None, Place(torch.device("cpu")))
+    found = GradientSums(FAMILY.linears([0])[0], (4, 4), None, Position(torch.device("cpu")))
     found.add(torch.full((1, 2, 4), 1e30))
     found.place.refuse_not_finite()
     with pytest.raises(RankwiseError, match=r"q_proj: second moments are NaN or infinite"):
@@ -89,7 +89,9 @@ def test_gradients_whose_squares_overflow_are_refused():
 
 def test_round_trip(tmp_path):
     model = tiny_llama()
-    [block] = gather(model, FAMILY, weight_of(model), random_ids(2), [[0, 1]], FisherParams())
+    [block] = gather_fisher(
+        model, FAMILY, weight_of(model), random_ids(2), [[0, 1]], FisherParams()
+    )
     block.save(tmp_path / "b")
     found = GroupFisher.load(tmp_path / "b")
     for name, gradient in block.linears.items():
@@ -124,8 +126,8 @@ def test_tail_is_the_predicted_loss_and_least(out, columns, seed):
     method = KFAC()
     full = min(out, columns)
     factors = method(weight, replace(inputs, gradient=gradient), full)
-    metric = damped(gradient.second_moment, method.gradient_damping)
-    covariance = damped(inputs.covariance, method.damping)
+    metric = damp(gradient.second_moment, method.gradient_damping)
+    covariance = damp(inputs.covariance, method.damping)
 
     def predicted(approximation):
         rest = weight - approximation

@@ -11,8 +11,8 @@ from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.decompose.svd import SVD
 from rankwise.decompose.whitened_svd import WhitenedSVD
 from rankwise.linalg import factorisations
-from rankwise.linalg.packed import Panels, Triangle, added, finite, whole
-from rankwise.statistics.accumulators import Place, SiteSums
+from rankwise.linalg.packed import Panels, Triangle, add_packed, is_finite, whole
+from rankwise.statistics.accumulators import Position, SiteSums
 
 torch.set_default_dtype(torch.float32)
 SHAPES = [(24, 24), (12, 40), (40, 12), (7, 31), (31, 7)]
@@ -175,7 +175,7 @@ def test_merging_equals_the_concatenation():
 
 def test_running_sums_equal_the_reference():
     x = sample(64, 5).float()
-    place, taken = Place(torch.device("cpu")), []
+    place, taken = Position(torch.device("cpu")), []
     sums = SiteSums(0, "mlp_in", 5, place)
     for place.pool, half in enumerate(x.split([24, 40])):
         sums.start()
@@ -210,7 +210,7 @@ def test_full_rank_reproduces_the_weight(shape, decomposer):
 def test_whitening_is_a_root_of_the_moment_and_its_inverse():
     x = sample(50, 8)
     c = x.T @ x
-    root, values = factorisations.whitening(c)
+    root, values = factorisations.whitening_root(c)
     torch.testing.assert_close(root @ root.T, c)
     torch.testing.assert_close((root / values).T @ root, torch.eye(8, dtype=c.dtype))
 
@@ -220,22 +220,22 @@ def test_whitening_is_a_root_of_the_moment_and_its_inverse():
 )
 def test_half_of_a_symmetric_product_is_enough(size):
     a = torch.randn(size, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(size))
-    product = factorisations.symmetric(a, a.T)
+    product = factorisations.symmetric_product(a, a.T)
     torch.testing.assert_close(product, a @ a.T)
     assert torch.equal(product, product.T)
     sums = Panels.zeros(size, torch.float64, torch.device("cpu"))
     for rows in a.T.split(7):
         sums.add_gram(rows)
     assert len(sums) == size
-    torch.testing.assert_close(sums.whole(), a @ a.T)
-    assert torch.equal(sums.whole(), sums.whole().T)
-    assert torch.equal(sums.diagonal(), sums.whole().diagonal())
-    assert torch.equal(Triangle.of(sums).whole(), sums.whole())
-    assert finite(sums)
-    twice = 2 * sums.whole()
-    assert torch.equal(whole(added(sums, sums)), twice)
+    torch.testing.assert_close(sums.unpack(), a @ a.T)
+    assert torch.equal(sums.unpack(), sums.unpack().T)
+    assert torch.equal(sums.diagonal(), sums.unpack().diagonal())
+    assert torch.equal(Triangle.of(sums).unpack(), sums.unpack())
+    assert is_finite(sums)
+    twice = 2 * sums.unpack()
+    assert torch.equal(whole(add_packed(sums, sums)), twice)
     sums.parts[-1][0, 0] = torch.nan
-    assert not finite(sums)
+    assert not is_finite(sums)
 
 
 @pytest.mark.parametrize("least", [1.0, 1e-3, 1e-7, 0.0])

@@ -15,7 +15,7 @@ from rankwise.decompose._metric import KroneckerMetric
 from rankwise.decompose.kfac_sparse import KFACSparse
 from rankwise.decompose.oats import OATS
 from rankwise.errors import RankwiseError
-from rankwise.linalg.factorisations import damped
+from rankwise.linalg.factorisations import damp
 
 OUT, IN = 24, 30
 
@@ -37,7 +37,7 @@ def case():
     gradient = OutputGradient(bend * 100, "out", bend.diagonal() * 100, 100)
     inputs = InputStatistics(second * 100, mean, torch.tensor([100]), mean[0], gradient)
     method = KFACSparse(multiple=2)
-    metric = KroneckerMetric(damped(bend, method.gradient_damping), damped(second, method.damping))
+    metric = KroneckerMetric(damp(bend, method.gradient_damping), damp(second, method.damping))
     return weight, inputs, method, metric
 
 

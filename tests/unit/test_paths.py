@@ -3,8 +3,8 @@
 import pytest
 
 from rankwise.errors import RankwiseError
-from rankwise.evaluate.official import official
-from rankwise.files.paths import inside
+from rankwise.evaluate.official import official_task
+from rankwise.files.paths import resolve_inside
 from rankwise.inputs.sources import check, text_file
 from rankwise.records.base import FileHash
 
@@ -17,12 +17,12 @@ OUT = [
 @pytest.mark.parametrize("name", OUT)
 def test_what_leads_out_is_refused(name, tmp_path):
     with pytest.raises(RankwiseError, match=r"file\.json: "):
-        inside(tmp_path, name, "file.json")
+        resolve_inside(tmp_path, name, "file.json")
 
 
 @pytest.mark.parametrize("name", ["a", "a/b.txt", "ä ö", "a'b\"c", ".hidden", "console", "a..b"])
 def test_what_stays_is_the_path(name, tmp_path):
-    assert inside(tmp_path, name, "x") == tmp_path / name
+    assert resolve_inside(tmp_path, name, "x") == tmp_path / name
 
 
 def test_links_stay_too_but_for_the_hub_s_own(tmp_path):
@@ -33,16 +33,16 @@ def test_links_stay_too_but_for_the_hub_s_own(tmp_path):
     (root / "round").symlink_to(root / "round")
     for name in ("link", "round"):
         with pytest.raises(RankwiseError, match=r"leads out|cannot be looked up"):
-            inside(root, name, "x")
+            resolve_inside(root, name, "x")
     snapshot, blobs = tmp_path / "models--a/snapshots/0", tmp_path / "models--a/blobs"
     snapshot.mkdir(parents=True)
     blobs.mkdir()
     (blobs / "1").touch()
     (snapshot / "config.json").symlink_to("../../blobs/1")
-    assert inside(snapshot, "config.json", "x").is_file()
+    assert resolve_inside(snapshot, "config.json", "x").is_file()
     (snapshot / "evil").symlink_to(tmp_path / "outside")
     with pytest.raises(RankwiseError, match="leads out"):
-        inside(snapshot, "evil", "x")
+        resolve_inside(snapshot, "evil", "x")
 
 
 def test_it_is_asked_wherever_a_file_names_a_file(tmp_path):
@@ -56,4 +56,4 @@ def test_it_is_asked_wherever_a_file_names_a_file(tmp_path):
         text_file("embedded/../../../x", None, None)
     for name in ("lm_eval/tasks/../api/model.py", "lm_eval/tasks/a\0b", ["x"]):
         with pytest.raises(RankwiseError, match="must name a task file"):
-            official(name, tmp_path / "t.yaml")
+            official_task(name, tmp_path / "t.yaml")

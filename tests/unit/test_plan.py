@@ -21,8 +21,8 @@ from rankwise.planning.machine import Room, _group_limit, probe
 from rankwise.planning.plan import LIBRARIES, MIB, StagePlan, _said, plan
 from rankwise.planning.sizes import Matrix, Sizes, moments_of, triangles
 from rankwise.planning.stages import SAVED
-from rankwise.statistics.covariance import gather
-from rankwise.statistics.fisher import gather as gather_gradients
+from rankwise.statistics.covariance import gather_covariance
+from rankwise.statistics.fisher import gather_fisher as gather_gradients
 from rankwise.validation.params import load_params
 from tests.conftest import random_ids, tiny_llama, weight_of
 
@@ -70,7 +70,9 @@ def test_sizes_are_those_of_the_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moments", RequiredStatistics)
-def test_sums_on_disk_are_those_that_are_gathered(moments: RequiredStatistics, tmp_path: Path) -> None:
+def test_sums_on_disk_are_those_that_are_gathered(
+    moments: RequiredStatistics, tmp_path: Path
+) -> None:
     """Files of what was gathered hold the triangles that are planned; besides: means, sizes, heads."""
     model = tiny_llama(intermediate_size=88)  # down's output is its smaller side
     matrices = [
@@ -79,7 +81,7 @@ def test_sums_on_disk_are_those_that_are_gathered(moments: RequiredStatistics, t
     ]
     asked = CovarianceParams(pools=2, moments=str(moments))
     ids = random_ids()
-    [found] = gather(model, FAMILY, weight_of(model), ids, [[1]], asked)
+    [found] = gather_covariance(model, FAMILY, weight_of(model), ids, [[1]], asked)
     found.save(tmp_path / "file")
     around = (tmp_path / "file").stat().st_size - triangles(moments_of(matrices, moments))
     assert 0 < around < 15_000

@@ -7,7 +7,7 @@ import pytest
 from rankwise.artifacts.tokens import Tokens
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
-from rankwise.files.checksummed import read_lines, sealed_lines
+from rankwise.files.checksummed import read_checksummed_lines, sealed_lines
 from rankwise.params.runs import Run
 from rankwise.stages import allocate, suggest, trial
 from tests.checkpoints import prepare
@@ -54,7 +54,11 @@ def test_jobs_of_a_search_write_the_bytes_of_one_job(made, method, tmp_path):
             **shared, **given, work=tmp_path / f"{name}.work",
             trials=tmp_path / f"{name}.trials", out=tmp_path / f"{name}.json",
         )  # fmt: skip
-    assert len(Tokens.load(search).ids) > len(read_lines(rows([0])[0])[0]["sequences"]) == 3
+    assert (
+        len(Tokens.load(search).ids)
+        > len(read_checksummed_lines(rows([0])[0])[0]["sequences"])
+        == 3
+    )
     for end in ("trials", "json"):
         assert (tmp_path / f"jobs.{end}").read_bytes() == (tmp_path / f"one.{end}").read_bytes()
     with pytest.raises(RankwiseError, match=r"rows of trials \[0, 1\] given, expected .* 0 to 4"):
@@ -75,7 +79,7 @@ def test_jobs_of_a_search_write_the_bytes_of_one_job(made, method, tmp_path):
         ("sequences", [], r"row 1\.sequences: List should have at least 1 item"),
         ("trial", -1, r"row 1\.trial: Input should be greater than or equal to 0"),
     ):
-        [first, *_] = read_lines(tmp_path / "round_0.jsonl")
+        [first, *_] = read_checksummed_lines(tmp_path / "round_0.jsonl")
         (tmp_path / "wrong").write_text(sealed_lines([first | {key: value}]))
         with pytest.raises(RankwiseError, match=says):
             trial.command(
@@ -88,7 +92,7 @@ def test_jobs_of_a_search_write_the_bytes_of_one_job(made, method, tmp_path):
         "perplexity": "row 1: Value error, a trial that is ok has a perplexity",
         "objective": r"row 1\.objective: Field required; make it again with: rm -r",
     }.items():
-        [first] = read_lines(rows([0])[0])
+        [first] = read_checksummed_lines(rows([0])[0])
         del first[wrong]
         (tmp_path / "wrong").write_text(sealed_lines([first]))
         with pytest.raises(RankwiseError, match=says):
@@ -97,5 +101,6 @@ def test_jobs_of_a_search_write_the_bytes_of_one_job(made, method, tmp_path):
             )
     assert not (tmp_path / "out").exists()
     assert (
-        sealed_lines(read_lines(tmp_path / "one.trials")) == (tmp_path / "one.trials").read_text()
+        sealed_lines(read_checksummed_lines(tmp_path / "one.trials"))
+        == (tmp_path / "one.trials").read_text()
     )

@@ -12,7 +12,7 @@ from rankwise.commands.init import PRESETS
 from rankwise.errors import RankwiseError
 from rankwise.files.yamls import read_yaml
 from rankwise.hub.checks import CheckpointError, refuse_switches
-from rankwise.inputs.architecture import described, read_tokenizer
+from rankwise.inputs.architecture import read_model_config, read_tokenizer
 from rankwise.validation.params import load_params
 from tests.conftest import tiny_llama
 from tests.workflow.studies import make_tokenizer
@@ -161,6 +161,6 @@ def test_the_stage_prepare_refuses_it_before_transformers_reads_it(tmp_path: Pat
     given = json.loads(path.read_text()) | {"architectures": ["LlamaForCausalLM"]}
     path.write_text(json.dumps(given | {"attn_implementation": "someone/kernel"}))
     with pytest.raises(RankwiseError, match=r"config\.json, attn_implementation"):
-        described(tmp_path)
+        read_model_config(tmp_path)
     path.write_text(json.dumps(given))
-    assert described(tmp_path)[1] == "LlamaForCausalLM"
+    assert read_model_config(tmp_path)[1] == "LlamaForCausalLM"

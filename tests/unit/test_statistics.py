@@ -11,13 +11,13 @@ from rankwise.decompose import decomposers
 from rankwise.decompose.factoring import factor_group, largest_rank
 from rankwise.errors import RankwiseError
 from rankwise.linalg import factorisations
-from rankwise.linalg.packed import Triangle, added, whole
+from rankwise.linalg.packed import Triangle, add_packed, whole
 from rankwise.methods.required_statistics import RequiredStatistics
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
 from rankwise.params.stages import CovarianceParams, FisherParams
-from rankwise.statistics.covariance import gather
-from rankwise.statistics.fisher import gather as gather_gradients
+from rankwise.statistics.covariance import gather_covariance
+from rankwise.statistics.fisher import gather_fisher as gather_gradients
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 ARCHITECTURE = "LlamaForCausalLM"
@@ -35,7 +35,7 @@ def model():
 def blocks(model):
     """Statistics of layer 1 at every level of detail."""
     return {
-        level: gather(
+        level: gather_covariance(
             model, FAMILY, weight_of(model), random_ids(), [[1]],
             CovarianceParams(pools=4, batch=3, moments=str(level)),
         )[0]
@@ -116,7 +116,12 @@ def test_a_file_holds_one_triangle(blocks, tmp_path):
         assert again.outputs.keys() == block.outputs.keys()
     triangles = 8 * (3 * 32 * 33 // 2 + 88 * 89 // 2)
     assert triangles < sizes[RequiredStatistics.INPUTS] < triangles + 12_000
-    assert sizes[RequiredStatistics.CHANNELS] < 12_000 < sizes[RequiredStatistics.SMALLER] < sizes[RequiredStatistics.INPUTS]
+    assert (
+        sizes[RequiredStatistics.CHANNELS]
+        < 12_000
+        < sizes[RequiredStatistics.SMALLER]
+        < sizes[RequiredStatistics.INPUTS]
+    )
 
 
 @pytest.mark.parametrize("width", [1, 2, 7, 8])
@@ -127,10 +132,10 @@ def test_triangles_come_back(width):
     triangle = Triangle.of(matrix)
     assert len(triangle) == width
     assert len(triangle.values) == width * (width + 1) // 2
-    assert torch.equal(triangle.whole(), matrix)
+    assert torch.equal(triangle.unpack(), matrix)
     assert torch.equal(triangle.diagonal(), matrix.diagonal())
-    assert torch.equal(whole(added(triangle, triangle)), 2 * matrix)
-    assert torch.equal(triangle.whole(), matrix)  # a sum leaves what a file maps as it was
+    assert torch.equal(whole(add_packed(triangle, triangle)), 2 * matrix)
+    assert torch.equal(triangle.unpack(), matrix)  # a sum leaves what a file maps as it was
 
 
 @pytest.mark.parametrize("shape", [(2,), (5,), (3, 2)])
@@ -145,7 +150,7 @@ def test_linears_of_a_site_share_one_whitening(model, blocks, gradients, tmp_pat
     model.double()
     found = []
 
-    def counted(matrix, whitening=factorisations.whitening):
+    def counted(matrix, whitening=factorisations.whitening_root):
         found.append(len(matrix))
         return whitening(matrix)
 

@@ -32,8 +32,8 @@ from rankwise.records.inputs import ModelManifest
 from rankwise.stages.covariance import command
 from rankwise.statistics import streamed_covariance
 from rankwise.statistics.accumulators import SiteSums
-from rankwise.statistics.covariance import gather
-from rankwise.statistics.progress import Progress, fingerprint
+from rankwise.statistics.covariance import gather_covariance
+from rankwise.statistics.progress import Progress, hash_pass_inputs
 from rankwise.statistics.streamed import Streamed
 from rankwise.statistics.streamed_covariance import stream
 from tests.conftest import random_ids, tiny_llama, weight_of
@@ -81,7 +81,7 @@ def whole(manifest, family, folder, groups=GROUPS):
     """The bytes of every group's statistics, gathered with the model in memory."""
     dtype = getattr(torch, manifest.dtype)
     model = AutoModelForCausalLM.from_pretrained(manifest.source, dtype=dtype).eval()
-    found = gather(model, family, weight_of(model), random_ids(), groups, ASKED)
+    found = gather_covariance(model, family, weight_of(model), random_ids(), groups, ASKED)
     for at, group in enumerate(found):
         group.save(folder / f"whole_{at}")
     return contents(folder / f"whole_{at}" for at in range(len(groups)))
@@ -89,7 +89,7 @@ def whole(manifest, family, folder, groups=GROUPS):
 
 def streamed(manifest, family, work, asked=ASKED):
     """The files of every group's statistics, gathered group by group."""
-    progress = Progress(work, fingerprint(manifest, random_ids(), asked, Compute()))
+    progress = Progress(work, hash_pass_inputs(manifest, random_ids(), asked, Compute()))
     return stream(Streamed.of(manifest, torch.device("cpu")), random_ids(), GROUPS, asked, progress)
 
 
@@ -119,13 +119,13 @@ def test_one_block_is_in_memory_at_a_time(small, tmp_path, monkeypatch):
     held = []
 
     def watched(model, *given):
-        found = gather(model, *given)
+        found = gather_covariance(model, *given)
         layers = enumerate(model.model.layers)
         held.append([at for at, layer in layers if not next(layer.parameters()).is_meta])
         held.append([path.name for path in sorted((tmp_path / "work").glob("states_*"))])
         return found
 
-    monkeypatch.setattr(streamed_covariance, "gather", watched)
+    monkeypatch.setattr(streamed_covariance, "gather_covariance", watched)
     streamed(manifest, family, tmp_path / "work")
     assert held == [
         [0], ["states_1.bin"], [1, 2], ["states_1.bin", "states_2.bin"], [3], ["states_2.bin"],
@@ -180,10 +180,10 @@ def test_weights_that_changed_are_noticed(tmp_path, monkeypatch):
 
     def touching(*given):
         os.utime(weights, (1, 1))
-        return gather(*given)
+        return gather_covariance(*given)
 
     with monkeypatch.context() as patch, pytest.raises(RankwiseError, match="was changed while"):
-        patch.setattr(streamed_covariance, "gather", touching)
+        patch.setattr(streamed_covariance, "gather_covariance", touching)
         streamed(manifest, family, tmp_path / "work")
     assert not list((tmp_path / "work").glob("group_*"))
     data = bytearray(weights.read_bytes())
@@ -207,10 +207,10 @@ def test_hidden_states_that_are_not_as_they_were_written_are_refused(
             path.write_bytes(data)
         elif path.exists():
             os.truncate(path, 100)
-        return gather(*given)
+        return gather_covariance(*given)
 
     with monkeypatch.context() as patch, pytest.raises(RankwiseError) as refused:
-        patch.setattr(streamed_covariance, "gather", damaging)
+        patch.setattr(streamed_covariance, "gather_covariance", damaging)
         streamed(manifest, family, tmp_path / "work")
     assert re.search(
         r"states_2.bin (is not as it was written: XXH3|ends before)", str(refused.value)
@@ -237,7 +237,7 @@ def test_what_cannot_be_streamed_is_said(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from rankwise.sums import SiteSums
+from rankwise.statistics.accumulators import SiteSums
 add, left = SiteSums.add, [int(sys.argv.pop(1))]
 def killing(self, x):
     left[0] -= 1

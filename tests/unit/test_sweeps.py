@@ -5,7 +5,7 @@ import pytest
 from rankwise.allocate import allocators
 from rankwise.errors import RankwiseError
 from rankwise.params.section import read_method
-from rankwise.params.sweeps import expanded
+from rankwise.params.sweeps import expand_sweeps
 from rankwise.validation.params import cut_sections, load_params
 from tests.unit.test_params import changed
 
@@ -14,7 +14,7 @@ SEARCH = {"decompose": "pooled_pca", "allocate": "hyperopt"}
 
 
 def test_lists_are_written_out_in_the_order_of_their_keys():
-    runs = expanded(
+    runs = expand_sweeps(
         {
             "one": PLAIN | {"keep": 0.5},
             "many": SEARCH | {"keep": [0.9, 0.825], "seed": [0, 1]},

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from rankwise.cli import app
 from rankwise.files.atomic import write_json
-from rankwise.files.checksummed import read_json, sealed
+from rankwise.files.checksummed import read_json, with_checksum
 from rankwise.params.runs import Run
 from tests.unit.test_weight_files import compress, study
 
@@ -75,16 +75,16 @@ def test_a_record_that_says_otherwise(checkpoint):
     record, files = read_json(checkpoint / "record.json"), read_json(checkpoint / "files.json")
     name = next(n for n, linear in record["allocation"]["linears"].items() if linear["rank"])
     record["allocation"]["linears"][name]["rank"] += 1
-    write_json(checkpoint / "record.json", sealed(record))
+    write_json(checkpoint / "record.json", with_checksum(record))
     files["files"] = [file for file in files["files"] if file["path"] != "record.json"]
     files["parameters"] += 5
-    write_json(checkpoint / "files.json", sealed(files))
+    write_json(checkpoint / "files.json", with_checksum(files))
     unlisted, ranks, count = verify(checkpoint, 2)["problems"]
     assert "record.json is in no manifest" in unlisted
     assert f"{name}: rank and entries" in ranks
     assert "parameters, " in count
     files["files"][0]["path"] = "../it.json"
-    write_json(checkpoint / "files.json", sealed(files))
+    write_json(checkpoint / "files.json", with_checksum(files))
     assert any("is not a path below" in problem for problem in verify(checkpoint, 2)["problems"])
 
 

@@ -12,20 +12,20 @@ from ruamel.yaml import YAML
 from rankwise.allocate import allocators
 from rankwise.artifacts.factors import GroupFactors
 from rankwise.artifacts.tokens import Tokens
-from rankwise.checkpoint.weight_files import Stored, checkpoint_bytes, file_bytes
+from rankwise.checkpoint.weight_files import StoredTensor, checkpoint_bytes, file_bytes
 from rankwise.decompose import decomposers
 from rankwise.decompose.factoring import factor_group
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
-from rankwise.params.runs import CompressedRun, Run, built
+from rankwise.params.runs import CompressedRun, Run, expand_steps
 from rankwise.params.stages import Build, Compute, CovarianceParams, FisherParams
 from rankwise.records.inputs import ModelManifest
 from rankwise.records.made import AllocationRecord, CheckpointManifest
 from rankwise.stages import allocate, build
-from rankwise.statistics.covariance import gather
-from rankwise.statistics.fisher import gather as gather_gradients
+from rankwise.statistics.covariance import gather_covariance
+from rankwise.statistics.fisher import gather_fisher as gather_gradients
 from rankwise.validation.params import load_params
 from tests.conftest import random_ids, tiny_llama, weight_of
 from tests.unit.test_compression import ARCHITECTURE, save_model
@@ -42,7 +42,7 @@ def study(tmp_path_factory):
     save_model(model, folder / "dense").save(folder / "model.json")
     family, ids = family_of(ARCHITECTURE), random_ids()
     asked = CovarianceParams(pools=4, batch=4)
-    [block] = gather(model, family, weight_of(model), ids, [[0, 1]], asked)
+    [block] = gather_covariance(model, family, weight_of(model), ids, [[0, 1]], asked)
     [bent] = gather_gradients(model, family, weight_of(model), ids, [[0, 1]], FisherParams())
     starts = torch.arange(len(ids))
     Tokens(ids, starts, "calibration", "c", "0" * 64, 0).save(folder / "calibration")
@@ -195,19 +195,19 @@ def test_files_that_hold_more_than_was_asked_are_not_kept(study):
 
 def test_the_way_down_is_even_from_the_dense_figure():
     runs = {"a": CompressedRun(decompose="svd", allocate="u", total_params=400, steps=3)}
-    steps = built(runs)
+    steps = expand_steps(runs)
     assert [run.way for run in steps.values()] == pytest.approx([1 / 3, 2 / 3, 1])
     asked = [run.target.on_the_way(1000, run.way).value for run in steps.values()]
     assert asked == [800, 600, 400]
     shares = CompressedRun(decompose="svd", allocate="u", keep=0.6, steps=2)
     on_the_way = [
-        run.target.on_the_way(1.0, run.way).value for run in built({"a": shares}).values()
+        run.target.on_the_way(1.0, run.way).value for run in expand_steps({"a": shares}).values()
     ]
     assert on_the_way == [0.8, 0.6]
 
 
 def test_several_files_have_a_header_each(monkeypatch):
-    tensors = [Stored(name, "F32", (10, 10)) for name in "abcde"]
+    tensors = [StoredTensor(name, "F32", (10, 10)) for name in "abcde"]
     monkeypatch.setattr("rankwise.checkpoint.weight_files.SHARD_SIZE", 900)
     parts = [tensors[:2], tensors[2:4], tensors[4:]]
     assert checkpoint_bytes(tensors) == sum(map(file_bytes, parts))

@@ -132,7 +132,7 @@ def test_jobs_are_forked_on_the_cpu_unless_asked_not_to(
     monkeypatch.chdir(tmp_path)
     given = []
     monkeypatch.setattr("rankwise.commands.run.fork_server", lambda _: nullcontext({"a": "server"}))
-    monkeypatch.setattr(engines, "ask_both", lambda: (True, False))
+    monkeypatch.setattr(engines, "find_due", lambda: (True, False))
     monkeypatch.setattr(engines, "run_snakemake", lambda *arguments: given.append(arguments))
     monkeypatch.setattr("rankwise.commands.show.print_table", lambda: None)
     for name in ("_record", "_cut"):

@@ -29,7 +29,7 @@ def refuse_foreign(
             raise RankwiseError(f"trial 0: expected the sequences to score on, found none; {again}")
 
 
-def lie(
+def constant_liar(
     rows: list[dict[str, Any]], trial: int, space: str, point: dict[str, float]
 ) -> dict[str, Any]:
     """Return the row that stands in for a trial of the same round: as bad as the worst that is known.
@@ -45,7 +45,7 @@ def lie(
     }
 
 
-def history(rows: list[dict[str, Any]], space: str) -> hyperopt.Trials:
+def hyperopt_history(rows: list[dict[str, Any]], space: str) -> hyperopt.Trials:
     """Return rows as Hyperopt's trials; a failed row counts as failed there too."""
     import hyperopt
 

@@ -29,7 +29,7 @@ class Allocator(BaseModel, ABC):
     """Least share of a matrix's break-even rank that it keeps, whatever the method says [-]."""
 
     @property
-    def needs(self) -> Measure:
+    def requires(self) -> Measure:
         """What the decomposer's spectrum must say at least; less is refused when params.yaml is read."""
         return Measure.NONE
 

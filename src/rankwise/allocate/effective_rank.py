@@ -37,7 +37,7 @@ class EffectiveRank(Allocator):
     """Share of the ranks of q and k that goes to v [-]; the authors' code has 0.1 (0.2 for LLaMA-3)."""
 
     @property
-    def needs(self) -> Measure:
+    def requires(self) -> Measure:
         """An effective rank is one of sizes."""
         return Measure.SIZE
 

@@ -23,7 +23,7 @@ class Energy(Allocator):
     """
 
     @property
-    def needs(self) -> Measure:
+    def requires(self) -> Measure:
         """A share of energy is one of squared sizes."""
         return Measure.SIZE
 

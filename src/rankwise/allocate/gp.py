@@ -71,7 +71,7 @@ def suggest(
     x = np.array([[axis.unit(v[label][0]) for label, axis in axes.items()] for v in values])
     y = np.log([max(known) if loss is None else loss for loss in losses])
     y = (y - y.mean()) / (y.std() or 1.0)
-    best = _most_promising(_fitted(x, y, seed), x[y.argmin()], y.min(), seed)
+    best = _most_promising(_fit(x, y, seed), x[y.argmin()], y.min(), seed)
     found = {
         label: [axis.value(unit)] for (label, axis), unit in zip(axes.items(), best, strict=True)
     }
@@ -102,7 +102,7 @@ class _Axis:
         return float(np.exp(value)) if self.log else float(value)
 
 
-def _fitted(x: NDArray[np.float64], y: NDArray[np.float64], seed: int) -> GaussianProcessRegressor:
+def _fit(x: NDArray[np.float64], y: NDArray[np.float64], seed: int) -> GaussianProcessRegressor:
     """Fit length scales and noise to points ``x`` [n, d] and standardised values ``y`` [n]."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor

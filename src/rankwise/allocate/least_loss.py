@@ -29,7 +29,7 @@ class LeastLoss(Allocator):
     """Whether sums of other measures than the model's loss are meant (an ablation); else refused."""
 
     @property
-    def needs(self) -> Measure:
+    def requires(self) -> Measure:
         """Losses of all matrices are added up."""
         return Measure.SIZE if self.any_measure else Measure.LOSS
 

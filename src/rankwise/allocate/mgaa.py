@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rankwise.allocate.problem import Choices, Problem
-    from rankwise.budget.costs import Choice, Matrix, Breakpoints
+    from rankwise.budget.costs import Breakpoints, Choice, Matrix
 
 LEAST = 1e-9
 """Least importance: a sublayer that changes nothing still has an order among the others."""
@@ -46,7 +46,7 @@ class MGAA(Allocator):
     """Exponent of the importance; 0 gives all sublayers the same share [-]."""
 
     @property
-    def needs(self) -> Measure:
+    def requires(self) -> Measure:
         """Inside a sublayer energy decides."""
         return Measure.SIZE
 

@@ -57,7 +57,7 @@ class PolicyGradient(ScoringAllocator):
     """Every so many trials the selection itself is scored [-]."""
 
     @property
-    def needs(self) -> Measure:
+    def requires(self) -> Measure:
         """Chances start from the size of every component."""
         return Measure.SIZE
 

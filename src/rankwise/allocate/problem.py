@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from rankwise.allocate.trials import TrialRow, checked
+from rankwise.allocate.trials import TrialRow, validate_rows
 from rankwise.budget.costs import (
+    Breakpoints,
     Choice,
     Choices,
     Kept,
     Matrix,
-    Breakpoints,
     by_loss,
     by_measure,
     by_share,
@@ -24,7 +24,7 @@ from rankwise.budget.costs import (
 from rankwise.budget.spending import Budget, spend
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_text
-from rankwise.files.checksummed import read_lines, sealed_lines
+from rankwise.files.checksummed import read_checksummed_lines, sealed_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,9 +131,9 @@ class Trials:
         self.head = {"fingerprint": fingerprint}
         self.rows: list[dict[str, Any]] = []
         if path is not None and path.exists():
-            head, *rows = read_lines(path) or [{}]
+            head, *rows = read_checksummed_lines(path) or [{}]
             if head == self.head:
-                self.rows = checked(path, rows, TrialRow)[:limit]
+                self.rows = validate_rows(path, rows, TrialRow)[:limit]
 
     def add(self, row: dict[str, Any]) -> None:
         """Append one row, and write them all, whole."""

@@ -12,10 +12,10 @@ import numpy as np
 from pydantic import Field
 from tqdm import tqdm
 
-from rankwise.allocate._history import history, lie, most_varied, refuse_foreign
+from rankwise.allocate._history import constant_liar, hyperopt_history, most_varied, refuse_foreign
 from rankwise.allocate.base import ScoringAllocator
 from rankwise.allocate.problem import Candidate, Choices, Problem, Trials, TrialScore, finite
-from rankwise.allocate.rounds import rounds
+from rankwise.allocate.rounds import plan_rounds
 from rankwise.budget.costs import Choice, keep_reached
 from rankwise.errors import RankwiseError, is_out_of_memory
 from rankwise.methods.measure import Measure
@@ -78,7 +78,7 @@ class SequentialSearch(ScoringAllocator):
     more than 1 makes every trial a job of its own [-]."""
 
     @property
-    def needs(self) -> Measure:
+    def requires(self) -> Measure:
         """Shares need nothing of the spectrum; the space ``losses`` adds losses up."""
         if self.space == "shares":
             return Measure.NONE
@@ -96,7 +96,7 @@ class SequentialSearch(ScoringAllocator):
         if done:
             log.info("%d of %d trials are done already", done, self.trials)
         with tqdm(desc="trials", initial=done, total=self.trials, disable=None) as bar:
-            for number in range(done // self.q, len(rounds(self.trials, self.q))):
+            for number in range(done // self.q, len(plan_rounds(self.trials, self.q))):
                 suggested = self.suggestions(problem, number, trials.rows)
                 for suggestion in suggested[len(trials.rows) - number * self.q :]:
                     trials.add(self.trial(problem, suggestion))
@@ -119,10 +119,10 @@ class SequentialSearch(ScoringAllocator):
         sequences = self._sequences(problem, labels, rows)
         chosen = {"sequences": sequences} if sequences else {}
         seen, found = rows[: number * self.q], []
-        for index in rounds(self.trials, self.q)[number]:
+        for index in plan_rounds(self.trials, self.q)[number]:
             point = self._point(index, labels, seen)
             found.append({"trial": index, self.space: point} | chosen)
-            seen = [*seen, lie(rows[: number * self.q], index, self.space, point)]
+            seen = [*seen, constant_liar(rows[: number * self.q], index, self.space, point)]
         return found
 
     def trial(self, problem: Problem, suggestion: dict[str, Any]) -> dict[str, Any]:
@@ -208,7 +208,7 @@ class SequentialSearch(ScoringAllocator):
                 space[label] = hyperopt.hp.loguniform(label, *np.log(FACTORS).tolist())
         domain = hyperopt.base.Domain(lambda point: 0.0, space)
         seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big")
-        [document] = suggest([len(rows)], domain, history(rows, self.space), seed % 2**31)
+        [document] = suggest([len(rows)], domain, hyperopt_history(rows, self.space), seed % 2**31)
         values = document["misc"]["vals"]
         return {label: float(values[label][0]) for label in labels}
 

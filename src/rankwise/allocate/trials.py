@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from rankwise.errors import RankwiseError
-from rankwise.files.checksummed import read_lines, repair
+from rankwise.files.checksummed import read_checksummed_lines, repair_hint
 
 Index = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -49,15 +49,17 @@ class TrialRow(Suggestion):
 
 def read_suggestions(path: Path) -> list[dict[str, Any]]:
     """Return the suggestions of a round; RankwiseError names file and line of one that is none."""
-    return checked(path, read_lines(path), Suggestion)
+    return validate_rows(path, read_checksummed_lines(path), Suggestion)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of trials, none where there was no search; RankwiseError likewise."""
-    return checked(path, read_lines(path), TrialRow)
+    return validate_rows(path, read_checksummed_lines(path), TrialRow)
 
 
-def checked(path: Path, rows: list[dict[str, Any]], kind: type[Suggestion]) -> list[dict[str, Any]]:
+def validate_rows(
+    path: Path, rows: list[dict[str, Any]], kind: type[Suggestion]
+) -> list[dict[str, Any]]:
     """Return ``rows`` as they are, every one of which is a ``kind``."""
     for number, row in enumerate(rows, 1):
         try:
@@ -65,5 +67,7 @@ def checked(path: Path, rows: list[dict[str, Any]], kind: type[Suggestion]) -> l
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join([f"row {number}", *map(str, first["loc"])])
-            raise RankwiseError(f"{path}, {where[:200]}: {first['msg']}; {repair(path)}") from error
+            raise RankwiseError(
+                f"{path}, {where[:200]}: {first['msg']}; {repair_hint(path)}"
+            ) from error
     return rows

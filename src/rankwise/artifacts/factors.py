@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankwise.artifacts.store import moved, read, understood, write
+from rankwise.artifacts.store import read, refuse_malformed, tensors_on, write
 from rankwise.budget.costs import Kept
 from rankwise.errors import RankwiseError
 from rankwise.linalg import factorisations
@@ -111,8 +111,8 @@ class Factors:
 
     def to(self, device: torch.device) -> "Factors":
         """Return the same factors on another device (views where equal)."""
-        sparse = self.sparse and replace(self.sparse, **moved(self.sparse, device))
-        return replace(self, **moved(self, device), sparse=sparse)
+        sparse = self.sparse and replace(self.sparse, **tensors_on(self.sparse, device))
+        return replace(self, **tensors_on(self, device), sparse=sparse)
 
     def stored(self, dtype: torch.dtype) -> "Factors":
         """Return the factors in the precision of a file; a rank of ``left`` is one slice of memory.
@@ -141,7 +141,7 @@ class Factors:
         tensors = [self.left, self.right, self.spectrum, self.offset, self.codes]
         if self.sparse is not None:
             tensors += [self.sparse.values, self.sparse.magnitudes, self.sparse.refits]
-        return all(factorisations.finite(tensor) for tensor in tensors if tensor is not None)
+        return all(factorisations.is_finite(tensor) for tensor in tensors if tensor is not None)
 
     def bias(self, rank: int, gates: Tensor | None = None) -> Tensor | None:
         """[out]: the bias that goes with the first ``rank`` components, or those of them that ``gates`` [rank] lets pass."""
@@ -180,7 +180,7 @@ class GroupFactors:
         )
 
     @classmethod
-    @understood
+    @refuse_malformed
     def load(cls, path: Path) -> "GroupFactors":
         """Read one group's factors (memory-mapped)."""
         tensors, head = read(path, "factors@3")
@@ -200,7 +200,7 @@ class GroupFactors:
         return cls(head["method"], head["layers"], linears)
 
 
-@understood
+@refuse_malformed
 def read_spectra(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, float]]:
     """Return the head of a group's factors, every linear's spectrum, and what all its sparse entries weigh.
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rankwise.artifacts.store import moved, read, understood, write
+from rankwise.artifacts.store import read, refuse_malformed, tensors_on, write
 from rankwise.linalg import factorisations
-from rankwise.linalg.packed import Symmetric, Triangle, finite, whole
+from rankwise.linalg.packed import Symmetric, Triangle, is_finite, whole
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,17 @@ class OutputGradient:
         ``damping`` is relative to the mean diagonal.
         """
         if self.side == "out":
-            return factorisations.damped(self.second_moment, damping)
+            return factorisations.damp(self.second_moment, damping)
         return self.squares / self.tokens + damping * self.mean_square
 
     @property
     def finite(self) -> bool:
         """Whether every sum is a number."""
-        return finite(self.second) and factorisations.finite(self.squares)
+        return is_finite(self.second) and factorisations.is_finite(self.squares)
 
     def to(self, device: torch.device) -> "OutputGradient":
         """Return the same sums on another device."""
-        return replace(self, **moved(self, device))
+        return replace(self, **tensors_on(self, device))
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class GroupFisher:
         write(path, "fisher@3", tensors, {"layers": self.layers, "linears": facts})
 
     @classmethod
-    @understood
+    @refuse_malformed
     def load(cls, path: Path) -> "GroupFisher":
         """Read the gradients of one layer group."""
         tensors, head = read(path, "fisher@3")

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rankwise.artifacts.store import read, understood, write
+from rankwise.artifacts.store import read, refuse_malformed, write
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class RefinedBlock:
         )
 
     @classmethod
-    @understood
+    @refuse_malformed
     def load(cls, path: Path) -> "RefinedBlock":
         """Read one block."""
         tensors, head = read(path, "refined@1")

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from rankwise.artifacts.gradients import OutputGradient
-from rankwise.artifacts.store import moved, read, understood, write
+from rankwise.artifacts.store import read, refuse_malformed, tensors_on, write
 from rankwise.errors import RankwiseError
 from rankwise.linalg import factorisations
-from rankwise.linalg.packed import Symmetric, Triangle, added, finite, whole
+from rankwise.linalg.packed import Symmetric, Triangle, add_packed, is_finite, whole
 
 SCHEMA = "covariance@4"
 VARIES = 1e-6
@@ -79,7 +79,7 @@ class InputStatistics:
         if self.outputs is not None:
             sums.append(self.outputs)
         felt = self.gradient is None or self.gradient.finite
-        return felt and all(map(finite, sums))
+        return felt and all(map(is_finite, sums))
 
     @property
     def varies(self) -> bool:
@@ -102,8 +102,8 @@ class InputStatistics:
         From the inputs' sums, or from those of y itself: the same but for rounding.
         """
         if self.outputs is None:
-            moment = factorisations.damped(self.moment(centred=centred), damping)
-            return factorisations.symmetric(weight @ moment, weight.T)
+            moment = factorisations.damp(self.moment(centred=centred), damping)
+            return factorisations.symmetric_product(weight @ moment, weight.T)
         powers = self.mean_square
         second = whole(self.outputs)
         moment = second / self.tokens
@@ -111,7 +111,7 @@ class InputStatistics:
             moment = self._centred(second, self.pool_means @ weight.T)
             within = self.tokens * powers - self._weighted(self.pool_means.square())
             powers = within / self._freedom
-        added = factorisations.symmetric(weight, weight.T)
+        added = factorisations.symmetric_product(weight, weight.T)
         return (moment + moment.T) / 2 + damping * powers.mean() * added
 
     def whitening(self, damping: float, *, centred: bool) -> tuple[Tensor, Tensor]:
@@ -121,8 +121,8 @@ class InputStatistics:
         """
         key = damping, centred
         if key not in self.whitenings:
-            moment = factorisations.damped(self.moment(centred=centred), damping)
-            self.whitenings[key] = factorisations.whitening(moment)
+            moment = factorisations.damp(self.moment(centred=centred), damping)
+            self.whitenings[key] = factorisations.whitening_root(moment)
         return self.whitenings[key]
 
     def merge(self, other: "InputStatistics") -> "InputStatistics":
@@ -133,12 +133,12 @@ class InputStatistics:
         means = torch.cat([self.pool_means, other.pool_means])
         tokens = torch.cat([self.pool_tokens, other.pool_tokens])
         return InputStatistics(
-            added(self.second, other.second), means, tokens, self.absolute + other.absolute
+            add_packed(self.second, other.second), means, tokens, self.absolute + other.absolute
         )
 
     def to(self, device: torch.device) -> "InputStatistics":
         """Return the same statistics on another device."""
-        return replace(self, **moved(self, device), whitenings={})
+        return replace(self, **tensors_on(self, device), whitenings={})
 
     def _whole(self) -> Tensor:
         """Return ``second`` [d, d]; raises RankwiseError where only its diagonal was gathered."""
@@ -199,7 +199,7 @@ class GroupStatistics:
         for key, total in other.cosines.items():
             self.cosines[key] += total
         for name, second in other.outputs.items():
-            self.outputs[name] = added(self.outputs[name], second)
+            self.outputs[name] = add_packed(self.outputs[name], second)
 
     def save(self, path: Path) -> None:
         """Write every sum in float64, of a symmetric matrix one triangle; from wherever they are."""
@@ -220,7 +220,7 @@ class GroupStatistics:
         write(path, SCHEMA, tensors, {"layers": self.layers})
 
     @classmethod
-    @understood
+    @refuse_malformed
     def load(cls, path: Path) -> "GroupStatistics":
         """Read the statistics of one layer group."""
         tensors, head = read(path, SCHEMA)

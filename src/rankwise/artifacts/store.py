@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rankwise.errors import RankwiseError
-from rankwise.files.atomic import replacing
-from rankwise.files.checksummed import damaged, repair, sealed, unsealed
+from rankwise.files.atomic import atomic_write
+from rankwise.files.checksummed import damage_error, repair_hint, with_checksum, without_checksum
 from rankwise.linalg.packed import Panels, Triangle
 
 P = ParamSpec("P")
@@ -26,8 +26,8 @@ def write(path: Path, schema: str, tensors: dict[str, Tensor], head: dict[str, A
     """Write tensors, wherever they are, under a schema's name, with a head of JSON values and every digest beside them."""
     contiguous = {name: tensor.cpu().contiguous() for name, tensor in sorted(tensors.items())}
     digests = {name: _digest(tensor) for name, tensor in contiguous.items()}
-    head = sealed({"schema": f"rankwise/{schema}", "tensors": digests, **head})
-    with replacing(path) as temporary:
+    head = with_checksum({"schema": f"rankwise/{schema}", "tensors": digests, **head})
+    with atomic_write(path) as temporary:
         try:
             save_file(contiguous, temporary, {"rankwise": json.dumps(head, sort_keys=True)})
         except SafetensorError as error:
@@ -48,17 +48,19 @@ def read(
             found = head.pop("schema", None) if isinstance(head, dict) else None
             if found != f"rankwise/{schema}":
                 raise RankwiseError(
-                    f"{path}: expected schema rankwise/{schema}, found {str(found)[:80]}; {repair(path)}"
+                    f"{path}: expected schema rankwise/{schema}, found {str(found)[:80]}; {repair_hint(path)}"
                 )
-            head = unsealed(path, {"schema": found, **head})
+            head = without_checksum(path, {"schema": found, **head})
             listed = head.pop("tensors", None)
             if not isinstance(listed, dict):
-                raise damaged(path, "a digest of every tensor", type(listed).__name__)
+                raise damage_error(path, "a digest of every tensor", type(listed).__name__)
             digests = {n: d for n, d in listed.items() if n.endswith(endings)}
             names = {name for name in stream.keys() if name.endswith(endings)}  # noqa: SIM118
             if names != set(digests):
                 odd = sorted(names ^ set(digests))[0]
-                raise damaged(path, f"{len(digests)} tensors", f"{len(names)}, unlike in '{odd}'")
+                raise damage_error(
+                    path, f"{len(digests)} tensors", f"{len(names)}, unlike in '{odd}'"
+                )
             tensors = {name: stream.get_tensor(name) for name in sorted(names)}
     except FileNotFoundError as error:
         raise RankwiseError(f"{path} does not exist; make it with: rankwise run") from error
@@ -66,17 +68,17 @@ def read(
         raise RankwiseError(f"{path} cannot be read ({error})") from error
     except (SafetensorError, ValueError, RecursionError) as error:
         raise RankwiseError(
-            f"{path} is not a whole safetensors file ({error}); {repair(path)}"
+            f"{path} is not a whole safetensors file ({error}); {repair_hint(path)}"
         ) from error
     for name, tensor in tensors.items():
         if (given := _digest(tensor)) != digests[name]:
             expected = f"SHA-256 {digests[name]} of tensor '{name}'"
-            raise damaged(path, expected, given)
+            raise damage_error(path, expected, given)
     del head["schema"]
     return tensors, head
 
 
-def understood(load: Callable[P, T]) -> Callable[P, T]:
+def refuse_malformed(load: Callable[P, T]) -> Callable[P, T]:
     """Let a reader, whose last argument is a path, refuse what is sealed as its schema says and is something else."""
 
     @wraps(load)
@@ -85,7 +87,7 @@ def understood(load: Callable[P, T]) -> Callable[P, T]:
             return load(*given, **named)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             found = f"{type(error).__name__}: {error}"[:200]
-            raise damaged(Path(str(given[-1])), "the contents of its schema", found) from error
+            raise damage_error(Path(str(given[-1])), "the contents of its schema", found) from error
 
     return refusing
 
@@ -97,7 +99,7 @@ def _digest(tensor: Tensor) -> str:
     return digest.hexdigest()
 
 
-def moved(holder: Any, device: torch.device) -> dict[str, Any]:
+def tensors_on(holder: Any, device: torch.device) -> dict[str, Any]:
     """Return the tensors among an object's fields on ``device``."""
     held = Tensor | Panels | Triangle
     return {k: v.to(device) for k, v in vars(holder).items() if isinstance(v, held)}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from rankwise.artifacts.store import read, understood, write
+from rankwise.artifacts.store import read, refuse_malformed, write
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Tokens:
         write(path, "tokens@1", {"ids": self.ids, "starts": self.starts}, head)
 
     @classmethod
-    @understood
+    @refuse_malformed
     def load(cls, path: Path) -> "Tokens":
         """Read windows of tokens."""
         tensors, head = read(path, "tokens@1")

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from rankwise.budget.costs import Choice, Choices, Kept, Matrix, Breakpoints, total
+from rankwise.budget.costs import Breakpoints, Choice, Choices, Kept, Matrix, total
 from rankwise.errors import RankwiseError
 from rankwise.params.target import Target
 

@@ -14,15 +14,15 @@ from torch import Tensor
 
 from rankwise.artifacts.factors import GroupFactors
 from rankwise.budget.costs import Choices
-from rankwise.checkpoint.saving import replace
+from rankwise.checkpoint.saving import replace_linear
 from rankwise.evaluate.perplexity import mean_loss, window_losses
 from rankwise.model.sliced_linear import SlicedLinear
-from rankwise.statistics.hidden_states import given_states
+from rankwise.statistics.hidden_states import states_argument
 from rankwise.statistics.streamed import Streamed
 
 
 @dataclass(frozen=True)
-class Meant:
+class ExpectedModel:
     """What a compressed model should turn out to be; losses are means [nats/token]."""
 
     ids: Tensor
@@ -44,7 +44,7 @@ class _Held:
 
     def take(self, *given: Any, **named: Any) -> Tensor:
         """Keep the states that are given: in place of the layer behind a group."""
-        self.states.append(given_states(given, named))
+        self.states.append(states_argument(given, named))
         return self.states[-1]
 
     def give(self, *_given: Any, **_named: Any) -> Tensor:
@@ -75,9 +75,9 @@ class _Check:
 
 
 @torch.no_grad()
-def assemble(
+def assemble_checkpoint(
     streamed: Streamed, factors: Iterable[Path], choices: Choices, ids: Tensor
-) -> tuple[Any, Meant]:
+) -> tuple[Any, ExpectedModel]:
     """Put a model together from the files of every group's ``factors``, in the order of the layers; what ``streamed`` held.
 
     ``ids`` [sequences, length] is what the losses are measured on. Memory: what is compressed so far,
@@ -90,7 +90,7 @@ def assemble(
     notes: dict[str, dict[str, Any]] = {}
     for path in factors:
         notes |= _add_group(GroupFactors.load(path), dense, sliced, choices)
-    return model, Meant(ids, dense.loss, sliced.loss, numbers, notes)
+    return model, ExpectedModel(ids, dense.loss, sliced.loss, numbers, notes)
 
 
 def _add_group(
@@ -110,7 +110,7 @@ def _add_group(
             model.set_submodule(name, model.get_submodule(name).dense)
     for name, linear in group.linears.items():
         if (kept := choices[name]) is not None:
-            replace(model, name, linear, kept)
+            replace_linear(model, name, linear, kept)
     left = set(names) & set(streamed.inside(group.layers))
     streamed.keep([name for name in names if name in left])
     return {name: linear.notes for name, linear in group.linears.items()}

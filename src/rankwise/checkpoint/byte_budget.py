@@ -8,31 +8,38 @@ from typing import ClassVar
 
 from rankwise.budget.costs import Choice, Choices, Matrix, total
 from rankwise.budget.spending import Budget
-from rankwise.checkpoint.weight_files import EMPTY, FIXED, INTEGERS, SIZES, Stored, checkpoint_bytes
+from rankwise.checkpoint.weight_files import (
+    EMPTY,
+    FIXED,
+    INTEGERS,
+    SIZES,
+    StoredTensor,
+    checkpoint_bytes,
+)
 from rankwise.hub.places import column_bits, index_bits
 from rankwise.inputs.sources import model_folder
 from rankwise.records.inputs import ModelManifest
 
 
-def tensors_of(name: str, matrix: Matrix, choice: Choice, dtype: str) -> list[Stored]:
+def linear_tensors(name: str, matrix: Matrix, choice: Choice, dtype: str) -> list[StoredTensor]:
     """Return the tensors of one linear, in the order of the model's state; see `rankwise.hub.linears`."""
     out, columns = matrix.shape
     if choice is None:
-        bias = [Stored(f"{name}.bias", dtype, (out,))] if matrix.bias else []
-        return [Stored(f"{name}.weight", dtype, (out, columns)), *bias]
+        bias = [StoredTensor(f"{name}.bias", dtype, (out,))] if matrix.bias else []
+        return [StoredTensor(f"{name}.weight", dtype, (out, columns)), *bias]
     found = []
     if choice.entries:
-        found.append(Stored(f"{name}.values", dtype, (choice.entries,)))
+        found.append(StoredTensor(f"{name}.values", dtype, (choice.entries,)))
         if index_bits(matrix.shape, choice.entries)[0] == "csr":
             integer = f"I{column_bits(columns)}"
-            found.append(Stored(f"{name}.rows", "I32", (out + 1,)))
-            found.append(Stored(f"{name}.columns", integer, (choice.entries,)))
+            found.append(StoredTensor(f"{name}.rows", "I32", (out + 1,)))
+            found.append(StoredTensor(f"{name}.columns", integer, (choice.entries,)))
         else:
-            found.append(Stored(f"{name}.mask", "U8", (out, math.ceil(columns / 8))))
-    found.append(Stored(f"{name}.right.weight", dtype, (choice.rank, columns)))
-    found.append(Stored(f"{name}.left.weight", dtype, (out, choice.rank)))
+            found.append(StoredTensor(f"{name}.mask", "U8", (out, math.ceil(columns / 8))))
+    found.append(StoredTensor(f"{name}.right.weight", dtype, (choice.rank, columns)))
+    found.append(StoredTensor(f"{name}.left.weight", dtype, (out, choice.rank)))
     if matrix.factored_bias:
-        found.append(Stored(f"{name}.left.bias", dtype, (out,)))
+        found.append(StoredTensor(f"{name}.left.bias", dtype, (out,)))
     return found
 
 
@@ -40,7 +47,7 @@ def tensors_of(name: str, matrix: Matrix, choice: Choice, dtype: str) -> list[St
 class ByteBudget(Budget):
     """A budget of bytes on disk, headers included."""
 
-    dense: tuple[Stored, ...] = ()
+    dense: tuple[StoredTensor, ...] = ()
     """Tensors of the dense model as a checkpoint holds them, in the order of its state."""
     dtype: str = "F32"
     """Type that the checkpoint is stored in, as headers name it."""
@@ -65,7 +72,7 @@ class ByteBudget(Budget):
         files = 1 + self._end // 10**9
         return files * FIXED + sum(self._most(t) for t in self.dense if t.name not in self._linear)
 
-    def _most(self, tensor: Stored) -> int:
+    def _most(self, tensor: StoredTensor) -> int:
         """Return the size of a tensor and of its entry, with a comma, at the longest offsets [bytes]."""
         name, shape = json.dumps(tensor.name, ensure_ascii=False), ",".join(map(str, tensor.shape))
         offsets = 2 * len(str(self._end))
@@ -79,7 +86,7 @@ class ByteBudget(Budget):
 
     def price(self, name: str, choice: Choice) -> int:
         """Return the most that one linear takes [bytes]."""
-        return sum(map(self._most, tensors_of(name, self.matrices[name], choice, self.dtype)))
+        return sum(map(self._most, linear_tensors(name, self.matrices[name], choice, self.dtype)))
 
     def bound(self, choices: Choices) -> int:
         """Return the most that the files take [bytes]."""
@@ -89,30 +96,32 @@ class ByteBudget(Budget):
         """Return what the files take [bytes]; cost: one header."""
         return checkpoint_bytes(self.layout(choices))
 
-    def layout(self, choices: Choices) -> list[Stored]:
+    def layout(self, choices: Choices) -> list[StoredTensor]:
         """Return all tensors of the checkpoint at these choices, in the order of its state."""
-        found, done = list[Stored](), set[str]()
+        found, done = list[StoredTensor](), set[str]()
         for tensor in self.dense:
             name = self._linear.get(tensor.name)
             if name is None:
                 found.append(tensor)
             elif name not in done:
                 done.add(name)
-                found += tensors_of(name, self.matrices[name], choices[name], self.dtype)
+                found += linear_tensors(name, self.matrices[name], choices[name], self.dtype)
         return found
 
 
-def dense_tensors(manifest: ModelManifest, dtype: str) -> tuple[Stored, ...]:
+def dense_tensors(manifest: ModelManifest, dtype: str) -> tuple[StoredTensor, ...]:
     """Return the tensors that a checkpoint of the dense model would hold; ``dtype`` as headers name it.
 
     From an empty model, tied tensors once: nothing is read but its configuration.
     """
-    from rankwise.inputs.architecture import empty_dense
+    from rankwise.inputs.architecture import build_empty_dense
 
-    model = empty_dense(manifest, model_folder(manifest.source, manifest.revision))
+    model = build_empty_dense(manifest, model_folder(manifest.source, manifest.revision))
     tied = model.all_tied_weights_keys
     return tuple(
-        Stored(name, dtype if t.is_floating_point() else INTEGERS[str(t.dtype)], tuple(t.shape))
+        StoredTensor(
+            name, dtype if t.is_floating_point() else INTEGERS[str(t.dtype)], tuple(t.shape)
+        )
         for name, t in model.state_dict().items()
         if name not in tied
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 from rankwise.decompose.factoring import FACTORISE
 from rankwise.errors import RankwiseError
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
-from rankwise.inputs.architecture import empty_model
+from rankwise.inputs.architecture import build_empty_model
 
 BIAS_KEYS = ("attention_bias", "mlp_bias", "use_bias", "qkv_bias", "enable_bias")
 """Keys by which configurations of transformers give linears a bias."""
@@ -21,7 +21,7 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
 
 
 @dataclass(frozen=True)
-class Stock:
+class MergedModel:
     """A model of the original architecture, and what it could not hold."""
 
     model: Any
@@ -30,7 +30,7 @@ class Stock:
 
 
 @torch.no_grad()
-def stock(factored: Any, *, drop_bias: bool) -> Stock:
+def merge_factors(factored: Any, *, drop_bias: bool) -> MergedModel:
     """Return the model whose linears are the products of ``factored``'s, in its precision.
 
     Products in float64; experts go back into the library's tensors. A bias goes where the architecture
@@ -41,7 +41,7 @@ def stock(factored: Any, *, drop_bias: bool) -> Stock:
     linears = {n: m for n, m in factored.named_modules() if isinstance(m, LowRankLinear)}
     biased = [name for name, linear in linears.items() if linear.left.bias is not None]
     config = _original(factored.config)
-    empty, dropped = _with_places(config, biased, factored.dtype)
+    empty, dropped = _with_bias_keys(config, biased, factored.dtype)
     if dropped and not drop_bias:
         raise RankwiseError(
             f"export: {len(dropped)} linears have a bias for which {type(empty).__name__} has no place, such as {dropped[0]}; "
@@ -54,7 +54,7 @@ def stock(factored: Any, *, drop_bias: bool) -> Stock:
     empty.eval()
     if not dropped:
         _refuse_other_logits(factored, empty)
-    return Stock(empty, dropped)
+    return MergedModel(empty, dropped)
 
 
 def _original(config: Any) -> Any:
@@ -68,19 +68,21 @@ def _original(config: Any) -> Any:
     return AutoConfig.for_model(section["model_type"], **given)
 
 
-def _with_places(config: Any, biased: Iterable[str], dtype: torch.dtype) -> tuple[Any, list[str]]:
+def _with_bias_keys(
+    config: Any, biased: Iterable[str], dtype: torch.dtype
+) -> tuple[Any, list[str]]:
     """Return the empty model with as many places for biases as its configuration can give, and who has none."""
 
     def missing(model: Any) -> list[str]:
         there = model.state_dict().keys()
         return [name for name in biased if f"{name}.bias" not in there]
 
-    empty = empty_model(config, dtype)
+    empty = build_empty_model(config, dtype)
     for key in BIAS_KEYS:
         before = missing(empty)
         if before and getattr(config, key, None) is False:
             setattr(config, key, True)
-            more = empty_model(config, dtype)
+            more = build_empty_model(config, dtype)
             if len(missing(more)) < len(before):
                 empty = more
             else:

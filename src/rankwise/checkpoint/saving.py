@@ -50,7 +50,7 @@ def save(model: Any, tokenizer: Any, folder: Path, run: str, dtype: torch.dtype)
             "architecture": before.get("architecture", type(model).__name__),
             "experts": [name for name, m in model.named_modules() if isinstance(m, Experts)],
             "linears": {
-                name: _described(module)
+                name: _linear_config(module)
                 for name, module in model.named_modules()
                 if isinstance(module, LowRankLinear)
             },
@@ -61,7 +61,7 @@ def save(model: Any, tokenizer: Any, folder: Path, run: str, dtype: torch.dtype)
     tokenizer.save_pretrained(folder)
 
 
-def _described(linear: LowRankLinear) -> dict[str, Any]:
+def _linear_config(linear: LowRankLinear) -> dict[str, Any]:
     """Return what config.json says of a factored linear; enough to build it empty."""
     shape = [linear.out_features, linear.in_features]
     said = {"shape": shape, "rank": linear.rank, "bias": linear.left.bias is not None}
@@ -70,7 +70,7 @@ def _described(linear: LowRankLinear) -> dict[str, Any]:
     return said
 
 
-def replace(model: Any, name: str, factors: Factors, kept: Kept) -> None:
+def replace_linear(model: Any, name: str, factors: Factors, kept: Kept) -> None:
     """Put a linear holding a copy of the factors' first components and entries at ``name``."""
     rank, bias = kept.rank, factors.bias(kept.rank)
     dtype = next(model.get_submodule(name).parameters()).dtype

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rankwise.artifacts.factors import Factors, GroupFactors
 from rankwise.budget.costs import Choices, Kept
-from rankwise.checkpoint.assembly import Meant
+from rankwise.checkpoint.assembly import ExpectedModel
 from rankwise.checkpoint.loading import load_folder
 from rankwise.decompose.factoring import FACTORISE
 from rankwise.errors import RankwiseError
@@ -30,13 +30,13 @@ def unigram_loss(ids: Tensor, counted: Tensor, vocabulary: int) -> float:
     return -float((counts / counts.sum()).log()[ids[:, 1:].long()].mean())
 
 
-def verified(
+def verify_build(
     folder: Path,
     weights: Weights,
     factors: Iterable[Path],
     choices: Choices,
     counted: Tensor,
-    meant: Meant,
+    meant: ExpectedModel,
 ) -> tuple[SelfCheck, dict[str, LinearCheck]]:
     """Open a checkpoint folder and compare it with what was meant; raises RankwiseError where it differs.
 
@@ -44,7 +44,7 @@ def verified(
     those of ``counted`` (any shape), every token of the vocabulary counted once more. Cost: one forward
     pass over the text, and for every linear a product of its factors.
     """
-    model = opened(folder)
+    model = open_checkpoint(folder)
     linears: dict[str, LinearCheck] = {}
     for path in factors:
         linears |= _group_check(path, model, weights, choices)
@@ -62,7 +62,7 @@ def verified(
     return check, linears
 
 
-def opened(folder: Path) -> Any:
+def open_checkpoint(folder: Path) -> Any:
     """Open a checkpoint folder; raises RankwiseError where a tensor was not filled or is not finite."""
     model, _ = load_folder(folder)
     model.requires_grad_(requires_grad=False)
@@ -129,7 +129,7 @@ def _linear_check(
     return LinearCheck(predicted_error=predicted / size, error=error / size)
 
 
-def refuse_worse_than_counting(check: SelfCheck, linears: dict[str, LinearCheck]) -> None:
+def refuse_worse_than_unigram(check: SelfCheck, linears: dict[str, LinearCheck]) -> None:
     """Refuse a model that predicts text worse than token frequencies do; names the worst linear."""
     if check.loss < check.unigram_loss:
         return

@@ -28,7 +28,7 @@ FIXED = 8 + len(json.dumps(METADATA, separators=(",", ":"))) + 7
 """What a file takes beside entries and tensors, at most [bytes]."""
 
 
-class Stored(NamedTuple):
+class StoredTensor(NamedTuple):
     """One tensor of a weight file."""
 
     name: str
@@ -47,7 +47,7 @@ class Stored(NamedTuple):
         return {self.name: {"dtype": self.dtype, "shape": self.shape, "data_offsets": offsets}}
 
 
-def file_bytes(tensors: Iterable[Stored]) -> int:
+def file_bytes(tensors: Iterable[StoredTensor]) -> int:
     """Return the size of the safetensors file that holds these tensors [bytes]."""
     header, end = dict[str, Any](METADATA), 0
     for tensor in sorted(tensors, key=lambda t: (ORDER.index(t.dtype), t.name)):
@@ -57,7 +57,7 @@ def file_bytes(tensors: Iterable[Stored]) -> int:
     return 8 + math.ceil(length / 8) * 8 + end
 
 
-def checkpoint_bytes(tensors: list[Stored]) -> int:
+def checkpoint_bytes(tensors: list[StoredTensor]) -> int:
     """Return the size of all weight files of a checkpoint, split as they are when saved [bytes]."""
     from huggingface_hub import split_state_dict_into_shards_factory
 
@@ -73,26 +73,26 @@ def checkpoint_bytes(tensors: list[Stored]) -> int:
     )
 
 
-def headers(folder: Path) -> list[Stored]:
+def read_headers(folder: Path) -> list[StoredTensor]:
     """Return every tensor that a checkpoint's weight files hold, from their headers."""
     from rankwise.hub.checks import weight_files
 
-    return [tensor for path in weight_files(folder) for tensor in header(path)]
+    return [tensor for path in weight_files(folder) for tensor in read_header(path)]
 
 
-def header(path: Path) -> list[Stored]:
+def read_header(path: Path) -> list[StoredTensor]:
     """Return the tensors of one weight file, from its header; refuses a file that is not whole."""
     try:
         with safe_open(path, "np") as stream:
             parts = {name: stream.get_slice(name) for name in stream.keys()}  # noqa: SIM118
-            return [Stored(n, p.get_dtype(), tuple(p.get_shape())) for n, p in parts.items()]
+            return [StoredTensor(n, p.get_dtype(), tuple(p.get_shape())) for n, p in parts.items()]
     except SafetensorError as error:
         raise RankwiseError(
             f"{path} is not a whole safetensors file ({error}); fetch or build it again"
         ) from error
 
 
-def counted(tensors: Iterable[Stored]) -> int:
+def counted(tensors: Iterable[StoredTensor]) -> int:
     """Return the numbers in these tensors, the places of sparse entries in numbers of their values' size."""
     numbers, places, sizes = 0, dict[str, int](), dict[str, int]()
     for tensor in tensors:
@@ -106,7 +106,7 @@ def counted(tensors: Iterable[Stored]) -> int:
     return numbers + sum(math.ceil(places[linear] / sizes[linear]) for linear in places)
 
 
-class Reached(TypedDict):
+class CheckpointSize(TypedDict):
     """What a checkpoint came to."""
 
     keep_reached: float
@@ -114,13 +114,13 @@ class Reached(TypedDict):
     checkpoint_bytes: int
 
 
-def measure(folder: Path, linears: set[str], whole: int) -> Reached:
+def count_checkpoint(folder: Path, linears: set[str], whole: int) -> CheckpointSize:
     """Return what the files of a checkpoint hold; ``whole`` is what its ``linears`` held when dense [-]."""
     from rankwise.hub.checks import weight_files
 
-    tensors = headers(folder)
+    tensors = read_headers(folder)
     inside = [t for t in tensors if linears & {t.name.rsplit(".", 1)[0], t.name.rsplit(".", 2)[0]}]
-    return Reached(
+    return CheckpointSize(
         keep_reached=counted(inside) / whole,
         parameters=counted(tensors),
         checkpoint_bytes=sum(path.stat().st_size for path in weight_files(folder)),

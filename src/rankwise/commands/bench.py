@@ -38,21 +38,21 @@ def bench(
     Example: rankwise bench data/checkpoints/rankwise-80 --batch 1 --batch 8
     """
     from rankwise.checkpoint.loading import load
-    from rankwise.evaluate.speed import beside
+    from rankwise.evaluate.speed import compare_speed
     from rankwise.files.atomic import to_json
-    from rankwise.model.device import set_up
+    from rankwise.model.device import set_up_device
     from rankwise.params.section import validate
     from rankwise.params.stages import Compute, Speed
 
     ours, theirs = manifests(checkpoint, against)
     cores = len(os.sched_getaffinity(0))
     compute = {"device": device, "threads": threads or cores}
-    where = set_up(validate(Compute, compute, "bench", ()))
+    where = set_up_device(validate(Compute, compute, "bench", ()))
     given = Speed(
         batches=batch or [1, 8, 32], length=length, new_tokens=new_tokens, repeats=repeats
     )
     run, dense = load(ours, where), load(theirs, where)
-    record = beside(run.run, run.model, dense.model, given)
+    record = compare_speed(run.run, run.model, dense.model, given)
     notes = remarks(run, record)
     if as_json:
         sizes = {name: _size(model) for name, model in (("run", run), ("dense", dense))}

@@ -39,7 +39,7 @@ def export(
 
     Example: rankwise export data/checkpoints/rankwise-80 ~/models/rankwise-80 --dense
     """
-    from rankwise.files.atomic import replacing
+    from rankwise.files.atomic import atomic_write
 
     if folder.exists():
         raise RankwiseError(f"{folder} exists already; name another folder, or remove it")
@@ -47,7 +47,7 @@ def export(
         raise RankwiseError(
             "--drop-bias goes with --dense and with --text FILE, on which its cost is measured"
         )
-    with replacing(folder) as written:
+    with atomic_write(folder) as written:
         if dense:
             _stock(checkpoint, written, text if drop_bias else None)
         else:
@@ -92,12 +92,12 @@ def _scores(manifest: Path) -> "list[Scores]":
 def _stock(checkpoint: Path, folder: Path, text: Path | None) -> None:
     """Write the stock model; with ``text``, biases that have no place are dropped and their cost is said."""
     from rankwise.checkpoint.loading import load, manifest_of
-    from rankwise.checkpoint.merge import stock
+    from rankwise.checkpoint.merge import merge_factors
     from rankwise.checkpoint.weight_files import SHARD_SIZE
     from rankwise.evaluate.perplexity import mean_loss, window_losses
 
     loaded = load(manifest_of(checkpoint))
-    made = stock(loaded.model, drop_bias=text is not None)
+    made = merge_factors(loaded.model, drop_bias=text is not None)
     made.model.save_pretrained(folder, max_shard_size=SHARD_SIZE)
     loaded.tokenizer.save_pretrained(folder)
     if text is not None:
@@ -115,7 +115,7 @@ def _windows(text: Path, loaded: "LoadedModel") -> "Tensor":
     """Return the first windows [n ≤ `WINDOWS`, ≤ `LENGTH`] of a text."""
     import torch
 
-    from rankwise.inputs.sampling import draw
+    from rankwise.inputs.sampling import draw_windows
     from rankwise.inputs.texts import read_text
 
     given = read_text(text, "text", None)
@@ -123,5 +123,5 @@ def _windows(text: Path, loaded: "LoadedModel") -> "Tensor":
     stream = torch.tensor(ids["input_ids"], dtype=torch.int32)
     positions = getattr(loaded.model.config, "max_position_embeddings", None) or LENGTH
     length = max(2, min(LENGTH, positions, len(stream) // 2))
-    windows, _ = draw(stream, length, None, 0, None, str(text))
+    windows, _ = draw_windows(stream, length, None, 0, None, str(text))
     return windows[:WINDOWS]

@@ -11,7 +11,7 @@ from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import sha256
 from rankwise.planning.job_resources import PLAN
 from rankwise.workflow import engines
-from rankwise.workflow.cluster import Place
+from rankwise.workflow.cluster import Executor
 
 if TYPE_CHECKING:
     from rankwise.planning.plan import Plan
@@ -63,7 +63,7 @@ def plan(
         raise typer.Exit(DOES_NOT_FIT)
 
 
-def plan_ahead(engine: engines.Engine, place: Place, *, anyway: bool) -> None:
+def plan_ahead(engine: engines.Engine, place: Executor, *, anyway: bool) -> None:
     """Leave a plan for jobs that run elsewhere; for those that run here, end where they do not fit.
 
     Where there is no telling, it says so and leaves it to the stages, or to the table for jobs elsewhere.

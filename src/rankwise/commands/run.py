@@ -12,7 +12,7 @@ from rankwise.commands.plan import plan_ahead
 from rankwise.errors import RankwiseError
 from rankwise.forkserver.launch import fork_server
 from rankwise.workflow import engines
-from rankwise.workflow.cluster import HERE, Place, place_of
+from rankwise.workflow.cluster import HERE, Executor, read_executor
 from rankwise.workflow.locks import holding
 
 
@@ -47,7 +47,7 @@ def run(
         raise RankwiseError("--profile says how Snakemake runs; leave out --engine dvc")
     with holding("rankwise run") as lock:
         params = Path("params.yaml").read_bytes()
-        place = place_of(profile) if profile else HERE
+        place = read_executor(profile) if profile else HERE
         due, recorded = engines.ask_both()
         if (
             due and recorded and not force
@@ -65,7 +65,9 @@ def run(
                     raise
         if not recorded or force:
             _cut()
-            if lost := engines.missing():  # Snakemake misses nothing that no job is due to read
+            if (
+                lost := engines.missing_outputs()
+            ):  # Snakemake misses nothing that no job is due to read
                 with _started(cold, lock, place) as started:
                     recorded = _make_again(lost, cores, started)
         if not force and (recorded or not due):
@@ -85,7 +87,7 @@ def _computes_on_cpu() -> bool:
 
 
 @contextmanager
-def _started(cold: bool, lock: int, place: Place) -> Iterator[engines.Engine]:
+def _started(cold: bool, lock: int, place: Executor) -> Iterator[engines.Engine]:
     """Yield how to start an engine: with a fork server beside it where its jobs can use one."""
     alone = cold or place.elsewhere or not _computes_on_cpu()
     server = nullcontext(dict[str, str]()) if alone else fork_server(engines.environment())

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rankwise.records.made import LinearRank
 
 
-class Verified(BaseModel):
+class VerificationResult(BaseModel):
     """What was looked at, and what does not match."""
 
     checkpoint: str
@@ -36,7 +36,7 @@ def verify(
     """Compute a checkpoint's hashes and counts anew and say what does not match; no model is loaded."""
     from rankwise.files.atomic import to_json
 
-    found = verified(checkpoint)
+    found = verify_checkpoint(checkpoint)
     if as_json:
         typer.echo(to_json(found.model_dump()), nl=False)
     else:
@@ -51,9 +51,9 @@ def verify(
         raise typer.Exit(2)
 
 
-def verified(checkpoint: Path) -> Verified:
+def verify_checkpoint(checkpoint: Path) -> VerificationResult:
     """Look at a checkpoint folder. Cost: reads every file once."""
-    from rankwise.checkpoint.weight_files import counted, headers
+    from rankwise.checkpoint.weight_files import counted, read_headers
     from rankwise.hub.checks import CheckpointError, check_folder
     from rankwise.records.base import FileHash
     from rankwise.records.made import BuildRecord, CheckpointManifest, FolderFiles
@@ -86,7 +86,7 @@ def verified(checkpoint: Path) -> Verified:
     parameters = 0
     try:
         check_folder(folder)
-        parameters = counted(headers(folder))
+        parameters = counted(read_headers(folder))
         problems += _of_ranks(folder, linears)
     except (CheckpointError, RankwiseError) as error:
         problems.append(str(error))
@@ -96,7 +96,7 @@ def verified(checkpoint: Path) -> Verified:
             for where, number in expected.items()
             if number != parameters
         ]
-    return Verified(
+    return VerificationResult(
         checkpoint=str(folder),
         run=run,
         against=against,

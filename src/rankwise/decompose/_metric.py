@@ -46,7 +46,7 @@ class KroneckerMetric:
         """Return G^½ and its inverse [out, out]."""
         if self.outputs.ndim == 1:
             return self.outputs.sqrt().diag(), self.outputs.rsqrt().diag()
-        return factorisations.roots(self.outputs)
+        return factorisations.square_roots(self.outputs)
 
     def image(self, change: Tensor) -> Tensor:
         """Return ``G D C`` [out, in], the gradient of the loss."""

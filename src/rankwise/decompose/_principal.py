@@ -25,10 +25,10 @@ def principal_outputs(
     out, columns = weight.shape
     scaled = weight if scale is None else scale @ weight
     if out > columns:
-        moment = factorisations.damped(inputs.moment(centred=centred), damping)
+        moment = factorisations.damp(inputs.moment(centred=centred), damping)
         return factorisations.left_vectors(scaled, moment, rank, inputs.tokens)
     moment = inputs.output_moment(weight, damping, centred=centred)
     if scale is not None:
         moment = scale @ moment @ scale
-    directions, spectrum = factorisations.principal(moment, rank, inputs.tokens)
-    return directions, factorisations.rounded_product(directions.T, scaled), spectrum
+    directions, spectrum = factorisations.principal_eigenvectors(moment, rank, inputs.tokens)
+    return directions, factorisations.multiply_rounded(directions.T, scaled), spectrum

@@ -92,7 +92,7 @@ def _with_bias(
     """Return the factors of a linear whose weight is on disk, a bias that it has already in their offset."""
     device = inputs.pool_means.device
     weight = weights.get(linear.name).to(device, FACTORISE)
-    factors = factored_linear(linear, weight, inputs, decomposer)
+    factors = factor_linear(linear, weight, inputs, decomposer)
     bias = weights.bias(linear.name)
     if bias is None:
         return factors
@@ -114,11 +114,11 @@ def _known(linear: Linear, inputs: InputStatistics, fisher: GroupFisher | None) 
     return felt and inputs.varies
 
 
-def factored_linear(
+def factor_linear(
     linear: Linear, weight: Tensor, inputs: InputStatistics, decomposer: Decomposer
 ) -> Factors:
     """Return the factors of one linear, checked, with the errors of the weight they leave."""
-    if not factorisations.finite(weight):
+    if not factorisations.is_finite(weight):
         raise RankwiseError(
             f"{linear.name}: the weight holds NaN or infinite values; check the model's files"
         )
@@ -140,13 +140,13 @@ def factored_linear(
             "infinite factors; look at the statistics, or raise its damping"
         )
     if factors.sparse is not None:
-        factors = replace(factors, sparse=payable(factors, factors.sparse))
+        factors = replace(factors, sparse=drop_unaffordable(factors, factors.sparse))
     if factors.weight_errors is not None:  # the method knows a shorter way
         return factors
     return replace(factors, weight_errors=weight_errors(weight, factors))
 
 
-def payable(factors: Factors, sparse: SparsePart) -> SparsePart:
+def drop_unaffordable(factors: Factors, sparse: SparsePart) -> SparsePart:
     """Return the entries that some choice cheaper than the dense weight can hold; others are dropped.
 
     Those are the entries up to the last choice of the ladder that is cheaper, and towards the next. What
@@ -169,7 +169,9 @@ def weight_errors(weight: Tensor, factors: Factors) -> Tensor:
     if factors.sparse is not None:
         return _residuals(weight, factors, factors.sparse)
     left, right = factors.left, factors.right
-    pairs = factorisations.symmetric(left.T, left) * factorisations.symmetric(right, right.T)
+    pairs = factorisations.symmetric_product(left.T, left) * factorisations.symmetric_product(
+        right, right.T
+    )
     grown = 2 * pairs.tril(-1).sum(1) + pairs.diagonal()
     shared = ((left.T @ weight) * right).sum(1)
     steps = (grown - 2 * shared).cumsum(0)

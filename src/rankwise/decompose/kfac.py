@@ -71,8 +71,8 @@ class KFAC(Decomposer):
         from rankwise.decompose._principal import principal_outputs
         from rankwise.linalg import factorisations
 
-        root, inverse = factorisations.roots(
-            factorisations.damped(gradient.second_moment, self.gradient_damping)
+        root, inverse = factorisations.square_roots(
+            factorisations.damp(gradient.second_moment, self.gradient_damping)
         )
         directions, parts, spectrum = principal_outputs(
             weight, inputs, self.damping, rank, centred=True, scale=root
@@ -88,5 +88,5 @@ class KFAC(Decomposer):
         # Damping G by δ adds δ WᵀW to Wᵀ G W: the same damping on either side.
         added = self.gradient_damping * gradient.mean_square * weight.T @ weight
         moment = root.T @ (gradient.second_moment + added) @ root
-        directions, spectrum = factorisations.principal(moment, rank, inputs.tokens)
+        directions, spectrum = factorisations.principal_eigenvectors(moment, rank, inputs.tokens)
         return weight @ (root @ directions), directions.T @ (root / values).T, spectrum

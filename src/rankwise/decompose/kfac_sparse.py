@@ -96,7 +96,7 @@ class KFACSparse(Decomposer):
             raise RankwiseError("decomposer kfac_sparse needs the gradients of stage fisher")
         metric = KroneckerMetric(
             inputs.gradient.output_metric(self.gradient_damping),
-            factorisations.damped(inputs.second_moment, self.damping),
+            factorisations.damp(inputs.second_moment, self.damping),
         )
         whitening = inputs.whitening(self.damping, centred=False)
         left, right, spectrum = self._low_rank(weight, metric, whitening, self._rank(weight, rank))
@@ -186,7 +186,7 @@ class KFACSparse(Decomposer):
             places,
             whole.flatten()[places],
             whole.new_zeros(len(places)),
-            torch.tensor([[rank, n] for n in _ladder(levels, whole.numel())]),
+            torch.tensor([[rank, n] for n in _schedule(levels, whole.numel())]),
             torch.tensor(levels) if levels else None,
             refits if levels else None,
         )
@@ -214,7 +214,7 @@ def _arrange(values: Tensor, places: Tensor, numbers: int) -> None:
     torch.index_select(whole, 0, places, out=values)
 
 
-def _ladder(levels: list[int], whole: int) -> list[int]:
+def _schedule(levels: list[int], whole: int) -> list[int]:
     """Return numbers of entries: the levels, `STEPS` to each from the one below, and all."""
     ends = [0, *levels]
     between = [

@@ -53,7 +53,7 @@ class RobustPCA(Decomposer):
         apart, notes = self._separate(weight)
         u, s, vh = factorisations.svd(weight - apart)
         root = s[:rank].sqrt()
-        sparse = _ladder(apart, s, rank)
+        sparse = _schedule(apart, s, rank)
         return Factors(u[:, :rank] * root, vh[:rank] * root[:, None], s, notes=notes, sparse=sparse)
 
     def _separate(self, weight: Tensor) -> tuple[Tensor, dict[str, float | bool]]:
@@ -82,7 +82,7 @@ class RobustPCA(Decomposer):
         }
 
 
-def _ladder(apart: Tensor, spectrum: Tensor, rank: int) -> SparsePart:
+def _schedule(apart: Tensor, spectrum: Tensor, rank: int) -> SparsePart:
     """Return the entries of S [out, in], largest first, and how many go with each rank up to ``rank``."""
     import torch
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 
 @torch.no_grad()
-def divergence(model: Any, dense: Any, ids: Tensor, batch: int) -> tuple[float, float]:
+def measure_divergence(model: Any, dense: Any, ids: Tensor, batch: int) -> tuple[float, float]:
     """Return KL(dense ‖ model) [nats/token] and the share of tokens whose likeliest successor agrees [-].
 
     Means over all predicted tokens of ``ids`` [windows, length], the same that perplexity counts.

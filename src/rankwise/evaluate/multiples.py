@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rankwise.evaluate.speed import in_turn, timed
+from rankwise.evaluate.speed import interleave, time_calls
 from rankwise.hub.linears import LowRankLinear
 
 MULTIPLES = (8, 16, 32, 64)
@@ -31,15 +31,15 @@ def helpful_multiple(model: Any, tokens: int) -> int | None:
     if not kinds:
         return None
     like = linears[0].left.weight
-    now = _seconds_a_rank(kinds, 1, tokens, like)
+    now = _time_ranks(kinds, 1, tokens, like)
     for multiple in MULTIPLES:
         aligned = all(rank % multiple == 0 for _, _, rank in kinds)
-        if not aligned and _seconds_a_rank(kinds, multiple, tokens, like) < (1 - GAIN) * now:
+        if not aligned and _time_ranks(kinds, multiple, tokens, like) < (1 - GAIN) * now:
             return multiple
     return None
 
 
-def _seconds_a_rank(
+def _time_ranks(
     kinds: Counter[tuple[int, int, int]], multiple: int, tokens: int, like: Tensor
 ) -> float:
     """Return the median time of all these linears, divided by the sum of their ranks [s]."""
@@ -52,7 +52,7 @@ def _seconds_a_rank(
         )
         jobs.append((count, partial(_product, x, right, left)))
         ranks += count * rounded
-    taken = in_turn([partial(timed, job, like.device) for _, job in jobs], REPEATS)
+    taken = interleave([partial(time_calls, job, like.device) for _, job in jobs], REPEATS)
     spent = sum(count * median(some) for (count, _), some in zip(jobs, taken, strict=True))
     return spent / ranks
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from rankwise.errors import RankwiseError
-from rankwise.files.paths import inside
+from rankwise.files.paths import resolve_inside
 
 PREFIX = "lm_eval/tasks/"
 
 
 @cache
-def installed() -> Path:
+def installed_task_files() -> Path:
     """Return the folder of lm-eval's task files."""
     from importlib.util import find_spec
 
@@ -27,14 +27,14 @@ def installed() -> Path:
     return Path(spec.origin).resolve().parent / "tasks"
 
 
-def official(name: Any, by: Path) -> dict[str, Any]:
+def official_task(name: Any, by: Path) -> dict[str, Any]:
     """Return one of lm-eval's task files as a mapping, its functions resolved.
 
     ``name`` is what task file ``by`` includes; RankwiseError for anything but a file of lm-eval's.
     """
-    folder = installed()
+    folder = installed_task_files()
     try:
-        path = inside(folder, str(name).removeprefix(PREFIX), f"{by}: include")
+        path = resolve_inside(folder, str(name).removeprefix(PREFIX), f"{by}: include")
         known = str(name).startswith(PREFIX) and path.suffix == ".yaml" and path.is_file()
     except RankwiseError:
         known = False

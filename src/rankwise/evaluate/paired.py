@@ -27,7 +27,7 @@ AT_ONCE = 100
 """Resamples held in memory at a time."""
 
 
-def pair(run: Items, reference: Items, given: Report) -> Pair:
+def pair_runs(run: Items, reference: Items, given: Report) -> Pair:
     """Compare two runs on everything that both were measured on.
 
     Raises RankwiseError where a text or task of one name holds other windows or items in the other.
@@ -45,13 +45,13 @@ def pair(run: Items, reference: Items, given: Report) -> Pair:
     }
     return Pair(
         reference=reference.run,
-        losses={role: interval(losses, given) for role, losses in texts.items()},
+        losses={role: bootstrap_interval(losses, given) for role, losses in texts.items()},
         tasks={name: _task(differences, given) for name, differences in tasks.items()},
-        average=interval(list(tasks.values()), given) if tasks else None,
+        average=bootstrap_interval(list(tasks.values()), given) if tasks else None,
     )
 
 
-def interval(samples: Sequence[np.ndarray], given: Report) -> Difference:
+def bootstrap_interval(samples: Sequence[np.ndarray], given: Report) -> Difference:
     """Return the mean over ``samples`` of their means, and its bootstrap interval.
 
     Each of ``samples`` [items] holds paired differences, two at least, and is resampled by itself.
@@ -85,7 +85,10 @@ def mcnemar(gained: int, lost: int) -> float:
 def _task(differences: np.ndarray, given: Report) -> TaskPair:
     gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
     return TaskPair(
-        acc=interval([differences], given), gained=gained, lost=lost, p=mcnemar(gained, lost)
+        acc=bootstrap_interval([differences], given),
+        gained=gained,
+        lost=lost,
+        p=mcnemar(gained, lost),
     )
 
 

@@ -17,13 +17,13 @@ WARM_UP = 1
 """Passes of each job before the clock runs [-]."""
 
 
-def beside(run: str, ours: Any, dense: Any, given: Speed) -> SpeedRecord:
+def compare_speed(run: str, ours: Any, dense: Any, given: Speed) -> SpeedRecord:
     """Return what a run does beside the dense model, at every batch size of ``given``; random prompts."""
     points: list[list[SpeedPoint]] = []
     for batch in sorted(set(given.batches)):
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(ours.config.vocab_size, (batch, given.length), generator=generator)
-        points.append(measure([ours, dense], ids, given.new_tokens, given.repeats))
+        points.append(time_models([ours, dense], ids, given.new_tokens, given.repeats))
     return SpeedRecord(
         run=run,
         points=[point for point, _ in points],
@@ -37,7 +37,7 @@ def beside(run: str, ours: Any, dense: Any, given: Speed) -> SpeedRecord:
 
 
 @torch.no_grad()
-def measure(models: list[Any], ids: Tensor, new: int, repeats: int) -> list[SpeedPoint]:
+def time_models(models: list[Any], ids: Tensor, new: int, repeats: int) -> list[SpeedPoint]:
     """Time prefill of prompts [batch, length] and the decoding of ``new`` tokens behind them.
 
     Prefill is what a first generated token costs: keys and values of the whole prompt are kept,
@@ -47,7 +47,7 @@ def measure(models: list[Any], ids: Tensor, new: int, repeats: int) -> list[Spee
     """
     jobs = [partial(_prefill_and_decode, model, ids.to(model.device), new) for model in models]
     points = []
-    for model, taken in zip(models, in_turn(jobs, repeats), strict=True):
+    for model, taken in zip(models, interleave(jobs, repeats), strict=True):
         prefills, decodes, memories = zip(*taken, strict=True)
         points.append(
             SpeedPoint(
@@ -60,7 +60,7 @@ def measure(models: list[Any], ids: Tensor, new: int, repeats: int) -> list[Spee
     return points
 
 
-def in_turn(jobs: Sequence[Callable[[], T]], repeats: int) -> list[list[T]]:
+def interleave(jobs: Sequence[Callable[[], T]], repeats: int) -> list[list[T]]:
     """Call all jobs ``repeats`` times and return what each returned, in order, warm-up left out.
 
     The jobs take turns inside every repeat, the order reversed each time, so that a slow spell of
@@ -77,7 +77,7 @@ def in_turn(jobs: Sequence[Callable[[], T]], repeats: int) -> list[list[T]]:
     return returned
 
 
-def timed(job: Callable[[], Any], device: torch.device) -> float:
+def time_calls(job: Callable[[], Any], device: torch.device) -> float:
     """Return the wall time of one call with the device synchronised [s]."""
     _wait(device)
     began = time.perf_counter()
@@ -91,10 +91,10 @@ def _prefill_and_decode(model: Any, prompt: Tensor, new: int) -> tuple[float, fl
     device = prompt.device
     before = _begin_peak(device)
     made: list[Any] = []
-    prefill = timed(
+    prefill = time_calls(
         lambda: made.append(model(input_ids=prompt, use_cache=True, logits_to_keep=1)), device
     )
-    decode = timed(partial(_decode, model, made[0], new), device)
+    decode = time_calls(partial(_decode, model, made[0], new), device)
     return prefill, decode, _peak(device, before, made[0].past_key_values)
 
 

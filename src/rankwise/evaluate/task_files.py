@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from rankwise.errors import RankwiseError, nearest
-from rankwise.evaluate.official import official
+from rankwise.evaluate.official import official_task
 from rankwise.files import yamls
-from rankwise.files.paths import inside
+from rankwise.files.paths import resolve_inside
 from rankwise.inputs.sources import check, tasks_folder
 from rankwise.records.inputs import TasksManifest
 
@@ -116,7 +116,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
                 f"{path}: key '{key}' is not read here; {nearest(str(key), allowed)}"
             )
     if "include" in config:
-        included = official(config.pop("include"), path)
+        included = official_task(config.pop("include"), path)
         config = {key: value for key, value in included.items() if key in INCLUDED} | config
     if "task" not in config:
         raise RankwiseError(f"{path}: expected a key 'task' that names it")
@@ -162,16 +162,16 @@ def _task(
             f"found {str(files)[:200]}"
         )
     data = _data_file(path, folder, given)
-    rows = _renamed(path, read_rows(path, data, limit), config.get("columns") or {})
+    rows = _rename_keys(path, read_rows(path, data, limit), config.get("columns") or {})
     passed = {key: value for key, value in config.items() if key in INCLUDED}
     return TaskFile(name, path, passed, data, rows)
 
 
 def _data_file(path: Path, folder: Path, given: str) -> Path:
     """Return the one file of ``folder`` that the name, or pattern, says."""
-    inside(folder, given, f"{path}: data file")
+    resolve_inside(folder, given, f"{path}: data file")
     names = [file.relative_to(folder).as_posix() for file in folder.glob(given)]
-    found = sorted(inside(folder, name, f"{path}: data file") for name in names)
+    found = sorted(resolve_inside(folder, name, f"{path}: data file") for name in names)
     if len(found) != 1 or not found[0].is_file():
         there = ", ".join(file.name for file in found)
         raise RankwiseError(
@@ -181,7 +181,7 @@ def _data_file(path: Path, folder: Path, given: str) -> Path:
     return found[0]
 
 
-def _renamed(
+def _rename_keys(
     path: Path, rows: list[dict[str, Any]], columns: dict[str, str]
 ) -> list[dict[str, Any]]:
     """Return the items with columns under further names; true and false there become 1 and 0."""

@@ -51,15 +51,15 @@ def zero_shot(
     harness.loglikelihood = lambda requests: score_pairs(
         requests, disable_tqdm=not sys.stderr.isatty()
     )
-    with _tamed():
-        configured = {task.name: _configured(task) for task in tasks}
+    with _quiet():
+        configured = {task.name: _build_task(task) for task in tasks}
         found = evaluate(harness, {"tasks": configured}, bootstrap_iters=0, log_samples=True)
     samples: dict[str, list[dict[str, Any]]] = found["samples"]
     return {task.name: _result(task, samples[task.name]) for task in tasks}
 
 
 @contextmanager
-def _tamed() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Have lm-eval render templates in Jinja's sandbox, and draw bars on terminals only or not at all.
 
     In the sandbox a template sees its item and nothing of Python. Templates are compiled once:
@@ -84,7 +84,7 @@ def _tamed() -> Iterator[None]:
         lm_eval.utils.env, lm_eval.api.task.tqdm = plain, bar
 
 
-def _configured(task: TaskFile) -> Any:
+def _build_task(task: TaskFile) -> Any:
     """Return lm-eval's task over the items in memory; every item is checked before any is asked."""
     from datasets import Dataset
     from lm_eval.api.task import ConfigurableTask
@@ -140,15 +140,15 @@ def _result(task: TaskFile, samples: Sequence[dict[str, Any]]) -> TaskResult:
     normed = [sample["acc_norm"] > 0 for sample in samples] if "acc_norm" in samples[0] else None
     score = TaskScore(
         data=task.data.name,
-        **_named("acc", right),
-        **(_named("acc_norm", normed) if normed else {}),
+        **_name_task("acc", right),
+        **(_name_task("acc_norm", normed) if normed else {}),
         items=len(samples),
         chance=sum(1 / len(sample["arguments"]) for sample in samples) / len(samples),
     )
     return TaskResult(score, TaskItems(sha256=_digest(samples), acc=right, acc_norm=normed))
 
 
-def _named(metric: str, right: Sequence[bool]) -> dict[str, Any]:
+def _name_task(metric: str, right: Sequence[bool]) -> dict[str, Any]:
     mean, error = mean_and_error(right)
     return {metric: mean, f"{metric}_stderr": error}
 

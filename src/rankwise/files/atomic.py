@@ -19,7 +19,7 @@ REFUSALS = frozenset(
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of ``path``; on success flush it to disk and rename it over.
 
     What killed processes left of the same artifact is removed. A disk that refuses (full, read-only,
@@ -28,7 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in _left_behind(path):
+        for left in _stale_siblings(path):
             _remove(left)
         yield temporary
         _flush(temporary)
@@ -48,18 +48,18 @@ def replacing(path: Path) -> Iterator[Path]:
             _remove(temporary)
 
 
-def _left_behind(path: Path) -> list[Path]:
+def _stale_siblings(path: Path) -> list[Path]:
     """Return temporary siblings of ``path`` whose process is gone."""
     start, end = f".{path.name}.", ".tmp"
     found = []
     for sibling in path.parent.iterdir():
         pid = sibling.name.removeprefix(start).removesuffix(end)
-        if sibling.name == f"{start}{pid}{end}" and pid.isdecimal() and not _alive(int(pid)):
+        if sibling.name == f"{start}{pid}{end}" and pid.isdecimal() and not _is_running(int(pid)):
             found.append(sibling)
     return found
 
 
-def _alive(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     """Tell whether a process of this machine runs."""
     try:
         os.kill(pid, 0)
@@ -102,9 +102,9 @@ def to_json(value: Any) -> str:
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def linked(path: Path, to: Path) -> None:
+def link_or_copy(path: Path, to: Path) -> None:
     """Let a file also be at another place, whole or not at all: without a copy where the disk is the same."""
-    with replacing(to) as temporary:
+    with atomic_write(to) as temporary:
         try:
             temporary.hardlink_to(path)
         except OSError:  # another disk
@@ -118,7 +118,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 

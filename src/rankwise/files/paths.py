@@ -12,7 +12,7 @@ LONGEST = 255
 CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-def inside(root: Path, name: object, where: str) -> Path:
+def resolve_inside(root: Path, name: object, where: str) -> Path:
     """Return ``root / name``; raises RankwiseError, naming ``where`` it was said, for what leads out.
 
     Refused are absolute paths, steps upwards, names that other systems read so, control characters,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rankwise.records.inputs import ModelManifest
 
 
-def described(folder: Path, own: Path | None = None) -> tuple[Any, str, Family]:
+def read_model_config(folder: Path, own: Path | None = None) -> tuple[Any, str, Family]:
     """Return the configuration with the library's defaults filled in, the architecture and its family.
 
     Families in the folder ``own`` come before those of the package.
@@ -35,7 +35,7 @@ def described(folder: Path, own: Path | None = None) -> tuple[Any, str, Family]:
         raise RankwiseError(f"prepare.model.source: {error}") from error
     own = own if own is not None and own.is_dir() else None
     known(architecture, own)  # refuses more clearly than the library what neither knows
-    with _understood(f"{folder}/config.json"):
+    with _explain_refusal(f"{folder}/config.json"):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     family = family_of(architecture, lambda key: getattr(config, key, None), own)
     return config, architecture, family
@@ -46,13 +46,13 @@ def read_tokenizer(folder: Path, config: Any = None) -> Any:
     from transformers import AutoTokenizer
 
     given = {} if config is None else {"config": config}
-    with _understood(f"{folder}, its tokenizer"):
+    with _explain_refusal(f"{folder}, its tokenizer"):
         return AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, **given
         )
 
 
-def empty_model(config: Any, dtype: Any = None) -> Any:
+def build_empty_model(config: Any, dtype: Any = None) -> Any:
     """Return the causal language model of a configuration, its parameters on the meta device.
 
     Buffers that no file holds, such as rotary frequencies, are computed. Raises RankwiseError for a
@@ -62,26 +62,26 @@ def empty_model(config: Any, dtype: Any = None) -> Any:
     from transformers import AutoModelForCausalLM
 
     where = f"config.json of a {type(config).__name__.removesuffix('Config')} model"
-    with _understood(where), init_empty_weights(include_buffers=False):
+    with _explain_refusal(where), init_empty_weights(include_buffers=False):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     model.tie_weights()  # every parameter was made anew
     return model
 
 
-def empty_dense(manifest: "ModelManifest", folder: Path, dtype: Any = None) -> Any:
+def build_empty_dense(manifest: "ModelManifest", folder: Path, dtype: Any = None) -> Any:
     """Return the dense model of a manifest without weights, experts apart; nothing is read but its configuration."""
     from transformers import AutoConfig
 
     from rankwise.hub.experts import separate
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    model = empty_model(config, dtype)
+    model = build_empty_model(config, dtype)
     separate(model, manifest.family.fused(range(manifest.layers)))
     return model
 
 
 @contextmanager
-def _understood(what: str) -> Iterator[None]:
+def _explain_refusal(what: str) -> Iterator[None]:
     """Say in a sentence what transformers does not understand; it raises anything, Exception itself among it."""
     try:
         yield

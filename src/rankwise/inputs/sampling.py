@@ -7,7 +7,7 @@ from rankwise.artifacts.tokens import Tokens
 from rankwise.errors import RankwiseError
 
 
-def draw(
+def draw_windows(
     stream: Tensor, length: int, sequences: int | None, seed: int, taken: Tokens | None, what: str
 ) -> tuple[Tensor, Tensor]:
     """Return windows [sequences, length] int32 of a token ``stream`` [tokens], and their starts.

@@ -10,7 +10,7 @@ from pathlib import Path
 from rankwise.embedded import files
 from rankwise.errors import RankwiseError
 from rankwise.files.checksummed import sha256
-from rankwise.files.paths import inside
+from rankwise.files.paths import resolve_inside
 from rankwise.records.base import FileHash
 
 EMBEDDED = "embedded"
@@ -46,7 +46,7 @@ def text_file(
         return _hub_file(source, revision, file, download)
     prefix, _, rest = source.partition("/")
     given = prefix == EMBEDDED and rest
-    path = inside(files.TEXT, rest, f"text '{source}'") if given else Path(source)
+    path = resolve_inside(files.TEXT, rest, f"text '{source}'") if given else Path(source)
     if not path.is_file():
         raise RankwiseError(
             f"text file '{source}' does not exist; give a file, or 'embedded/<name>.txt'"
@@ -95,7 +95,7 @@ def check(folder: Path, files: list[FileHash], what: str) -> None:
     Cost: reads them once a process, about a second a gigabyte.
     """
     for file in files:
-        check_file(inside(folder, file.path, what), file.sha256, file.bytes, what)
+        check_file(resolve_inside(folder, file.path, what), file.sha256, file.bytes, what)
 
 
 def check_file(path: Path, digest: str, size: int, what: str) -> None:
@@ -104,25 +104,25 @@ def check_file(path: Path, digest: str, size: int, what: str) -> None:
         stat = path.stat()
     except FileNotFoundError as error:
         raise RankwiseError(
-            f"{what}: {path} is gone, its manifest says {size:,} bytes; {_again(what)}"
+            f"{what}: {path} is gone, its manifest says {size:,} bytes; {_restore_hint(what)}"
         ) from error
     if stat.st_size != size:
         raise RankwiseError(
-            f"{what}: {path} has {stat.st_size:,} bytes, its manifest says {size:,} bytes; {_again(what)}"
+            f"{what}: {path} has {stat.st_size:,} bytes, its manifest says {size:,} bytes; {_restore_hint(what)}"
         )
-    if (found := _hashed(path, size, stat.st_mtime_ns)) != digest:
+    if (found := _cached_sha256(path, size, stat.st_mtime_ns)) != digest:
         raise RankwiseError(
-            f"{what}: {path} is not the file of its manifest: expected SHA-256 {digest}, found {found}; {_again(what)}"
+            f"{what}: {path} is not the file of its manifest: expected SHA-256 {digest}, found {found}; {_restore_hint(what)}"
         )
 
 
 @cache
-def _hashed(path: Path, _size: int, _time: int) -> str:
+def _cached_sha256(path: Path, _size: int, _time: int) -> str:
     """Return the SHA-256 of a file, read once as long as size and time stay."""
     return sha256(path)
 
 
-def _again(what: str) -> str:
+def _restore_hint(what: str) -> str:
     """Return how what a manifest describes is had again."""
     part = what.removeprefix("prepare.")
     if part == what:  # a checkpoint: its folder is an artifact
@@ -144,7 +144,7 @@ def _snapshot(source: str, revision: str, download: bool) -> Path:
             )
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise _unreachable(source, revision, error) from error
+        raise _unreachable_error(source, revision, error) from error
 
 
 def _hub_file(source: str, revision: str, file: str, download: bool) -> Path:
@@ -158,10 +158,10 @@ def _hub_file(source: str, revision: str, file: str, download: bool) -> Path:
             )
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise _unreachable(source, revision, error) from error
+        raise _unreachable_error(source, revision, error) from error
 
 
-def _unreachable(source: str, revision: str, error: Exception) -> RankwiseError:
+def _unreachable_error(source: str, revision: str, error: Exception) -> RankwiseError:
     reason = str(error).splitlines()[0]
     return RankwiseError(
         f"'{source}' at revision {revision} can be had neither from the Hub nor from its local cache "

@@ -13,7 +13,7 @@ CONDITION = 1e5
 """Up to this ratio of a Cholesky factor's diagonal, its square is no loss: 1e-16 · 1e10 is below a float32's precision."""
 
 
-def damped(matrix: Tensor, damping: float) -> Tensor:
+def damp(matrix: Tensor, damping: float) -> Tensor:
     """Return a symmetric ``matrix`` [d, d] plus ``damping`` × its mean diagonal on the diagonal."""
     symmetric = (matrix + matrix.T) / 2
     return symmetric + damping * symmetric.diagonal().mean() * torch.eye(
@@ -21,7 +21,7 @@ def damped(matrix: Tensor, damping: float) -> Tensor:
     )
 
 
-def whitening(matrix: Tensor) -> tuple[Tensor, Tensor]:
+def whitening_root(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Return L [d, d] and λ [d] of a positive semi-definite C [d, d]: ``C = L Lᵀ``, ``L⁻¹ = (L / λ)ᵀ``.
 
     By eigenvalues (λ, ascending) rather than Cholesky, so that rank deficiency is no failure: those
@@ -33,7 +33,7 @@ def whitening(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return vectors * values.sqrt(), values
 
 
-def roots(matrix: Tensor) -> tuple[Tensor, Tensor]:
+def square_roots(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Return the symmetric square root of a positive definite ``matrix`` [d, d], and its inverse."""
     values, vectors = torch.linalg.eigh(matrix)
     root = values.clamp_min(values[-1] * torch.finfo(values.dtype).eps).sqrt()
@@ -75,7 +75,7 @@ def short(places: Tensor, numbers: int) -> Tensor:
     return places.to(torch.int32 if numbers <= torch.iinfo(torch.int32).max else torch.int64)
 
 
-def principal(moment: Tensor, rank: int, samples: int) -> tuple[Tensor, Tensor]:
+def principal_eigenvectors(moment: Tensor, rank: int, samples: int) -> tuple[Tensor, Tensor]:
     """Return the first eigenvectors of a positive semi-definite matrix and the roots of all its eigenvalues.
 
     ``moment`` [k, k] of ``samples`` vectors; directions [k, rank] with fixed signs, spectrum [k] descending.
@@ -94,15 +94,19 @@ def left_vectors(
     ``U = Q P``, P the eigenvectors of ``R C Rᵀ``, a problem of the smaller size n that needs no root of C.
     R is a Cholesky factor of AᵀA where A's condition allows (`CONDITION`), else Householder's.
     """
-    lower, failed = torch.linalg.cholesky_ex(symmetric(matrix.T, matrix))
+    lower, failed = torch.linalg.cholesky_ex(symmetric_product(matrix.T, matrix))
     scales = lower.diagonal()
     if bool(failed) or not bool(scales.min() * CONDITION > scales.max()):
         basis, upper = torch.linalg.qr(matrix)
-        directions, spectrum = principal(symmetric(upper @ moment, upper.T), rank, samples)
-        return basis @ directions, rounded_product(directions.T, upper), spectrum
-    directions, spectrum = principal(symmetric(lower.T @ moment, lower), rank, samples)
+        directions, spectrum = principal_eigenvectors(
+            symmetric_product(upper @ moment, upper.T), rank, samples
+        )
+        return basis @ directions, multiply_rounded(directions.T, upper), spectrum
+    directions, spectrum = principal_eigenvectors(
+        symmetric_product(lower.T @ moment, lower), rank, samples
+    )
     solved = torch.linalg.solve_triangular(lower.T, directions, upper=True)
-    return matrix @ solved, rounded_product(directions.T, lower.T), spectrum
+    return matrix @ solved, multiply_rounded(directions.T, lower.T), spectrum
 
 
 def projection_errors(matrix: Tensor, parts: Tensor) -> Tensor:
@@ -114,28 +118,28 @@ def projection_errors(matrix: Tensor, parts: Tensor) -> Tensor:
     return torch.cat([whole[None], whole - parts.square().sum(1).cumsum(0)]).clamp_min(0)
 
 
-def finite(tensor: Tensor) -> bool:
+def is_finite(tensor: Tensor) -> bool:
     """Tell whether every number is one. Their sum tells in one pass, unless it is too large itself."""
     return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
-def rounded_product(left: Tensor, right: Tensor) -> Tensor:
+def multiply_rounded(left: Tensor, right: Tensor) -> Tensor:
     """Return ``left @ right``, where it is large multiplied in float32: for factors, which no file holds in more."""
     if left.shape[1] < LARGE:
         return left @ right
     return (left.float() @ right.float()).to(left.dtype)
 
 
-def symmetric(left: Tensor, right: Tensor) -> Tensor:
+def symmetric_product(left: Tensor, right: Tensor) -> Tensor:
     """Return ``left @ right`` [d, d], a product that is symmetric: about half of it is multiplied."""
     size = len(left)
     found = left.new_empty(size, size)
     for rows, upto in panels(size):
         found[rows, upto] = left[rows] @ right[:, upto]
-    return mirrored(found)
+    return mirror_lower(found)
 
 
-def mirrored(lower: Tensor) -> Tensor:
+def mirror_lower(lower: Tensor) -> Tensor:
     """Make a matrix [d, d] symmetric, in place, by what stands below its diagonal."""
     for rows, _ in panels(len(lower)):
         block = lower[rows, rows]

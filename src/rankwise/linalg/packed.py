@@ -34,12 +34,12 @@ class Panels:
         """Return d."""
         return self.parts[-1].shape[1]
 
-    def whole(self) -> Tensor:
+    def unpack(self) -> Tensor:
         """Return the matrix [d, d], in memory of its own."""
         matrix = self.parts[-1].new_empty(len(self), len(self))
         for part, place in zip(self.parts, factorisations.panels(len(self)), strict=True):
             matrix[place] = part
-        return factorisations.mirrored(matrix)
+        return factorisations.mirror_lower(matrix)
 
     def diagonal(self) -> Tensor:
         """Return the diagonal [d]."""
@@ -77,13 +77,13 @@ class Triangle:
         """Return d."""
         return (math.isqrt(8 * self.values.numel() + 1) - 1) // 2
 
-    def whole(self) -> Tensor:
+    def unpack(self) -> Tensor:
         """Return the matrix [d, d], in memory of its own."""
         width = len(self)
         matrix = self.values.new_empty(width, width)
         for at, part in enumerate(self.values.split(list(range(width, 0, -1)))):
             matrix[at, at:] = part
-        return factorisations.mirrored(matrix.T)
+        return factorisations.mirror_lower(matrix.T)
 
     def diagonal(self) -> Tensor:
         """Return the diagonal [d]."""
@@ -101,17 +101,17 @@ Symmetric = Tensor | Panels | Triangle
 
 def whole(matrix: Symmetric) -> Tensor:
     """Return a symmetric matrix whole [d, d]; one that is so already is not copied."""
-    return matrix if isinstance(matrix, Tensor) else matrix.whole()
+    return matrix if isinstance(matrix, Tensor) else matrix.unpack()
 
 
-def finite(matrix: Symmetric) -> bool:
+def is_finite(matrix: Symmetric) -> bool:
     """Tell whether every number that is held of a symmetric matrix is one."""
     if isinstance(matrix, Panels):
-        return all(factorisations.finite(part) for part in matrix.parts)
-    return factorisations.finite(matrix.values if isinstance(matrix, Triangle) else matrix)
+        return all(factorisations.is_finite(part) for part in matrix.parts)
+    return factorisations.is_finite(matrix.values if isinstance(matrix, Triangle) else matrix)
 
 
-def added(matrix: Symmetric, other: Symmetric) -> Symmetric:
+def add_packed(matrix: Symmetric, other: Symmetric) -> Symmetric:
     """Return the sum of two matrices; it takes the memory of the first, unless files hold both."""
     if isinstance(matrix, Panels) and isinstance(other, Panels):
         for part, more in zip(matrix.parts, other.parts, strict=True):

@@ -11,7 +11,7 @@ log = logging.getLogger("rankwise.compute")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def set_up(compute: Compute) -> torch.device:
+def set_up_device(compute: Compute) -> torch.device:
     """Set threads, and on a GPU deterministic algorithms, for this process; return the device asked for.
 
     On the CPU every operation used here is deterministic as it is, and that switch would load

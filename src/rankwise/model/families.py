@@ -38,7 +38,7 @@ def families(folder: Path = SHIPPED) -> dict[str, Family]:
 
 
 @cache
-def _shipped() -> dict[str, Family]:
+def _shipped_families() -> dict[str, Family]:
     """Return the package's own families, read once a process."""
     return families()
 
@@ -54,14 +54,14 @@ def family_of(
     """
     found = known(architecture, own)
     for folder, named in found.items():
-        fits = [file for file, family in named.items() if _holds(family, setting)]
+        fits = [file for file, family in named.items() if _conditions_hold(family, setting)]
         if len(fits) > 1:
             raise RankwiseError(
                 f"architecture {architecture} stands in several families of {folder}: {', '.join(fits)}; "
                 "tell them apart by 'when', or remove one"
             )
         if fits:
-            return _counted(named[fits[0]], fits[0], setting)
+            return _with_expert_count(named[fits[0]], fits[0], setting)
     needs = "; or ".join(
         f"{file}: {key} = {value!r}, here {setting(key)!r}"
         for named in found.values()
@@ -77,7 +77,7 @@ def family_of(
 def known(architecture: str, own: Path | None = None) -> dict[Path, dict[str, Family]]:
     """Return the families that name an architecture, by folder and file; refuses one that none names."""
     folders = [SHIPPED] if own is None else [own, SHIPPED]
-    all_there = {f: _shipped() if f == SHIPPED else families(f) for f in folders}
+    all_there = {f: _shipped_families() if f == SHIPPED else families(f) for f in folders}
     found = {
         folder: {
             file: family for file, family in there.items() if architecture in family.architectures
@@ -97,11 +97,11 @@ def known(architecture: str, own: Path | None = None) -> dict[Path, dict[str, Fa
     return found
 
 
-def _holds(family: Family, setting: Callable[[str], Any]) -> bool:
+def _conditions_hold(family: Family, setting: Callable[[str], Any]) -> bool:
     return all(setting(key) == value for key, value in family.when.items())
 
 
-def _counted(family: Family, file: str, setting: Callable[[str], Any]) -> Family:
+def _with_expert_count(family: Family, file: str, setting: Callable[[str], Any]) -> Family:
     """Return the family with the number of its experts in place of the key that holds it."""
     if not isinstance(family.experts, str):
         return family

@@ -101,9 +101,9 @@ class Family(Section):
         """Return the linears of these layers, in order of layer, sublayer, site, expert and kind."""
         return [
             Linear(
-                f"{self.layers}.{layer}.{_numbered(path, expert)}",
+                f"{self.layers}.{layer}.{_with_expert(path, expert)}",
                 layer,
-                _numbered(site, expert),
+                _with_expert(site, expert),
                 kind,
                 name,
                 expert,
@@ -144,7 +144,7 @@ class Family(Section):
         kept = path if found is None else f"{path[: found.start()]}.{EXPERT}.{path[found.end() :]}"
         for parts in self.stored.get(kept, []):
             expert = None if found is None else int(found[1])
-            ways.append([(f"{_numbered(part, expert)}.weight", None) for part in parts])
+            ways.append([(f"{_with_expert(part, expert)}.weight", None) for part in parts])
         whole = f"{self.layers}.{layer}"
         return [
             [(f"{start}.{part}", number) for part, number in way]
@@ -168,5 +168,5 @@ class Family(Section):
         return groups
 
 
-def _numbered(name: str, expert: int | None) -> str:
+def _with_expert(name: str, expert: int | None) -> str:
     return name if expert is None else name.replace(EXPERT, str(expert))

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from rankwise.params.section import Count, Section, Seed
-from rankwise.params.target import Target, the_one
+from rankwise.params.target import Target, exactly_one_target
 
 DENSE = "dense"
 """Name of the model itself, beside the runs."""
@@ -27,13 +27,13 @@ class Budgeted(Section):
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
-        the_one(dict(self))
+        exactly_one_target(dict(self))
         return self
 
     @property
     def target(self) -> Target:
         """The one that is given."""
-        return the_one(dict(self))
+        return exactly_one_target(dict(self))
 
 
 class Run(Budgeted):
@@ -75,7 +75,7 @@ AnyRun = Annotated[
 ]
 
 
-def built(runs: dict[str, CompressedRun]) -> dict[str, Run]:
+def expand_steps(runs: dict[str, CompressedRun]) -> dict[str, Run]:
     """Return every compression to be made, the steps on the way included, each before its next.
 
     Runs that differ only in their last step share those before; they bear the first one's name.

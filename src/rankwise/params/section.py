@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, Tag, ValidationError
 
 from rankwise.errors import RankwiseError, nearest
-from rankwise.files.checksummed import read_json, repair
+from rankwise.files.checksummed import read_json, repair_hint
 
 if TYPE_CHECKING:
     from rankwise.methods.registry import Registry
@@ -30,7 +30,7 @@ def read_method(path: Path, registry: "Registry[S]") -> S:
     name = given.pop("method", None)
     if not isinstance(name, str):
         raise RankwiseError(
-            f"{path}: method: expected the name of a file of methods, found {str(name)[:80]!r}; {repair(path)}"
+            f"{path}: method: expected the name of a file of methods, found {str(name)[:80]!r}; {repair_hint(path)}"
         )
     return validate(registry[name], given, str(path), ())
 
@@ -40,7 +40,7 @@ def read_object(path: Path) -> dict[str, Any]:
     given = read_json(path)
     if not isinstance(given, dict):
         raise RankwiseError(
-            f"{path}: expected a JSON object, found {type(given).__name__}; {repair(path)}"
+            f"{path}: expected a JSON object, found {type(given).__name__}; {repair_hint(path)}"
         )
     return given
 

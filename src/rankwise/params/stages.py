@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from rankwise.methods.required_statistics import RequiredStatistics
-from rankwise.params.runs import AnyRun, CompressedRun, RefinedRun, Run, built
+from rankwise.params.runs import AnyRun, CompressedRun, RefinedRun, Run, expand_steps
 from rankwise.params.section import Count, Section, Seed
 
 ROLES = ("calibration", "search", "test")
@@ -240,7 +240,7 @@ class Params(Section):
 
     def built(self) -> dict[str, Run]:
         """Return every compression to be made, the steps on the way included; see `rankwise.params.runs.built`."""
-        return built(self.compressions())
+        return expand_steps(self.compressions())
 
     def compressed(self, name: str) -> str:
         """Return the compression that a run is or that it refines, through refinements of refinements."""

@@ -11,7 +11,7 @@ NUMBERED = ("steps", "seed")
 """Keys whose value is named with the key in front of it."""
 
 
-def expanded(runs: Any, where: str) -> Any:
+def expand_sweeps(runs: Any, where: str) -> Any:
     """Return the runs with every list of values written out, in the order in which they are written.
 
     ``ours: {…, keep: [0.9, 0.8], seed: [0, 1]}`` makes ``ours-90-seed0``, ``ours-90-seed1``, ``ours-80-seed0``

@@ -36,7 +36,7 @@ class Target:
         return Target(self.kind, int(dense) - int((dense - self.value) * share))
 
 
-def the_one(given: Mapping[str, Any], suffix: str = "") -> Target:
+def exactly_one_target(given: Mapping[str, Any], suffix: str = "") -> Target:
     """Return the one of the three kinds that is not None; raises ValueError unless it is exactly one."""
     found = {kind: given[kind + suffix] for kind in KINDS if given.get(kind + suffix) is not None}
     if len(found) != 1:

@@ -31,7 +31,7 @@ SHORTEST = 30
 """Time that is asked for at least [min]."""
 
 
-class Needs(NamedTuple):
+class JobResources(NamedTuple):
     """What one job is given; a job that takes more is killed by the scheduler."""
 
     memory_mb: int
@@ -55,7 +55,7 @@ UNPLANNED = {
 """Stage → memory [MiB] and time [min], with room for a model of 7 billion parameters in 16 bits."""
 
 
-def needs(rule: str, params: Params, plan: Path = PLAN) -> Needs:
+def job_resources(rule: str, params: Params, plan: Path = PLAN) -> JobResources:
     """Return what a job of a rule asks for in this study; no GPU where the study computes on the CPU.
 
     Raises KeyError for a rule that is not submitted.
@@ -68,7 +68,7 @@ def needs(rule: str, params: Params, plan: Path = PLAN) -> Needs:
         if planned["longest_seconds"] is not None:
             minutes = max(SHORTEST, math.ceil(SLOWER * planned["longest_seconds"] / 60))
     on_gpu = params.compute.device != "cpu" and stage in ON_DEVICE
-    return Needs(memory, minutes, int(on_gpu))
+    return JobResources(memory, minutes, int(on_gpu))
 
 
 @cache

@@ -16,15 +16,15 @@ from torch import Tensor
 from rankwise.artifacts.gradients import OutputGradient
 from rankwise.artifacts.statistics import InputStatistics
 from rankwise.decompose import Decomposer
-from rankwise.decompose.factoring import FACTORISE, factored_linear
+from rankwise.decompose.factoring import FACTORISE, factor_linear
 from rankwise.forkserver.server import PRELOADED
 from rankwise.linalg import factorisations
-from rankwise.model.device import DTYPES, set_up
+from rankwise.model.device import DTYPES, set_up_device
 from rankwise.model.family import Linear
 from rankwise.params.stages import Params
 from rankwise.planning.sizes import Sizes, shapes_by_outputs
 from rankwise.planning.study import gathered
-from rankwise.validation.params import made
+from rankwise.validation.params import instantiate_method
 
 LONG = 0.25
 """A measurement is long enough when it takes this much [s]."""
@@ -115,14 +115,14 @@ def probe(params: Params, sizes: Sizes) -> Speed:
     decomposer on matrices of the model's shapes or, where those take too long, on smaller ones of the same
     proportions (`_factoring`).
     """
-    device = set_up(params.compute)
+    device = set_up_device(params.compute)
     layer, head = _forward(params, sizes, device)
     square = torch.randn(1024, 1024, device=device)
     product = _seconds(lambda: square @ square, device) / 1024**3
     factoring = {}
     by_outputs = shapes_by_outputs(sizes.matrices, gathered(params))
     for name in dict.fromkeys(run.decompose for run in params.compressions().values()):
-        method = made(params, "decompose", name)
+        method = instantiate_method(params, "decompose", name)
         for shape in sizes.shapes():
             outputs = shape in by_outputs
             factoring[name, shape] = _factoring(method, shape, device, outputs=outputs)
@@ -197,7 +197,7 @@ def _factoring(
         small = shape if scale >= 1 else tuple(max(8, round(scale * side)) for side in shape)
         weight, inputs = _random(small, device, outputs=outputs)
         # Each time with statistics of its own: what a site's linears share is found anew.
-        tried = lambda: factored_linear(TRIED, weight, inputs.to(device), method)  # noqa: B023, E731
+        tried = lambda: factor_linear(TRIED, weight, inputs.to(device), method)  # noqa: B023, E731
         taken = _seconds(tried, device)
         if small == shape or taken > LONG or min(small) >= LARGEST:
             return taken * max(1.0, 1 / scale) ** GROWTH
@@ -211,7 +211,7 @@ def _random(
     out, columns = shape
     generator = torch.Generator().manual_seed(0)
     draw = lambda *sides: torch.randn(*sides, generator=generator, dtype=FACTORISE)  # noqa: E731
-    gram = lambda side: factorisations.symmetric((rows := draw(2 * side, side)).T, rows)  # noqa: E731
+    gram = lambda side: factorisations.symmetric_product((rows := draw(2 * side, side)).T, rows)  # noqa: E731
     weight, squares = draw(out, columns), draw(columns).square()
     side = "in" if out > columns else "out"
     gradient = OutputGradient(gram(min(shape)), side, draw(out).square(), 2 * min(shape))

@@ -6,7 +6,7 @@ from rankwise.planning.sizes import Sizes
 
 
 @dataclass(frozen=True)
-class Need:
+class Requirement:
     """What one stage takes."""
 
     stage: str

@@ -11,10 +11,10 @@ from rankwise.params.memory import lower
 from rankwise.params.stages import Params
 from rankwise.planning.job_resources import ON_DEVICE
 from rankwise.planning.machine import Room, Speed
-from rankwise.planning.need import Need
+from rankwise.planning.need import Requirement
 from rankwise.planning.sizes import Sizes
-from rankwise.planning.stages import needs
-from rankwise.planning.study import Study, count
+from rankwise.planning.stages import requirements
+from rankwise.planning.study import StudySizes, count
 
 MIB = 2**20
 PER_TOKEN = 4
@@ -87,7 +87,7 @@ def plan(params: Params, sizes: Sizes, room: Room, base: int, speed: Speed | Non
     """Put needs and machine together; ``base`` is what the libraries of a stage take [bytes]."""
     study = _study(params, sizes)
     on_gpu = params.compute.device != "cpu"
-    stages = [_stage(need, study, speed, base, on_gpu=on_gpu) for need in needs(study)]
+    stages = [_stage(need, study, speed, base, on_gpu=on_gpu) for need in requirements(study)]
     worst = max(stages, key=lambda stage: stage.memory_mib)
     tightest = max(stages, key=lambda stage: stage.gpu_mib)
     disk = sum(stage.disk_mib * (1 if stage.stage == "track" else COPIES) for stage in stages)
@@ -116,7 +116,9 @@ def plan(params: Params, sizes: Sizes, room: Room, base: int, speed: Speed | Non
     )
 
 
-def _stage(need: Need, study: Study, speed: Speed | None, base: int, *, on_gpu: bool) -> StagePlan:
+def _stage(
+    need: Requirement, study: StudySizes, speed: Speed | None, base: int, *, on_gpu: bool
+) -> StagePlan:
     extra, _ = LIBRARIES.get(need.stage, (0, 0))
     on_gpu = on_gpu and need.stage in ON_DEVICE
     loaded = min(need.tensors, study.sizes.bytes)  # in main memory before it is on the device
@@ -135,13 +137,13 @@ def _stage(need: Need, study: Study, speed: Speed | None, base: int, *, on_gpu: 
     )
 
 
-def _seconds(need: Need, study: Study, speed: Speed) -> float:
+def _seconds(need: Requirement, study: StudySizes, speed: Speed) -> float:
     """Return the time of all jobs of a stage, one after the other [s]."""
     factoring = sum(n * speed.factoring[key] for key, n in need.factored.items())
     return _shared(need, study, speed) + factoring
 
 
-def _shared(need: Need, study: Study, speed: Speed) -> float:
+def _shared(need: Requirement, study: StudySizes, speed: Speed) -> float:
     """Return the time of all jobs of a stage but for what decomposers take [s]."""
     passes = need.passed * study.sizes.layers * speed.layer + need.heads * speed.head
     asking = PER_REQUEST * study.items if need.stage == "evaluate" else 0
@@ -151,7 +153,7 @@ def _shared(need: Need, study: Study, speed: Speed) -> float:
     return passes + need.products * speed.product + around + files
 
 
-def _longest(need: Need, study: Study, speed: Speed) -> float:
+def _longest(need: Requirement, study: StudySizes, speed: Speed) -> float:
     """Return the time of the longest job: of a group of the slowest decomposer, of one search [s].
 
     Other jobs of a stage are taken to be alike; searches that differ in their trials too.
@@ -163,12 +165,12 @@ def _longest(need: Need, study: Study, speed: Speed) -> float:
     return _shared(need, study, speed) / need.share + max(sections.values(), default=0.0)
 
 
-def _study(params: Params, sizes: Sizes) -> Study:
+def _study(params: Params, sizes: Sizes) -> StudySizes:
     """Count windows and items by the sizes of the files that are here; what is not here counts as none."""
     tests = [text for role, text in params.sample.by_role().items() if role.startswith("test")]
     tokens = sum(count(text) or _characters(params, text.corpus) // PER_TOKEN for text in tests)
     items, characters = _items(params)
-    return Study(
+    return StudySizes(
         params,
         sizes,
         items=REQUESTS * items,

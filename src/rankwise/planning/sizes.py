@@ -59,15 +59,15 @@ class Sizes:
         """
         from rankwise.errors import RankwiseError
         from rankwise.hub.experts import separate
-        from rankwise.inputs.architecture import described, empty_model
+        from rankwise.inputs.architecture import build_empty_model, read_model_config
         from rankwise.model.device import DTYPES
         from rankwise.model.families import FAMILIES
         from rankwise.model.sliced_linear import shape_of
 
-        config, _, family = described(folder, FAMILIES)
+        config, _, family = read_model_config(folder, FAMILIES)
         dtype = DTYPES[params.prepare.model.dtype]
         stored = config.dtype or dtype  # before the library writes the other into it
-        model = empty_model(config, dtype)
+        model = build_empty_model(config, dtype)
         layers = len(model.get_submodule(family.layers))
         if layers != params.prepare.model.layers:
             raise RankwiseError(
@@ -154,7 +154,9 @@ def _sites(matrices: list[Matrix]) -> Iterator[list[Matrix]]:
 
 
 def _by_outputs(site: list[Matrix], moments: RequiredStatistics) -> bool:
-    return moments == RequiredStatistics.SMALLER and sum(m.out**2 for m in site) < site[0].columns ** 2
+    return (
+        moments == RequiredStatistics.SMALLER and sum(m.out**2 for m in site) < site[0].columns ** 2
+    )
 
 
 def whole(sides: list[int]) -> int:

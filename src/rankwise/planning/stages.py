@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 from plotly.offline import get_plotlyjs
 
-from rankwise.allocate.rounds import rounds
+from rankwise.allocate.rounds import plan_rounds
 from rankwise.decompose import decomposers
-from rankwise.planning.need import Need
+from rankwise.planning.need import Requirement
 from rankwise.planning.sizes import SUM, gradients, moments_of, panels, triangles, whole
-from rankwise.planning.study import FLOAT, Study, count
-from rankwise.validation.params import made
+from rankwise.planning.study import FLOAT, StudySizes, count
+from rankwise.validation.params import instantiate_method
 
 TRAINED = 4
 """Numbers that AdamW holds for one it trains: the number, its gradient, two moments [-]."""
@@ -30,7 +30,7 @@ DATABASE = 2**20
 """MLflow's, of a few runs [bytes]."""
 
 
-def needs(study: Study) -> Iterator[Need]:
+def requirements(study: StudySizes) -> Iterator[Requirement]:
     """Yield what every stage takes, in order."""
     yield covariance(study)
     if gradients(study.params):
@@ -44,11 +44,11 @@ def needs(study: Study) -> Iterator[Need]:
     if study.params.speed.batches:
         yield speed(study)
     page = len(get_plotlyjs())
-    yield Need("report", 1, 0, disk=page)
-    yield Need("track", 1, 0, disk=page + DATABASE)
+    yield Requirement("report", 1, 0, disk=page)
+    yield Requirement("track", 1, 0, disk=page + DATABASE)
 
 
-def covariance(study: Study) -> Need:
+def covariance(study: StudySizes) -> Requirement:
     """The model, sums of one pool and of all before, activations of one group.
 
     Streamed: one layer group and what is around the layers, its sums likewise; hidden states lie on disk.
@@ -67,7 +67,7 @@ def covariance(study: Study) -> Need:
     jobs = study.origins * (1 if asked.shards == 1 else asked.shards + 1)
     kept = triangles(every) * study.origins
     parts = kept * asked.pools if asked.shards > 1 else 0
-    return Need(
+    return Requirement(
         "covariance",
         jobs,
         tensors,
@@ -85,7 +85,7 @@ def _summed(groups: list[list[int]], sides: list[int], pools: int, active: int) 
     return panels(sides) + max((pools - 1) * panels(sides) + active, written)
 
 
-def fisher(study: Study) -> Need:
+def fisher(study: StudySizes) -> Requirement:
     """The model, sums of every linear, weights with more outputs than inputs again, what autograd saves.
 
     Streamed: one layer group and what is around the layers, its sums likewise, what autograd saves of it;
@@ -105,7 +105,7 @@ def fisher(study: Study) -> Need:
     streamed = study.around + study.largest_group + work
     tokens = count(text) * study.origins
     kept = triangles(sides) * study.origins
-    return Need(
+    return Requirement(
         "fisher",
         study.origins,
         streamed if asked.streaming else study.models(1, work),
@@ -119,7 +119,7 @@ def fisher(study: Study) -> Need:
     )
 
 
-def decompose(study: Study) -> Need:
+def decompose(study: StudySizes) -> Requirement:
     """One group's statistics, mapped, the largest of them whole, its factors, and the work on the largest weight."""
     largest, itemsize = 0, study.sizes.itemsize
     for group in study.groups:
@@ -136,7 +136,7 @@ def decompose(study: Study) -> Need:
             factored[name, shape] = factored.get((name, shape), 0) + number
     kept = study.factors * len(used)
     work = max(workspace(study, name) for _, name in used)
-    return Need(
+    return Requirement(
         "decompose",
         len(used) * len(study.groups),
         largest + work,
@@ -146,13 +146,13 @@ def decompose(study: Study) -> Need:
     )
 
 
-def workspace(study: Study, name: str) -> int:
+def workspace(study: StudySizes, name: str) -> int:
     """Return the bytes that a section of decompose works in on the largest weight."""
     method = decomposers[study.params.method("decompose", name)]
     return round(method.workspace * SUM * study.sizes.largest)
 
 
-def allocate(study: Study) -> Need:
+def allocate(study: StudySizes) -> Requirement:
     """The factors, mapped; where candidates are scored also the model and two models' predictions.
 
     Of a search in rounds every suggestion and every trial is a job, which reads model and factors.
@@ -162,7 +162,7 @@ def allocate(study: Study) -> Need:
     passed = 0.0
     scored = further = 0
     for run in study.params.built().values():
-        method = made(study.params, "allocate", run.allocate)
+        method = instantiate_method(study.params, "allocate", run.allocate)
         beside = max(beside, study.factors)
         if method.scores:
             batch = min(method.batch, text.sequences or method.batch)
@@ -170,11 +170,11 @@ def allocate(study: Study) -> Need:
             tensors = max(tensors, study.models(1, work))
             beside = max(beside, study.factors + FLOAT * count(text) * study.sizes.vocabulary)
             passed += (1 + method.trials) * count(text)
-            together = rounds(method.trials, method.q) if getattr(method, "q", 1) > 1 else []
+            together = plan_rounds(method.trials, method.q) if getattr(method, "q", 1) > 1 else []
             scored += method.trials if together else 1
             further += sum(1 + len(trials) for trials in together)
     runs = len(study.params.built())
-    return Need(
+    return Requirement(
         "allocate",
         runs + further,
         tensors,
@@ -186,7 +186,7 @@ def allocate(study: Study) -> Need:
     )
 
 
-def build(study: Study) -> Need:
+def build(study: StudySizes) -> Requirement:
     """The checkpoint; one group dense with its factors, mapped, or its factors and the work on the largest weight."""
     runs = study.params.built().values()
     kept = sum(study.checkpoint(run.keep) for run in runs)
@@ -194,7 +194,7 @@ def build(study: Study) -> Need:
     work = MULTIPLIED * SUM * study.sizes.largest
     text = study.params.sample.calibration
     checked = min(study.params.build.check_sequences, count(text)) * text.length
-    return Need(
+    return Requirement(
         "build",
         len(runs),
         most + study.largest_group + max(study.largest_group, work),
@@ -206,12 +206,12 @@ def build(study: Study) -> Need:
     )
 
 
-def refine(study: Study) -> Need:
+def refine(study: StudySizes) -> Requirement:
     """Both models, hidden states of all text twice, and the optimiser's state of what is trained."""
     text = study.params.sample.calibration
     tensors, passed = 0, 0.0
     for run in study.params.refinements().values():
-        method = made(study.params, "refine", run.refine)
+        method = instantiate_method(study.params, "refine", run.refine)
         trained = sum(m.numbers for m in study.sizes.group([0]))
         streams = 2 * count(text) * study.sizes.width * FLOAT
         saved = round((SAVED + 1) * study.active(method.batch, text.length))
@@ -220,10 +220,10 @@ def refine(study: Study) -> Need:
         passed += count(text) * (3 * method.epochs + 4)
     runs = len(study.params.refinements())
     kept = study.sizes.bytes * runs
-    return Need("refine", runs, tensors, disk=kept, passed=passed, moved=3 * kept)
+    return Requirement("refine", runs, tensors, disk=kept, passed=passed, moved=3 * kept)
 
 
-def evaluate(study: Study) -> Need:
+def evaluate(study: StudySizes) -> Requirement:
     """One model and a batch's predictions, raw and as logarithms; with divergence two, and one more of these."""
     asked, text = study.params.evaluate, study.params.sample.test
     models = 2 if asked.divergence else 1
@@ -231,7 +231,7 @@ def evaluate(study: Study) -> Need:
     predicted = study.predictions(asked.batch, text.length, copies=1 + models)
     work = predicted + study.active(asked.batch, text.length)
     tokens = (study.test_tokens * models + study.item_tokens) * runs
-    return Need(
+    return Requirement(
         "evaluate",
         runs,
         study.models(models, work),
@@ -241,13 +241,13 @@ def evaluate(study: Study) -> Need:
     )
 
 
-def speed(study: Study) -> Need:
+def speed(study: StudySizes) -> Requirement:
     """Two models, and a batch's predictions."""
     asked = study.params.speed
     runs = 1 + len(study.params.runs)
     most = max(asked.batches)
     passes = sum(asked.batches) * (asked.length + asked.new_tokens) * (asked.repeats + 1)
-    return Need(
+    return Requirement(
         "speed",
         runs,
         study.models(2, study.predictions(most, asked.length)),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from rankwise.methods.required_statistics import RequiredStatistics
 from rankwise.params.stages import Params, Sample
 from rankwise.planning.sizes import Matrix, Sizes
-from rankwise.validation.statistics import needed
+from rankwise.validation.statistics import required_statistics
 
 FLOAT = 4
 """Size of a float32 number [bytes]."""
@@ -14,7 +14,7 @@ LOGITS = 3
 
 
 @dataclass(frozen=True)
-class Study:
+class StudySizes:
     """A study's parameters beside the sizes of its model."""
 
     params: Params
@@ -84,7 +84,7 @@ class Study:
 def gathered(params: Params) -> RequiredStatistics:
     """Return what the forward pass gathers."""
     asked = params.covariance
-    return asked.gathered if asked.moments else needed(params)
+    return asked.gathered if asked.moments else required_statistics(params)
 
 
 def count(text: Sample) -> int:

@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
-from rankwise.files.checksummed import read_json, repair, sealed, unsealed
-from rankwise.params.target import KINDS, Target, the_one
+from rankwise.files.checksummed import read_json, repair_hint, with_checksum, without_checksum
+from rankwise.params.target import KINDS, Target, exactly_one_target
 
 
 class Record(BaseModel):
@@ -19,7 +19,9 @@ class Record(BaseModel):
 
     def save(self, path: Path) -> None:
         """Write the record, whole or not at all."""
-        write_json(path, sealed({"schema": self.schema_name, **self.model_dump(mode="json")}))
+        write_json(
+            path, with_checksum({"schema": self.schema_name, **self.model_dump(mode="json")})
+        )
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -28,16 +30,16 @@ class Record(BaseModel):
         found = _schema(value)
         if found != cls.schema_name:
             raise RankwiseError(
-                f"{path}: expected schema {cls.schema_name}, found {str(found)[:80]}; {repair(path)}"
+                f"{path}: expected schema {cls.schema_name}, found {str(found)[:80]}; {repair_hint(path)}"
             )
-        value = unsealed(path, value)
+        value = without_checksum(path, value)
         del value["schema"]
         try:
             return cls.model_validate(value)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            raise RankwiseError(f"{path}: {where}: {first['msg']}; {repair(path)}") from error
+            raise RankwiseError(f"{path}: {where}: {first['msg']}; {repair_hint(path)}") from error
 
 
 def schema_of(path: Path) -> Any:
@@ -59,10 +61,10 @@ class Asked(BaseModel):
     @property
     def asked(self) -> Target:
         """The one that was asked for."""
-        return the_one(dict(self), "_asked")
+        return exactly_one_target(dict(self), "_asked")
 
 
-def asked_as(target: Target) -> dict[str, Any]:
+def target_fields(target: Target) -> dict[str, Any]:
     """Return a target as fields of `Asked`."""
     return {f"{kind}_asked": target.value if kind == target.kind else None for kind in KINDS}
 

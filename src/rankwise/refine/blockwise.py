@@ -85,7 +85,7 @@ class Blockwise(Refiner):
 
         path = problem.work / f"group_{layer}.safetensors" if problem.work is not None else None
         trained = trainable(block, norms=self.norms)
-        done = _finished(path, problem.fingerprint)
+        done = _load_finished(path, problem.fingerprint)
         if done is not None:
             with torch.no_grad():
                 for name, parameter in trained.items():
@@ -147,7 +147,7 @@ def trainable(block: nn.Module, *, norms: bool) -> dict[str, nn.Parameter]:
     return found
 
 
-def _finished(path: Path | None, fingerprint: str) -> RefinedBlock | None:
+def _load_finished(path: Path | None, fingerprint: str) -> RefinedBlock | None:
     """Return a block that an earlier call with the same inputs has finished."""
     from rankwise.artifacts.refined import RefinedBlock
 

@@ -12,7 +12,7 @@ LEFT_OUT = ("track",)
 """Sections that change no run and nothing on the page."""
 
 
-def params_text(sections: dict[str, Any]) -> str | None:
+def print_params(sections: dict[str, Any]) -> str | None:
     """Return a params.yaml that gives these sections again; None where they are not all of a study.
 
     ``sections``: as `rankwise.validation.params.sections` cuts them, those of methods that no run uses may
@@ -45,7 +45,7 @@ def params_text(sections: dict[str, Any]) -> str | None:
     return stream.getvalue()
 
 
-def versions(results: list[RunResult]) -> dict[str, str]:
+def join_versions(results: list[RunResult]) -> dict[str, str]:
     """Return library → version that the runs were measured with; several where they differ."""
     found: dict[str, dict[str, None]] = {}
     for result in results:

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rankwise.params.stages import Report
 from rankwise.report import figures
-from rankwise.report.again import versions
+from rankwise.report.again import join_versions
 from rankwise.report.costs import costs_figure, read_costs
 from rankwise.report.curves import outcome, refinement_curves
 from rankwise.report.facts import facts
@@ -23,8 +23,8 @@ from rankwise.report.speeds import speed_beside_dense
 from rankwise.report.styles import SYMBOLS
 from rankwise.report.table import cells, columns, points, relative
 from rankwise.report.verdicts import methods, verdicts
-from rankwise.report.words import glued, percent
-from rankwise.results.study import RunResult, best
+from rankwise.report.words import join_words, percent
+from rankwise.results.study import RunResult, mark_best
 
 CAPTIONS = {
     "perplexity": "Perplexity of the test text: lower is better; of several seeds mean and range",
@@ -56,10 +56,10 @@ def render(
     folder = files("rankwise.report")
     templates = PackageLoader("rankwise", "report")
     environment = Environment(loader=templates, autoescape=True, undefined=StrictUndefined)
-    environment.filters["glued"] = glued
+    environment.filters["glued"] = join_words
     template = environment.get_template("page.html.j2")
     decompositions = _decompositions(results)
-    marked = best(results, given)
+    marked = mark_best(results, given)
     return template.render(
         title=given.title,
         confidence=f"{given.confidence:.0%}",
@@ -74,13 +74,13 @@ def render(
         percent=percent,
         points=points,
         outcome=outcome,
-        best=marked,
+        mark_best=marked,
         verdicts=verdicts(results, marked),
         methods=methods(results),
         relative=relative,
         inputs=inputs,
         params=params,
-        versions=versions(results),
+        join_versions=join_versions(results),
         captions=CAPTIONS,
         wide=WIDE,
         figures=_figures(results, decompositions, logs),

@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from rankwise.allocate import allocators
 from rankwise.decompose import decomposers
 from rankwise.refine import refiners
-from rankwise.results.study import RunResult, by_budget
+from rankwise.results.study import RunResult, group_by_budget
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def verdicts(results: list[RunResult], best: set[tuple[str, str]]) -> list[Verdi
     """Return what stands out at every budget that several runs share; ``best`` as the table marks it."""
     dense = results[0]
     found = []
-    for rivals in by_budget(results):
+    for rivals in group_by_budget(results):
         rivals.sort(key=lambda run: run.scores.perplexity)
         first = rivals[0]
         found.append(

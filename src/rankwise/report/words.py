@@ -22,7 +22,7 @@ def between(quartiles: tuple[float, float]) -> str:
     return f"{quartiles[0]:,.0f} to {quartiles[1]:,.0f}"
 
 
-def glued(text: str) -> str:
+def join_words(text: str) -> str:
     """Return a number with its unit and interval, such that lines break between the two only."""
     return text.replace(", ", ",\u00a0").replace(" %", "\u00a0%").replace("\u2248 ", "\u2248\u00a0")
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from rankwise.errors import RankwiseError, nearest
-from rankwise.evaluate.paired import pair
+from rankwise.evaluate.paired import pair_runs
 from rankwise.files.checksummed import read_json
 from rankwise.params.runs import DENSE
 from rankwise.params.section import read_section
@@ -87,7 +87,7 @@ def comparison(run: str, reference: str, data: Path = DATA) -> Comparison:
             for key in ("keep_reached", "parameters", "checkpoint_bytes")
         },
         scores=_both(_values(ours), _values(theirs)),
-        pair=pair(
+        pair=pair_runs(
             Items.load(data / f"items/{run}.json"),
             Items.load(data / f"items/{reference}.json"),
             given,

@@ -13,7 +13,13 @@ from rankwise.records.made import AllocationRecord, RefineRecord
 from rankwise.records.measured import Scores, SpeedRecord
 from rankwise.report.spectra import Decomposition, predicted_loss, read_decompositions
 from rankwise.results.files import StudyFiles, weights_of
-from rankwise.results.study import RunResult, allocations_by_run, gather, in_step, read_searches
+from rankwise.results.study import (
+    RunResult,
+    allocations_by_run,
+    gather,
+    pair_with_trials,
+    read_searches,
+)
 
 MEASURED = ("scores", "items", "speed", "checkpoints")
 STAGES = {
@@ -36,7 +42,7 @@ def read_study(files: StudyFiles, page: Path) -> tuple[list[RunResult], dict[str
     gaps = _gaps(files)
     planned = [
         (plan, trials)
-        for plan, trials in in_step(files.allocations, files.trials)
+        for plan, trials in pair_with_trials(files.allocations, files.trials)
         if plan.is_file() and trials.is_file()
     ]
     allocations = [AllocationRecord.load(plan) for plan, _ in planned]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rankwise.allocate.trials import read_rows
 from rankwise.errors import RankwiseError
-from rankwise.evaluate.paired import pair
+from rankwise.evaluate.paired import pair_runs
 from rankwise.params.runs import DENSE
 from rankwise.params.stages import FURTHER, Report
 from rankwise.records.base import FileHash
@@ -141,10 +141,10 @@ def read_searches(
     allocations: list[AllocationRecord], paths: list[Path]
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of every run's search by run; ``paths`` in the order of ``allocations``."""
-    return {a.run: read_rows(path) for a, path in in_step(allocations, paths)}
+    return {a.run: read_rows(path) for a, path in pair_with_trials(allocations, paths)}
 
 
-def in_step(allocations: Sequence[T], trials: list[Path]) -> list[tuple[T, Path]]:
+def pair_with_trials(allocations: Sequence[T], trials: list[Path]) -> list[tuple[T, Path]]:
     """Return every allocation with its trials; RankwiseError where there are not as many of both."""
     if len(trials) != len(allocations):
         raise RankwiseError(
@@ -159,11 +159,11 @@ def compared(results: list[RunResult], given: Report) -> list[RunResult]:
     dense, *runs = results
     return [
         dense,
-        *(replace(run, against_dense=pair(run.items, dense.items, given)) for run in runs),
+        *(replace(run, against_dense=pair_runs(run.items, dense.items, given)) for run in runs),
     ]
 
 
-def summarise(given: Report, results: list[RunResult], gaps: dict[str, str]) -> Summary:
+def summarise_runs(given: Report, results: list[RunResult], gaps: dict[str, str]) -> Summary:
     """Return the table of the study."""
     return Summary(
         title=given.title,
@@ -173,13 +173,13 @@ def summarise(given: Report, results: list[RunResult], gaps: dict[str, str]) -> 
     )
 
 
-def best(results: list[RunResult], given: Report) -> set[tuple[str, str]]:
+def mark_best(results: list[RunResult], given: Report) -> set[tuple[str, str]]:
     """Return (run, column) where a run is the best of those with the same budget.
 
     So are all that cannot be told from the best one: whose paired interval against it holds zero.
     """
     marks = set()
-    for rivals in by_budget(results):
+    for rivals in group_by_budget(results):
         marks |= {(name, "perplexity") for name in _leaders(rivals, "test", given)}
         for text in rivals[0].scores.further:
             role = f"{FURTHER}{text}"
@@ -189,7 +189,7 @@ def best(results: list[RunResult], given: Report) -> set[tuple[str, str]]:
     return marks
 
 
-def by_budget(results: list[RunResult]) -> list[list[RunResult]]:
+def group_by_budget(results: list[RunResult]) -> list[list[RunResult]]:
     """Return the runs of every budget that several share, budgets in the order in which they come."""
     runs = [result for result in results if result.name != DENSE]
     budgets = dict.fromkeys(run.scores.asked for run in runs)
@@ -217,7 +217,7 @@ def _leaders(rivals: list[RunResult], role: str | None, given: Report) -> set[st
 def _difference(
     run: RunResult, reference: RunResult, role: str | None, given: Report
 ) -> Difference:
-    found = pair(run.items, reference.items, given)
+    found = pair_runs(run.items, reference.items, given)
     difference = found.average if role is None else found.losses.get(role)
     if difference is None:
         raise RankwiseError(

@@ -13,12 +13,12 @@ from rankwise.artifacts.factors import Factors, GroupFactors
 from rankwise.artifacts.tokens import Tokens
 from rankwise.checkpoint.loading import load_dense
 from rankwise.errors import RankwiseError
-from rankwise.model.device import set_up
+from rankwise.model.device import set_up_device
 from rankwise.params.runs import Run
 from rankwise.params.section import read_method, read_section
 from rankwise.params.stages import Build, Compute
 from rankwise.records.inputs import ModelManifest
-from rankwise.search.problem import budget_of, matrices_of, problem_of
+from rankwise.search.problem import build_budget, build_problem, read_matrices
 from rankwise.search.scorer import SearchModel
 
 
@@ -50,7 +50,7 @@ class Setting:
             manifest,
             read_section(build, Build).dtype or manifest.dtype,
             {n: f for path in factors for n, f in GroupFactors.load(path).linears.items()},
-            set_up(read_section(compute, Compute)),
+            set_up_device(read_section(compute, Compute)),
         )
 
     @property
@@ -86,8 +86,8 @@ class Setting:
         similarity: dict[tuple[int, str], float] | None = None,
     ) -> Problem:
         """Return the problem; without a search model nothing can be scored."""
-        matrices = matrices_of(self.manifest, self.dtype, self.factors)
-        budget = budget_of(self.asked, self.manifest, self.dtype, matrices)
-        return problem_of(
+        matrices = read_matrices(self.manifest, self.dtype, self.factors)
+        budget = build_budget(self.asked, self.manifest, self.dtype, matrices)
+        return build_problem(
             budget, self.manifest, self.factors, searched, rows or Trials(), similarity
         )

@@ -12,13 +12,13 @@ from rankwise.inputs.sources import model_folder
 from rankwise.model.device import DTYPES
 from rankwise.model.weights import Weights
 from rankwise.params.runs import Run
-from rankwise.records.base import asked_as
+from rankwise.records.base import target_fields
 from rankwise.records.inputs import ModelManifest
 from rankwise.records.made import AllocationRecord, LinearRank
 from rankwise.search.scorer import SearchModel
 
 
-def matrices_of(
+def read_matrices(
     manifest: ModelManifest, dtype: str, factors: dict[str, Factors]
 ) -> dict[str, Matrix]:
     """Return every linear of the decoder layers; ``dtype`` is what the checkpoint will be stored in."""
@@ -37,7 +37,7 @@ def matrices_of(
     return matrices
 
 
-def problem_of(
+def build_problem(
     budget: Budget,
     manifest: ModelManifest,
     factors: dict[str, Factors],
@@ -73,7 +73,9 @@ def problem_of(
     )
 
 
-def budget_of(run: Run, manifest: ModelManifest, dtype: str, matrices: dict[str, Matrix]) -> Budget:
+def build_budget(
+    run: Run, manifest: ModelManifest, dtype: str, matrices: dict[str, Matrix]
+) -> Budget:
     """Return what the run's step may spend: so far on the way from the dense model's figure to its target.
 
     Raises RankwiseError for a target above the dense model.
@@ -100,7 +102,7 @@ def refuse_above(run: Run, dense: int) -> None:
         )
 
 
-def record_of(
+def build_record(
     name: str,
     run: Run,
     allocator: Allocator,
@@ -127,7 +129,7 @@ def record_of(
         decompose=run.decompose,
         allocate=run.allocate,
         parameters=allocator.model_dump(mode="json"),
-        **asked_as(problem.budget.target),
+        **target_fields(problem.budget.target),
         keep_reached=keep_reached(problem.matrices, choices),
         parameters_reached=manifest.parameters
         - total(problem.matrices)
@@ -141,7 +143,7 @@ def record_of(
     )
 
 
-def choices_of(record: AllocationRecord) -> Choices:
+def read_choices(record: AllocationRecord) -> Choices:
     """Return what a record says that every linear keeps."""
     return {
         name: None if linear.rank is None else Kept(linear.rank, linear.entries)

@@ -22,7 +22,9 @@ from rankwise.model.sliced_linear import SlicedLinear
 from rankwise.params.runs import Run
 
 
-def fingerprint(allocator: ScoringAllocator, run: Run, dtype: str, inputs: list[Path]) -> str:
+def hash_search_inputs(
+    allocator: ScoringAllocator, run: Run, dtype: str, inputs: list[Path]
+) -> str:
     """Return the hash of all that a trial depends on; the number of trials is not among it."""
     settings = [
         allocator.model_dump(mode="json", exclude={"trials"}),
@@ -43,7 +45,7 @@ def refuse_beyond(sequences: list[int], count: int) -> None:
         )
 
 
-def _take_room(path: Path, size: int) -> None:
+def _reserve_disk(path: Path, size: int) -> None:
     """Make a file of ``size`` bytes that has them all: where a disk fills up later, a write to mapped memory is the process's end."""
     try:
         with path.open("wb") as stream:
@@ -118,7 +120,7 @@ class SearchModel:
         with tempfile.TemporaryDirectory(prefix="rankwise-") as folder:
             # The mapping outlives its name: nothing is left behind however this process ends.
             path = Path(folder) / "dense"
-            _take_room(path, 4 * math.prod(shape))
+            _reserve_disk(path, 4 * math.prod(shape))
             kept = torch.from_file(str(path), shared=True, size=math.prod(shape)).view(shape)
         for begin in range(0, sequences, self.batch):
             part = self.ids[begin : begin + self.batch]

@@ -50,8 +50,8 @@ def command(
     from rankwise.artifacts.statistics import GroupStatistics
     from rankwise.files.atomic import write_text
     from rankwise.search.inputs import Setting
-    from rankwise.search.problem import record_of
-    from rankwise.search.scorer import fingerprint
+    from rankwise.search.problem import build_record
+    from rankwise.search.scorer import hash_search_inputs
 
     given = Setting.read(params, run, build, compute, model, factors)
     asked, allocator = given.asked, given.allocator
@@ -61,7 +61,7 @@ def command(
     elif isinstance(allocator, ScoringAllocator):
         searched = given.search_model(search)
         assert search is not None  # noqa: S101 (the search model was made of it)
-        key = fingerprint(allocator, asked, given.dtype, [model, search, *factors])
+        key = hash_search_inputs(allocator, asked, given.dtype, [model, search, *factors])
         known = Trials(work, key, allocator.trials)
     if allocator.statistics and not statistics:
         raise RankwiseError(
@@ -73,7 +73,7 @@ def command(
     choices = allocator(problem)
     write_text(trials, known.text())
     name = run.stem.removeprefix("runs.")
-    record_of(name, asked, allocator, problem, choices, given.manifest).save(out)
+    build_record(name, asked, allocator, problem, choices, given.manifest).save(out)
     target = problem.budget.target
     reached = target.shown(problem.budget.reached(choices))
     log.info("%s: %s asked, %s reached", name, target, reached)

@@ -13,7 +13,7 @@ from rankwise.stages.options import FactorFiles, ModelFile, OutFile, ParamsFile
 
 if TYPE_CHECKING:
     from rankwise.artifacts.tokens import Tokens
-    from rankwise.checkpoint.weight_files import Reached
+    from rankwise.checkpoint.weight_files import CheckpointSize
     from rankwise.records.made import AllocationRecord
 
 log = logging.getLogger("rankwise.build")
@@ -35,44 +35,44 @@ def command(
 
     from rankwise.artifacts.tokens import Tokens
     from rankwise.card.model_card import card
-    from rankwise.checkpoint.assembly import assemble
+    from rankwise.checkpoint.assembly import assemble_checkpoint
     from rankwise.checkpoint.saving import save
-    from rankwise.checkpoint.self_check import refuse_worse_than_counting, verified
-    from rankwise.checkpoint.weight_files import measure
-    from rankwise.files.atomic import replacing, write_text
+    from rankwise.checkpoint.self_check import refuse_worse_than_unigram, verify_build
+    from rankwise.checkpoint.weight_files import count_checkpoint
+    from rankwise.files.atomic import atomic_write, write_text
     from rankwise.inputs.architecture import read_tokenizer
     from rankwise.inputs.sources import hashes, model_folder
     from rankwise.model.device import DTYPES
     from rankwise.model.weights import Weights
     from rankwise.params.section import read_section
     from rankwise.params.stages import Build
-    from rankwise.records.base import asked_as
+    from rankwise.records.base import target_fields
     from rankwise.records.inputs import ModelManifest
     from rankwise.records.made import AllocationRecord, BuildRecord, CheckpointManifest, FolderFiles
     from rankwise.records.versions import versions
-    from rankwise.search.problem import choices_of
+    from rankwise.search.problem import read_choices
     from rankwise.statistics.streamed import Streamed
 
     asked = read_section(params, Build)
     manifest = ModelManifest.load(model)
     record = AllocationRecord.load(allocation)
-    choices = choices_of(record)
+    choices = read_choices(record)
     tokens = Tokens.load(calibration)
     source = model_folder(manifest.source, manifest.revision)
     text = tokens.ids[: asked.check_sequences]
     out.unlink(missing_ok=True)  # a manifest never stands beside another folder than its own
-    with replacing(checkpoint) as folder:
+    with atomic_write(checkpoint) as folder:
         streamed = Streamed.of(manifest, torch.device("cpu"))
-        model, meant = assemble(streamed, factors, choices, text)
+        model, meant = assemble_checkpoint(streamed, factors, choices, text)
         dtype = DTYPES[asked.dtype or manifest.dtype]
         save(model, read_tokenizer(source), folder, record.run, dtype)
         del streamed, model  # before the checkpoint is opened again
-        reached = measure(folder, set(choices), meant.dense_numbers)
+        reached = count_checkpoint(folder, set(choices), meant.dense_numbers)
         refuse_over(record, reached)
         weights = Weights(source, manifest.family)
-        check, linears = verified(folder, weights, factors, choices, tokens.ids, meant)
+        check, linears = verify_build(folder, weights, factors, choices, tokens.ids, meant)
         if asked.worse_than_unigram == "refuse":
-            refuse_worse_than_counting(check, linears)
+            refuse_worse_than_unigram(check, linears)
         made = BuildRecord(
             run=record.run,
             command=shlex.join(["python", "-m", "rankwise", *sys.argv[1:]]),
@@ -91,7 +91,7 @@ def command(
         write_text(folder / "README.md", card(made, reached["parameters"]))
     CheckpointManifest(
         run=record.run,
-        **asked_as(record.asked),
+        **target_fields(record.asked),
         keep_reached=reached["keep_reached"],
         parameters=reached["parameters"],
         files=hashes(checkpoint, ("*",)),
@@ -102,7 +102,7 @@ def command(
     )
 
 
-def refuse_over(record: "AllocationRecord", reached: "Reached") -> None:
+def refuse_over(record: "AllocationRecord", reached: "CheckpointSize") -> None:
     """Refuse a checkpoint whose files hold more than was asked for, whatever was planned."""
     asked = record.asked
     found = {

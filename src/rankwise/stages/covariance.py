@@ -39,13 +39,13 @@ def command(
     from rankwise.artifacts.tokens import Tokens
     from rankwise.checkpoint import loading as checkpoints
     from rankwise.inputs.sources import check, model_folder
-    from rankwise.model.device import set_up
+    from rankwise.model.device import set_up_device
     from rankwise.model.weights import Weights
     from rankwise.params.section import read_section
     from rankwise.params.stages import Compute, CovarianceParams
     from rankwise.records.inputs import ModelManifest
-    from rankwise.statistics.covariance import Pools, gather, pool_by_pool
-    from rankwise.statistics.resumable import to_files
+    from rankwise.statistics.covariance import Pools, gather_covariance, pool_by_pool
+    from rankwise.statistics.resumable import run_resumable
     from rankwise.statistics.streamed_covariance import stream
 
     asked = read_section(params, CovarianceParams)
@@ -57,14 +57,16 @@ def command(
         _merge(manifest, parts, out)
     elif asked.streaming:
         dense = ModelManifest.load(checkpoint)
-        to_files(stream, dense, ids, (asked, where), work, out, shard)
+        run_resumable(stream, dense, ids, (asked, where), work, out, shard)
     else:
         folder = model_folder(manifest.source, manifest.revision)
         check(folder, manifest.files, "prepare.model")
         weight_of = Weights(folder, manifest.family).get
-        loaded = checkpoints.load(checkpoint, set_up(where)).model
+        loaded = checkpoints.load(checkpoint, set_up_device(where)).model
         if shard is None:
-            found = iter([gather(loaded, manifest.family, weight_of, ids, groups, asked)])
+            found = iter(
+                [gather_covariance(loaded, manifest.family, weight_of, ids, groups, asked)]
+            )
         else:
             pools = Pools.of_shard(ids, asked, shard)
             found = pool_by_pool(loaded, manifest.family, weight_of, pools, groups, asked)
@@ -78,12 +80,12 @@ def command(
 def _merge(manifest: "ModelManifest", parts: list[Path], out: list[Path]) -> None:
     """Add up what shards gathered, group by group, in the order of the pools, as one pass does."""
     from rankwise.artifacts.statistics import GroupStatistics
-    from rankwise.statistics.covariance import say_unknown
+    from rankwise.statistics.covariance import warn_unknown_experts
 
     for at, path in enumerate(out):
         of_block = parts[at :: len(out)]
         found = GroupStatistics.load(of_block[0])
         for part in of_block[1:]:
             found.add(GroupStatistics.load(part))
-        say_unknown(manifest.family, [found])
+        warn_unknown_experts(manifest.family, [found])
         found.save(path)

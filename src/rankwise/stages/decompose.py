@@ -28,7 +28,7 @@ def command(
     from rankwise.decompose import decomposers
     from rankwise.decompose.factoring import factor_group
     from rankwise.inputs.sources import check, model_folder
-    from rankwise.model.device import DTYPES, set_up
+    from rankwise.model.device import DTYPES, set_up_device
     from rankwise.model.weights import Weights
     from rankwise.params.section import read_method, read_section
     from rankwise.params.stages import Compute
@@ -36,7 +36,7 @@ def command(
 
     decomposer = read_method(params, decomposers)
     method = params.stem.removeprefix("decompose.")
-    device = set_up(read_section(compute, Compute))
+    device = set_up_device(read_section(compute, Compute))
     manifest = ModelManifest.load(model)
     folder = model_folder(manifest.source, manifest.revision)
     check(folder, manifest.files, "prepare.model")

@@ -31,7 +31,7 @@ def score(
     from rankwise.evaluate.continuations import continuations
     from rankwise.evaluate.zero_shot import zero_shot
     from rankwise.params.stages import FURTHER
-    from rankwise.records.base import asked_as
+    from rankwise.records.base import target_fields
     from rankwise.records.items import Items
     from rankwise.records.measured import Scores
     from rankwise.records.versions import versions
@@ -42,7 +42,7 @@ def score(
     accuracies = [result.score.acc for result in results.values()]
     scores = Scores(
         run=loaded.run,
-        **asked_as(loaded.asked),
+        **target_fields(loaded.asked),
         keep_reached=loaded.keep_reached,
         **first.model_dump(),
         further={role.removeprefix(FURTHER): text for role, (text, _) in others},
@@ -70,7 +70,7 @@ def text_score(
     """Measure a loaded model on one text; with the dense model, how far it is from that."""
     from hashlib import sha256
 
-    from rankwise.evaluate.divergence import divergence
+    from rankwise.evaluate.divergence import measure_divergence
     from rankwise.evaluate.perplexity import mean_loss, perplexity, window_losses
     from rankwise.records.items import TextItems
     from rankwise.records.measured import TextScore
@@ -78,7 +78,9 @@ def text_score(
     what = f"run '{loaded.run}', text '{tokens.role}'"
     losses = window_losses(loaded.model, tokens.ids, batch, what, progress=True)
     kl, agreement = (
-        (None, None) if dense is None else divergence(loaded.model, dense, tokens.ids, batch)
+        (None, None)
+        if dense is None
+        else measure_divergence(loaded.model, dense, tokens.ids, batch)
     )
     score = TextScore(
         perplexity=perplexity(losses, what),
@@ -121,14 +123,14 @@ def command(
     from rankwise.checkpoint.loading import load
     from rankwise.errors import RankwiseError
     from rankwise.evaluate.task_files import read_tasks
-    from rankwise.model.device import set_up
+    from rankwise.model.device import set_up_device
     from rankwise.params.section import read_section
     from rankwise.params.stages import Compute, Evaluate
     from rankwise.records.inputs import TasksManifest
 
     given = read_section(params, Evaluate)
     task_files = read_tasks(TasksManifest.load(tasks), given.tasks, given.limit)
-    device = set_up(read_section(compute, Compute))
+    device = set_up_device(read_section(compute, Compute))
     loaded = load(checkpoint, device)
     if loaded.run != run:
         raise RankwiseError(

@@ -24,14 +24,14 @@ def command(
     from rankwise.artifacts.tokens import Tokens
     from rankwise.checkpoint import loading as checkpoints
     from rankwise.inputs.sources import check, model_folder
-    from rankwise.model.device import set_up
+    from rankwise.model.device import set_up_device
     from rankwise.model.weights import Weights
     from rankwise.params.section import read_section
     from rankwise.params.stages import Compute, FisherParams
     from rankwise.records.inputs import ModelManifest
-    from rankwise.statistics.fisher import gather
-    from rankwise.statistics.resumable import to_files
-    from rankwise.statistics.streamed_fisher import stream_gradients
+    from rankwise.statistics.fisher import gather_fisher
+    from rankwise.statistics.resumable import run_resumable
+    from rankwise.statistics.streamed_fisher import stream_fisher
 
     asked = read_section(params, FisherParams)
     where = read_section(compute, Compute)
@@ -39,14 +39,14 @@ def command(
     ids = Tokens.load(tokens).ids.long()
     if asked.streaming:
         dense = ModelManifest.load(checkpoint)
-        to_files(stream_gradients, dense, ids, (asked, where), work, out)
+        run_resumable(stream_fisher, dense, ids, (asked, where), work, out)
     else:
-        loaded = checkpoints.load(checkpoint, set_up(where)).model
+        loaded = checkpoints.load(checkpoint, set_up_device(where)).model
         folder = model_folder(manifest.source, manifest.revision)
         check(folder, manifest.files, "prepare.model")
         weight_of = Weights(folder, manifest.family).get
         groups = where.layer_groups(manifest.layers)
-        found = gather(loaded, manifest.family, weight_of, ids, groups, asked)
+        found = gather_fisher(loaded, manifest.family, weight_of, ids, groups, asked)
         for path, group in zip(out, found, strict=True):
             group.save(path)
     log.info("%d layers, %d tokens", manifest.layers, ids.numel())

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_if_changed
 from rankwise.stages.options import OutFile
-from rankwise.validation.params import METHODS, cut_sections, load_params, sections
+from rankwise.validation.params import METHODS, cut_sections, effective_sections, load_params
 from rankwise.workflow.rules import RULES, SECTIONS, code, methods, relative
 
 PLOTTED = ("perplexity", "zero_shot_average")
@@ -87,7 +87,9 @@ def _first_stage() -> dict[str, Any]:
     its run cache, which would hand out old files without looking at the graph. Defaults stand in
     the methods' code, so every method is a dependency.
     """
-    files = sorted(f"{SECTIONS}/{name}.json" for name in sections(load_params(Path("params.yaml"))))
+    files = sorted(
+        f"{SECTIONS}/{name}.json" for name in effective_sections(load_params(Path("params.yaml")))
+    )
     modules = ["stages.params", *(m for kind in METHODS for m in methods(kind))]
     rules = sorted(relative(path) for path in RULES.glob("*.smk"))
     return {

@@ -22,7 +22,7 @@ def model(
     ] = None,
 ) -> None:
     """Check the dense model (family, layers, weights) and hash its files."""
-    from rankwise.inputs.architecture import described, empty_model
+    from rankwise.inputs.architecture import build_empty_model, read_model_config
     from rankwise.inputs.sources import MODEL_FILES, hashes, model_folder
     from rankwise.model.check import check
     from rankwise.model.weights import Weights
@@ -32,7 +32,7 @@ def model(
 
     asked = read_section(params, Model)
     folder = model_folder(asked.source, asked.revision, download=True)
-    config, architecture, family = described(folder, families)
+    config, architecture, family = read_model_config(folder, families)
     files = hashes(folder, MODEL_FILES)
     if not any(file.path.endswith(".safetensors") for file in files):
         raise RankwiseError(
@@ -44,7 +44,7 @@ def model(
         raise RankwiseError(
             f"prepare.model.layers: {asked.layers} given, but config.json of '{asked.source}' has {found}; write {found}"
         )
-    empty = empty_model(config)
+    empty = build_empty_model(config)
     parameters = empty.num_parameters()
     check(family, empty, Weights(folder, family), asked.layers)
     ModelManifest(

@@ -30,10 +30,10 @@ def command(
 ) -> None:
     """Refine one run's checkpoint; where that does not help, write the checkpoint it was."""
     from rankwise.checkpoint.loading import load, load_dense
-    from rankwise.checkpoint.self_check import opened, refuse_other_loss
-    from rankwise.files.atomic import replacing
+    from rankwise.checkpoint.self_check import open_checkpoint, refuse_other_loss
+    from rankwise.files.atomic import atomic_write
     from rankwise.inputs.sources import hashes
-    from rankwise.model.device import set_up
+    from rankwise.model.device import set_up_device
     from rankwise.params.section import read_method, read_section
     from rankwise.params.stages import Compute
     from rankwise.records.inputs import ModelManifest
@@ -44,13 +44,13 @@ def command(
 
     refiner = read_method(params, refiners)
     method = params.stem.removeprefix("refine.")
-    device = set_up(read_section(compute, Compute))
+    device = set_up_device(read_section(compute, Compute))
     manifest, before = ModelManifest.load(model), CheckpointManifest.load(start)
     ids = calibration_text(tokens)
     training = refiner.split(len(ids))
     dense, loaded = load_dense(manifest)[0].to(device), load(start, device)
     dense.requires_grad_(requires_grad=False)
-    key = fingerprint(method, refiner.model_dump(mode="json"), [model, start, tokens])
+    key = hash_refinement_inputs(method, refiner.model_dump(mode="json"), [model, start, tokens])
 
     def loss(measured: Any) -> float:
         return text_loss(measured, ids[training:], refiner.batch)
@@ -78,9 +78,9 @@ def command(
         curves=curves,
     )
     out.unlink(missing_ok=True)  # a manifest never stands beside another folder than its own
-    with replacing(checkpoint) as folder:
+    with atomic_write(checkpoint) as folder:
         write(loaded, made, start.with_suffix(""), folder)
-        again = opened(folder).to(device)
+        again = open_checkpoint(folder).to(device)
         expected = losses[1] if returned_input else losses[2]
         refuse_other_loss(loss(again), expected, again.dtype, "refine")
     files = hashes(checkpoint, ("*",))
@@ -103,7 +103,7 @@ def calibration_text(path: Path) -> Any:
     return tokens.ids
 
 
-def fingerprint(method: str, settings: dict[str, Any], inputs: list[Path]) -> str:
+def hash_refinement_inputs(method: str, settings: dict[str, Any], inputs: list[Path]) -> str:
     """Return the hash of all that a refined block depends on; manifests hold the hashes of files."""
     from rankwise.files.atomic import to_json
     from rankwise.files.checksummed import sha256

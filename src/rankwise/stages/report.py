@@ -50,12 +50,12 @@ def command(
     from rankwise.files.atomic import write_text
     from rankwise.params.section import read_section
     from rankwise.params.stages import Report
-    from rankwise.report.again import params_text
+    from rankwise.report.again import print_params
     from rankwise.report.inputs import read_inputs
     from rankwise.report.page import render
     from rankwise.results.files import StudyFiles
     from rankwise.results.reading import read_sections, read_study
-    from rankwise.results.study import compared, summarise
+    from rankwise.results.study import compared, summarise_runs
 
     log = logging.getLogger("rankwise.report")
     given = read_section(params, Report)
@@ -79,6 +79,6 @@ def command(
     results = compared(found, given)
     sections = read_sections(files.sections)
     inputs = read_inputs(files, sections)
-    write_text(out, render(given, results, gaps, logs, inputs, params_text(sections)))
-    summarise(given, results, gaps).save(summary)
+    write_text(out, render(given, results, gaps, logs, inputs, print_params(sections)))
+    summarise_runs(given, results, gaps).save(summary)
     log.info("%d runs: %s", len(results), out)

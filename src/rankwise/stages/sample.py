@@ -25,7 +25,7 @@ def command(
     import torch
 
     from rankwise.artifacts.tokens import Tokens
-    from rankwise.inputs.sampling import draw
+    from rankwise.inputs.sampling import draw_windows
     from rankwise.params.section import read_section
     from rankwise.params.stages import Sample
     from rankwise.records.inputs import CorporaManifest, ModelManifest
@@ -37,7 +37,9 @@ def command(
     if taken is not None and taken.corpus_sha256 != corpus.sha256:
         taken = None
     stream = torch.tensor(_token_stream(ModelManifest.load(model), corpus), dtype=torch.int32)
-    ids, starts = draw(stream, asked.length, asked.sequences, asked.seed, taken, f"sample.{role}")
+    ids, starts = draw_windows(
+        stream, asked.length, asked.sequences, asked.seed, taken, f"sample.{role}"
+    )
     Tokens(ids, starts, role, asked.corpus, corpus.sha256, asked.seed).save(out)
     log.info("%s: %d windows of %d tokens of %s", role, *ids.shape, asked.corpus)
 

@@ -21,17 +21,17 @@ def command(
 
     from rankwise.checkpoint.loading import load
     from rankwise.errors import RankwiseError
-    from rankwise.evaluate.speed import beside
-    from rankwise.model.device import set_up
+    from rankwise.evaluate.speed import compare_speed
+    from rankwise.model.device import set_up_device
     from rankwise.params.section import read_section
     from rankwise.params.stages import Compute, Speed
 
     given = read_section(params, Speed)
     if not given.batches:
         raise RankwiseError(f"{params}: speed.batches names no batch size, so nothing is timed")
-    device = set_up(read_section(compute, Compute))
+    device = set_up_device(read_section(compute, Compute))
     ours, dense = (load(path, device).model for path in (checkpoint, against))
-    record = beside(run, ours, dense, given)
+    record = compare_speed(run, ours, dense, given)
     record.save(out)
     logging.getLogger("rankwise.speed").info(
         "%s: %.0f tokens/s, dense beside it %.0f",

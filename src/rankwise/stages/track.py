@@ -34,8 +34,8 @@ def command(
     from rankwise.params.section import read_section
     from rankwise.params.stages import Track
     from rankwise.results.files import StudyFiles
-    from rankwise.tracking.entries import entries
-    from rankwise.tracking.store import fill
+    from rankwise.tracking.entries import build_entries
+    from rankwise.tracking.store import fill_mlflow
 
     files = StudyFiles(
         scores=scores,
@@ -45,8 +45,8 @@ def command(
         checkpoints=checkpoint or [],
         refinements=refinement or [],
     )
-    found = entries(files, summary, report)
-    tracked = fill(read_section(params, Track).experiment, found, store)
+    found = build_entries(files, summary, report)
+    tracked = fill_mlflow(read_section(params, Track).experiment, found, store)
     tracked.save(out)
     logging.getLogger("rankwise.track").info(
         "%d runs in experiment '%s'", len(tracked.runs), tracked.experiment

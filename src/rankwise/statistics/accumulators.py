@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from rankwise.artifacts.statistics import InputStatistics
 from rankwise.errors import RankwiseError
-from rankwise.linalg.packed import Panels, finite
+from rankwise.linalg.packed import Panels, is_finite
 
 ACCUMULATE = torch.float64
 """Precision of every sum that is kept."""
@@ -26,7 +26,7 @@ WHAT_TO_DO = "check the model's weights, or load it in float32 (prepare.model.dt
 
 
 @dataclass
-class Place:
+class Position:
     """Where the pass is: the pool, if there are any, and the first sequence of the batch; and on which device.
 
     What passes is looked at on the device, so that it need not wait for the CPU; the answer is asked
@@ -75,7 +75,7 @@ class SiteSums:
         layer: int,
         site: str,
         width: int,
-        place: Place,
+        place: Position,
         *,
         whole: bool = True,
         weights: dict[str, Tensor] | None = None,
@@ -111,7 +111,7 @@ class SiteSums:
 
     def take(self) -> tuple[InputStatistics, dict[str, Panels]]:
         """Hand out the pool's statistics of the inputs and of outputs, on the device; refuses sums that overflowed."""
-        if not all(map(finite, [self.second, *self.outputs.values()])):
+        if not all(map(is_finite, [self.second, *self.outputs.values()])):
             raise RankwiseError(
                 f"covariance of layer {self.layer}, site {self.site}: second moments are NaN or infinite"
             )
@@ -131,7 +131,7 @@ class CosineSums:
     """
 
     def __init__(
-        self, layer: int, sublayers: Iterable[str], place: Place, *, parallel: bool
+        self, layer: int, sublayers: Iterable[str], place: Position, *, parallel: bool
     ) -> None:
         self.layer, self.place, self.parallel = layer, place, parallel
         self.sublayers = list(sublayers)

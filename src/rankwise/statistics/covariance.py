@@ -18,7 +18,7 @@ from rankwise.methods.required_statistics import RequiredStatistics
 from rankwise.model.family import Family, Linear
 from rankwise.model.sliced_linear import shape_of
 from rankwise.params.stages import CovarianceParams
-from rankwise.statistics.accumulators import CosineSums, Place, SiteSums
+from rankwise.statistics.accumulators import CosineSums, Position, SiteSums
 
 log = logging.getLogger("rankwise.covariance")
 
@@ -50,7 +50,7 @@ class Pools:
         return size
 
 
-def gather(
+def gather_covariance(
     model: Any,
     family: Family,
     weight_of: Callable[[str], Tensor],
@@ -70,7 +70,7 @@ def gather(
         for group, more in zip(found, part, strict=True):
             group.add(more)
         del part, more  # or they would stand beside those of the next pool
-    say_unknown(family, found)
+    warn_unknown_experts(family, found)
     return found
 
 
@@ -92,11 +92,11 @@ def pool_by_pool(
     """
     size = pools.size
     layers = [layer for group in groups for layer in group]
-    place = Place(model.device)
+    place = Position(model.device)
     sums_of = partial(_sums, model, weight_of, asked.gathered, place)
     with (
-        _recording(model, family, layers, sums_of) as sums,
-        _comparing(model, family, layers, place) as cosines,
+        _record_sites(model, family, layers, sums_of) as sums,
+        _record_sublayers(model, family, layers, place) as cosines,
     ):
         for pool in tqdm(pools.chosen, "pools", disable=None):
             for site in sums.values():
@@ -112,10 +112,10 @@ def pool_by_pool(
                         pools.ids[place.sequence : end].to(model.device), use_cache=False
                     )
                 place.refuse_not_finite()
-            yield [_taken(group, sums, cosines) for group in groups]
+            yield [_take_pool(group, sums, cosines) for group in groups]
 
 
-def _taken(
+def _take_pool(
     group: list[int], sums: dict[tuple[int, str], SiteSums], cosines: dict[int, CosineSums]
 ) -> GroupStatistics:
     """Return what one pool gave for a layer group."""
@@ -128,7 +128,7 @@ def _taken(
     )
 
 
-def say_unknown(family: Family, groups: list[GroupStatistics]) -> None:
+def warn_unknown_experts(family: Family, groups: list[GroupStatistics]) -> None:
     """Name the experts whose inputs the text says too little of."""
     for group in groups:
         unknown = {
@@ -150,7 +150,7 @@ def _sums(
     model: nn.Module,
     weight_of: Callable[[str], Tensor],
     moments: RequiredStatistics,
-    place: Place,
+    place: Position,
     linears: list[Linear],
 ) -> SiteSums:
     """Return the sums that are asked of one site, given its linears."""
@@ -166,7 +166,7 @@ def _sums(
 
 
 @contextmanager
-def _recording(
+def _record_sites(
     model: nn.Module,
     family: Family,
     layers: list[int],
@@ -179,7 +179,7 @@ def _recording(
         linears = list(members)
         sums[key] = sums_of(linears)
         module = model.get_submodule(linears[0].name)
-        hooks.append(module.register_forward_pre_hook(_adder(sums[key])))
+        hooks.append(module.register_forward_pre_hook(_adding_hook(sums[key])))
     try:
         yield sums
     finally:
@@ -187,7 +187,7 @@ def _recording(
             hook.remove()
 
 
-def _adder(sums: SiteSums) -> Any:
+def _adding_hook(sums: SiteSums) -> Any:
     def hook(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         sums.add(arguments[0])
 
@@ -195,8 +195,8 @@ def _adder(sums: SiteSums) -> Any:
 
 
 @contextmanager
-def _comparing(
-    model: nn.Module, family: Family, layers: list[int], place: Place
+def _record_sublayers(
+    model: nn.Module, family: Family, layers: list[int], place: Position
 ) -> Iterator[dict[int, CosineSums]]:
     """Hook the input of every layer and the output of each of its sublayers."""
     sums: dict[int, CosineSums] = {}
@@ -204,7 +204,9 @@ def _comparing(
     for layer in layers:
         module = model.get_submodule(f"{family.layers}.{layer}")
         sums[layer] = CosineSums(layer, family.sublayers, place, parallel=family.parallel)
-        hooks.append(module.register_forward_pre_hook(_starter(sums[layer]), with_kwargs=True))
+        hooks.append(
+            module.register_forward_pre_hook(_entering_hook(sums[layer]), with_kwargs=True)
+        )
         for name, sublayer in family.sublayers.items():
             part = module.get_submodule(sublayer.adds or sublayer.gives or "")
             take = sums[layer].add if sublayer.adds else sums[layer].reach
@@ -216,7 +218,7 @@ def _comparing(
             hook.remove()
 
 
-def _starter(sums: CosineSums) -> Any:
+def _entering_hook(sums: CosineSums) -> Any:
     def hook(_module: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Any]) -> None:
         sums.enter(arguments[0] if arguments else named["hidden_states"])
 

@@ -15,10 +15,10 @@ from tqdm import tqdm
 from rankwise.artifacts.gradients import GroupFisher, OutputGradient
 from rankwise.errors import RankwiseError
 from rankwise.linalg import factorisations
-from rankwise.linalg.packed import Panels, finite
+from rankwise.linalg.packed import Panels, is_finite
 from rankwise.model.family import Family, Linear
 from rankwise.params.stages import FisherParams
-from rankwise.statistics.accumulators import ACCUMULATE, WHAT_TO_DO, Place, column_sums
+from rankwise.statistics.accumulators import ACCUMULATE, WHAT_TO_DO, Position, column_sums
 
 
 class GradientSums:
@@ -30,7 +30,7 @@ class GradientSums:
     """
 
     def __init__(
-        self, linear: Linear, shape: tuple[int, int], weight: Tensor | None, place: Place
+        self, linear: Linear, shape: tuple[int, int], weight: Tensor | None, place: Position
     ) -> None:
         self.linear, self.weight, self.place = linear, weight, place
         self.second: Panels | None = None
@@ -54,7 +54,7 @@ class GradientSums:
         """Return the finished sums, on the device; refuses those that overflowed."""
         if self.second is None:  # no gradient reaches this linear: the loss does not depend on it
             self.second = self._zeros()
-        if not (finite(self.second) and factorisations.finite(self.squares)):
+        if not (is_finite(self.second) and factorisations.is_finite(self.squares)):
             raise RankwiseError(f"{self}: second moments are NaN or infinite; {WHAT_TO_DO}")
         side = "out" if self.weight is None else "in"
         return OutputGradient(self.second, side, self.squares, tokens)
@@ -67,7 +67,7 @@ class GradientSums:
         return f"fisher of layer {self.linear.layer}, {self.linear.name}"
 
 
-def gather(
+def gather_fisher(
     model: Any,
     family: Family,
     weight_of: Callable[[str], Tensor],
@@ -86,20 +86,20 @@ def gather(
     """
     layers = [layer for group in groups for layer in group]
     generator = torch.Generator().manual_seed(asked.seed)
-    place = Place(model.device)
-    with recording(model, family, layers, weight_of, place) as sums:
+    place = Position(model.device)
+    with record_gradients(model, family, layers, weight_of, place) as sums:
         for some in tqdm(ids.split(asked.batch), "fisher", disable=None):
-            total_loss(model, some.to(model.device), asked, generator).backward()
+            summed_loss(model, some.to(model.device), asked, generator).backward()
             place.refuse_not_finite()
             place.sequence += len(some)
     return [group_of(group, sums, ids) for group in groups]
 
 
-def total_loss(model: Any, ids: Tensor, asked: FisherParams, generator: torch.Generator) -> Tensor:
+def summed_loss(model: Any, ids: Tensor, asked: FisherParams, generator: torch.Generator) -> Tensor:
     """Return the sum over tokens of the negative log-likelihood [nats] of labels as they are asked."""
     logits = model(ids, use_cache=False).logits[:, :-1]
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    wanted = ids[:, 1:] if asked.labels == "text" else _drawn(logits, generator)
+    wanted = ids[:, 1:] if asked.labels == "text" else _draw_labels(logits, generator)
     return functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="sum")
 
 
@@ -110,7 +110,7 @@ def group_of(group: list[int], sums: dict[str, GradientSums], ids: Tensor) -> Gr
     return GroupFisher(group, found)
 
 
-def _drawn(logits: Tensor, generator: torch.Generator) -> Tensor:
+def _draw_labels(logits: Tensor, generator: torch.Generator) -> Tensor:
     """Draw a next token [sequences, length] from every prediction; on the CPU, so for every device alike."""
     shares = logits.detach().softmax(-1).cpu()
     drawn = torch.multinomial(shares.flatten(0, 1), 1, generator=generator)
@@ -118,12 +118,12 @@ def _drawn(logits: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @contextmanager
-def recording(
+def record_gradients(
     model: nn.Module,
     family: Family,
     layers: list[int],
     weight_of: Callable[[str], Tensor],
-    place: Place,
+    place: Position,
 ) -> Iterator[dict[str, GradientSums]]:
     """Hook the outputs of all linears; only activations get gradients, from the embeddings on."""
     sums: dict[str, GradientSums] = {}
@@ -137,7 +137,7 @@ def recording(
         kept = weight.to(place.device) if out > columns else None
         sums[linear.name] = GradientSums(linear, (out, columns), kept, place)
         module = model.get_submodule(linear.name)
-        hooks.append(module.register_forward_hook(_listener(sums[linear.name])))
+        hooks.append(module.register_forward_hook(_adding_hook(sums[linear.name])))
     try:
         yield sums
     finally:
@@ -147,7 +147,7 @@ def recording(
             parameter.requires_grad_(before)
 
 
-def _listener(sums: GradientSums) -> Any:
+def _adding_hook(sums: GradientSums) -> Any:
     def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
         output.register_hook(sums.add)
 

@@ -18,7 +18,7 @@ import xxhash
 from torch import Tensor
 
 from rankwise.errors import RankwiseError
-from rankwise.files.checksummed import repair
+from rankwise.files.checksummed import repair_hint
 
 Forward = Callable[..., Tensor]
 """A forward pass of a layer: the hidden states [sequences, length, width] come first."""
@@ -57,7 +57,7 @@ class Reader(_Stream):
 
     def read(self, *given: Any, **named: Any) -> Tensor:
         """Return the next states, as many as are given: in place of a layer's forward pass."""
-        return self.next(given_states(given, named))
+        return self.next(states_argument(given, named))
 
     def next(self, like: Tensor) -> Tensor:
         """Return the next numbers, of the shape and on the device of ``like``."""
@@ -66,7 +66,7 @@ class Reader(_Stream):
         buffer = bytearray(like.numel() * self.dtype.itemsize)
         if self._file.readinto(buffer) != len(buffer):
             raise RankwiseError(
-                f"{self.path} ends before the text does; {repair(self.path.parent)}"
+                f"{self.path} ends before the text does; {repair_hint(self.path.parent)}"
             )
         self._hash.update(buffer)
         return torch.frombuffer(buffer, dtype=self.dtype).view(like.shape).to(like.device)
@@ -79,7 +79,7 @@ class Writer(_Stream):
 
     def write(self, *given: Any, **named: Any) -> Tensor:
         """Append the states that are given, and return them: in place of a layer's forward pass."""
-        states = given_states(given, named)
+        states = states_argument(given, named)
         self.append(states)
         return states
 
@@ -99,12 +99,12 @@ class Writer(_Stream):
         self._file.write(numbers)
 
 
-def given_states(given: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
+def states_argument(given: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
     """Return the hidden states among a layer's arguments."""
     states: Tensor = given[0] if given else named["hidden_states"]
     return states
 
 
-def passing(*given: Any, **named: Any) -> Tensor:
+def pass_through(*given: Any, **named: Any) -> Tensor:
     """Return the states as they are: a layer that stands aside."""
-    return given_states(given, named)
+    return states_argument(given, named)

@@ -13,7 +13,7 @@ from torch import Tensor
 from rankwise import __version__
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import to_json
-from rankwise.files.checksummed import repair
+from rankwise.files.checksummed import repair_hint
 from rankwise.params.section import Section
 from rankwise.params.stages import Compute
 from rankwise.records.base import Record
@@ -85,7 +85,7 @@ class Progress:
             elif digest is not None and digest != self._digests[name]:
                 raise RankwiseError(
                     f"{stream.path} is not as it was written: XXH3 {digest} found, {self._digests[name]} expected; "
-                    f"{repair(self.folder)}"
+                    f"{repair_hint(self.folder)}"
                 )
         self.done += 1
         state = PassState(fingerprint=self.fingerprint, done=self.done, digests=self._digests)
@@ -94,7 +94,7 @@ class Progress:
             path.unlink(missing_ok=True)
 
 
-def fingerprint(
+def hash_pass_inputs(
     manifest: ModelManifest, ids: Tensor, asked: Section, where: Compute, *facts: Any
 ) -> str:
     """Return the hash of all that a pass depends on."""

@@ -7,16 +7,16 @@ from typing import Any
 
 from torch import Tensor
 
-from rankwise.files.atomic import linked
-from rankwise.model.device import set_up
+from rankwise.files.atomic import link_or_copy
+from rankwise.model.device import set_up_device
 from rankwise.params.section import Section
 from rankwise.params.stages import Compute
 from rankwise.records.inputs import ModelManifest
-from rankwise.statistics.progress import Progress, fingerprint
+from rankwise.statistics.progress import Progress, hash_pass_inputs
 from rankwise.statistics.streamed import Streamed
 
 
-def to_files(
+def run_resumable(
     gather_streamed: Callable[..., list[Path]],
     manifest: ModelManifest,
     ids: Tensor,
@@ -31,9 +31,12 @@ def to_files(
     the progress, on which that depends, too; ``work`` is the folder in which it goes on after a stop.
     """
     asked, where = sections
-    streamed, groups = Streamed.of(manifest, set_up(where)), where.layer_groups(manifest.layers)
-    progress = Progress(work, fingerprint(manifest, ids, asked, where, *facts))
+    streamed, groups = (
+        Streamed.of(manifest, set_up_device(where)),
+        where.layer_groups(manifest.layers),
+    )
+    progress = Progress(work, hash_pass_inputs(manifest, ids, asked, where, *facts))
     made = gather_streamed(streamed, ids, groups, asked, progress, *facts)
     for path, file in zip(out, made, strict=True):
-        linked(file, path)
+        link_or_copy(file, path)
     shutil.rmtree(work)

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from rankwise.errors import RankwiseError
-from rankwise.inputs.architecture import empty_dense
+from rankwise.inputs.architecture import build_empty_dense
 from rankwise.inputs.sources import check, model_folder
 from rankwise.model.device import DTYPES
 from rankwise.model.family import Family
 from rankwise.model.weights import Weights
 from rankwise.records.inputs import ModelManifest
-from rankwise.statistics.hidden_states import Forward, passing
+from rankwise.statistics.hidden_states import Forward, pass_through
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Streamed:
     def of(cls, manifest: ModelManifest, device: torch.device) -> Self:
         """Return the model of a manifest, whose files are here and as they were prepared."""
         files = WeightFiles.checked(manifest)
-        model = empty_dense(manifest, files.folder, DTYPES[manifest.dtype]).eval()
+        model = build_empty_dense(manifest, files.folder, DTYPES[manifest.dtype]).eval()
         weights = Weights(files.folder, manifest.family)
         return cls(model.requires_grad_(requires_grad=False), weights, files, device)
 
@@ -152,7 +152,7 @@ class Streamed:
             elif at == group[-1] + 1:
                 layer.forward = behind
             elif at not in group:
-                layer.forward = passing
+                layer.forward = pass_through
         try:
             yield
         finally:

@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import Tensor
 
 from rankwise.params.stages import CovarianceParams
-from rankwise.statistics.covariance import Pools, gather, pool_by_pool
+from rankwise.statistics.covariance import Pools, gather_covariance, pool_by_pool
 from rankwise.statistics.hidden_states import Reader, Writer
 from rankwise.statistics.progress import Progress
 from rankwise.statistics.streamed import Streamed
@@ -42,7 +42,7 @@ def stream(
                 weight_of = streamed.weight_of
                 streamed.ahead(groups[at + 1 : at + 2])
                 if shard is None:
-                    [whole] = gather(model, family, weight_of, ids, [group], asked)
+                    [whole] = gather_covariance(model, family, weight_of, ids, [group], asked)
                 else:
                     pools = Pools.of_shard(ids, asked, shard)
                     parts = pool_by_pool(model, family, weight_of, pools, [group], asked)

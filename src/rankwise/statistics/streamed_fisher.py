@@ -14,9 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rankwise.params.stages import FisherParams
-from rankwise.statistics.accumulators import Place
-from rankwise.statistics.fisher import group_of, recording, total_loss
-from rankwise.statistics.hidden_states import Reader, Writer, given_states
+from rankwise.statistics.accumulators import Position
+from rankwise.statistics.fisher import group_of, record_gradients, summed_loss
+from rankwise.statistics.hidden_states import Reader, Writer, states_argument
 from rankwise.statistics.progress import Progress
 from rankwise.statistics.streamed import Streamed
 
@@ -35,11 +35,11 @@ class Graph:
 
     def leave(self, *given: Any, **named: Any) -> Tensor:
         """Take the group's output, and go on without a gradient: in place of the layer behind."""
-        self.outputs = given_states(given, named)
+        self.outputs = states_argument(given, named)
         return self.outputs.detach()
 
 
-def stream_gradients(
+def stream_fisher(
     streamed: Streamed,
     ids: Tensor,
     groups: list[list[int]],
@@ -100,19 +100,19 @@ def _backward(
 ) -> None:
     """Run one group forward and backward, keep its sums, and leave the gradient at its input in a file."""
     model, family, group = streamed.model, streamed.family, groups[at]
-    generator, place = torch.Generator().manual_seed(asked.seed), Place(streamed.device)
+    generator, place = torch.Generator().manual_seed(asked.seed), Position(streamed.device)
     with (
         Reader(progress.states(at), model.dtype) as before,
         Reader(progress.gradients(at + 1), model.dtype) as from_behind,
         Writer(progress.gradients(at), model.dtype) as to_before,
-        recording(model, family, group, streamed.weight_of, place) as sums,
+        record_gradients(model, family, group, streamed.weight_of, place) as sums,
     ):
         graph = Graph(before)
         with streamed.only(group, graph.enter, graph.leave):
             for some in tqdm(ids.split(asked.batch), f"backward, group {at}", disable=None):
                 part = some.to(streamed.device)
                 if at == len(groups) - 1:
-                    total_loss(model, part, asked, generator).backward()
+                    summed_loss(model, part, asked, generator).backward()
                 else:
                     model.get_decoder()(part, use_cache=False)
                     graph.outputs.backward(from_behind.next(graph.outputs))

@@ -43,7 +43,7 @@ class Entry:
         return hash_bytes(to_json(whole).encode()).hexdigest()
 
 
-def entries(study: StudyFiles, summary: Path, report: Path) -> list[Entry]:
+def build_entries(study: StudyFiles, summary: Path, report: Path) -> list[Entry]:
     """Read the study's files; the report belongs to the dense model's run."""
     rows = {row.run: row for row in Summary.load(summary).rows}
     made = [AllocationRecord.load(path) for path in study.allocations]

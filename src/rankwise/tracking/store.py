@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from tqdm import tqdm
 
 from rankwise.errors import RankwiseError, without_passwords
-from rankwise.files.atomic import replacing
+from rankwise.files.atomic import atomic_write
 from rankwise.records.base import Record
 from rankwise.tracking.entries import Entry
 
@@ -52,17 +52,17 @@ class Tracked(Record):
     runs: dict[str, TrackedRun]
 
 
-def fill(experiment: str, found: list[Entry], store: Path) -> Tracked:
+def fill_mlflow(experiment: str, found: list[Entry], store: Path) -> Tracked:
     """Bring MLflow's experiment up to date with the study; return where every run is.
 
     The store is ``MLFLOW_TRACKING_URI`` if that is set, and else the SQLite file ``store``, with
     artifacts in a folder beside it; it is made if it is not there (about 6 s).
     """
-    with _told(store):
-        return _filled(experiment, found, store)
+    with _explain_errors(store):
+        return _fill_experiment(experiment, found, store)
 
 
-def _filled(experiment: str, found: list[Entry], store: Path) -> Tracked:
+def _fill_experiment(experiment: str, found: list[Entry], store: Path) -> Tracked:
     client, experiment_id = _open(experiment, store)
     there = _present(client, experiment_id)
     tracked = {}
@@ -78,7 +78,7 @@ def _filled(experiment: str, found: list[Entry], store: Path) -> Tracked:
 
 
 @contextmanager
-def _told(store: Path) -> Iterator[None]:
+def _explain_errors(store: Path) -> Iterator[None]:
     """Say in a sentence what MLflow or its database refuses: a full disk, a server that is not there."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -129,7 +129,7 @@ def _make(store: Path) -> None:
     from mlflow import MlflowClient
 
     try:
-        with replacing(store) as temporary:
+        with atomic_write(store) as temporary:
             address = f"sqlite:///{temporary.resolve()}"
             with chdir(tempfile.gettempdir()):
                 MlflowClient(address).search_experiments(max_results=1)

@@ -4,17 +4,23 @@ import math
 from pathlib import Path
 from typing import Any
 
-from rankwise.checkpoint.weight_files import NAMES, SIZES, Stored, checkpoint_bytes, header
+from rankwise.checkpoint.weight_files import (
+    NAMES,
+    SIZES,
+    StoredTensor,
+    checkpoint_bytes,
+    read_header,
+)
 from rankwise.decompose import Decomposer
 from rankwise.errors import RankwiseError
-from rankwise.inputs.architecture import described
+from rankwise.inputs.architecture import read_model_config
 from rankwise.inputs.sources import model_folder
 from rankwise.model.families import FAMILIES
 from rankwise.params.runs import CompressedRun
 from rankwise.params.stages import Params
 
 
-def impossible(params: Params, decomposers: dict[str, Decomposer]) -> list[str]:
+def find_impossible_targets(params: Params, decomposers: dict[str, Decomposer]) -> list[str]:
     """Return a sentence for every target above the dense model or below what stays dense.
 
     Reads configuration and headers of the model's files. Of a model that is not on this machine yet
@@ -30,7 +36,7 @@ def impossible(params: Params, decomposers: dict[str, Decomposer]) -> list[str]:
         folder = model_folder(given.source, given.revision)
     except RankwiseError:  # said by the stage prepare, which may also fetch it
         return []
-    config, _, family = described(folder, FAMILIES)
+    config, _, family = read_model_config(folder, FAMILIES)
     tensors = _tensors(folder, config, NAMES[params.build.dtype or given.dtype])
     weights, linears = Weights(folder, family), family.linears(range(config.num_hidden_layers))
     problems = []
@@ -41,14 +47,18 @@ def impossible(params: Params, decomposers: dict[str, Decomposer]) -> list[str]:
     return problems
 
 
-def _tensors(folder: Path, config: Any, dtype: str) -> list[Stored]:
+def _tensors(folder: Path, config: Any, dtype: str) -> list[StoredTensor]:
     """Return the tensors of a model's files in the type of the checkpoint, a tied head left out."""
-    found = [tensor for path in sorted(folder.glob("*.safetensors")) for tensor in header(path)]
+    found = [
+        tensor for path in sorted(folder.glob("*.safetensors")) for tensor in read_header(path)
+    ]
     tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
-    return [Stored(t.name, dtype, t.shape) for t in found if t.name not in tied]
+    return [StoredTensor(t.name, dtype, t.shape) for t in found if t.name not in tied]
 
 
-def _problems(name: str, run: CompressedRun, tensors: list[Stored], factored: int) -> list[str]:
+def _problems(
+    name: str, run: CompressedRun, tensors: list[StoredTensor], factored: int
+) -> list[str]:
     """Return what is wrong with a target, given the dense model and the numbers that may be factored."""
     target = run.target
     if target.kind == "total_params":

@@ -12,11 +12,11 @@ from rankwise.methods.registry import Registry
 from rankwise.params.runs import DENSE, RefinedRun
 from rankwise.params.section import validate
 from rankwise.params.stages import FURTHER, NAME, Params
-from rankwise.params.sweeps import expanded
+from rankwise.params.sweeps import expand_sweeps
 from rankwise.refine import refiners
 from rankwise.validation import statistics
-from rankwise.validation.feasibility import impossible
-from rankwise.validation.runs import Methods, run_checks
+from rankwise.validation.feasibility import find_impossible_targets
+from rankwise.validation.runs import Methods, check_run
 
 METHODS: dict[str, Registry[Any]] = {
     "decompose": decomposers,
@@ -46,7 +46,7 @@ def load_params(path: Path) -> Params:
             f"{path} must hold sections (prepare, sample, runs, …), found {type(given).__name__}"
         )
     if "runs" in given:
-        given["runs"] = expanded(given["runs"], path.name)
+        given["runs"] = expand_sweeps(given["runs"], path.name)
     params = validate(Params, given, path.name, ())
     problems = list(_cross_checks(params))
     if problems:
@@ -54,7 +54,7 @@ def load_params(path: Path) -> Params:
     return params
 
 
-def sections(params: Params) -> dict[str, Any]:
+def effective_sections(params: Params) -> dict[str, Any]:
     """Return every section a rule may name, keyed by its path, defaults filled in.
 
     ``runs`` is a list, for the order of the runs is the order of the report's rows.
@@ -66,7 +66,7 @@ def sections(params: Params) -> dict[str, Any]:
         found[f"sample.{role}"] = sample.model_dump()
     for kind in METHODS:
         for name in getattr(params, kind):
-            values = made(params, kind, name).model_dump(mode="json")
+            values = instantiate_method(params, kind, name).model_dump(mode="json")
             found[f"{kind}.{name}"] = {"method": params.method(kind, name), **values}
     for name, run in {**params.built(), **params.refinements()}.items():
         found[f"runs.{name}"] = run.model_dump()
@@ -82,13 +82,15 @@ def sections(params: Params) -> dict[str, Any]:
         "compute",
     ):
         found[name] = getattr(params, name).model_dump()
-    found["covariance"]["moments"] = params.covariance.moments or str(statistics.needed(params))
+    found["covariance"]["moments"] = params.covariance.moments or str(
+        statistics.required_statistics(params)
+    )
     return found
 
 
 def cut_sections(params: Params, folder: Path) -> None:
     """Write every section to ``folder/<section>.json`` if it changed; drop those that are no more."""
-    cut = sections(params)
+    cut = effective_sections(params)
     for name, value in cut.items():
         write_if_changed(folder / f"{name}.json", to_json(value))
     for path in folder.glob("*.json"):
@@ -96,7 +98,7 @@ def cut_sections(params: Params, folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def made(params: Params, kind: str, name: str) -> Any:
+def instantiate_method(params: Params, kind: str, name: str) -> Any:
     """Return the method of a section of decompose, allocate or refine, its defaults filled in."""
     return METHODS[kind][params.method(kind, name)](**_fields(getattr(params, kind)[name]))
 
@@ -122,11 +124,11 @@ def _cross_checks(params: Params) -> list[str]:
         if isinstance(run, RefinedRun):
             problems += _refinement_checks(params, name, run, methods["refine"])
         else:
-            problems += run_checks(name, run, methods)
+            problems += check_run(name, run, methods)
     problems += _sample_checks(params)
-    problems += statistics.checks(params, methods["decompose"])
+    problems += statistics.check_statistics(params, methods["decompose"])
     problems += _search_checks(params, methods)
-    return problems or impossible(params, methods["decompose"])
+    return problems or find_impossible_targets(params, methods["decompose"])
 
 
 def _methods(params: Params) -> tuple[Methods, list[str]]:

@@ -10,7 +10,7 @@ Methods = dict[str, dict[str, Any]]
 """Kind (decompose, allocate, refine) → name of a section → its method."""
 
 
-def run_checks(name: str, run: CompressedRun, methods: Methods) -> list[str]:
+def check_run(name: str, run: CompressedRun, methods: Methods) -> list[str]:
     """Return a sentence for everything that the run's decomposer or allocator cannot do."""
     return [
         *_measure_checks(name, run, methods),
@@ -28,13 +28,13 @@ def _measure_checks(name: str, run: CompressedRun, methods: Methods) -> list[str
     for key in ("allocate", "steps_allocate"):
         asked = getattr(run, key)
         allocator = methods["allocate"].get(asked)
-        if allocator is None or decomposer.measure >= allocator.needs:
+        if allocator is None or decomposer.measure >= allocator.requires:
             continue
         able = [
-            n for n, method in decomposers.classes().items() if method.measure >= allocator.needs
+            n for n, method in decomposers.classes().items() if method.measure >= allocator.requires
         ]
         problems.append(
-            f"runs.{name}.{key}: '{asked}' needs a decomposer whose spectrum says {allocator.needs}, "
+            f"runs.{name}.{key}: '{asked}' needs a decomposer whose spectrum says {allocator.requires}, "
             f"that of '{run.decompose}' says {decomposer.measure}; "
             f"name another allocator, or a decomposer of method {' or '.join(able)}{_ablation(allocator)}"
         )

@@ -7,16 +7,18 @@ from rankwise.methods.required_statistics import RequiredStatistics
 from rankwise.params.stages import Params
 
 
-def needed(params: Params) -> RequiredStatistics:
+def required_statistics(params: Params) -> RequiredStatistics:
     """Return the moments that the most demanding section of decompose needs.
 
     Not of the runs: one that is taken out or put in would have the whole model gathered again.
     """
     listed = {params.method("decompose", section) for section in params.decompose}
-    return max((decomposers[method].moments for method in listed), default=RequiredStatistics.CHANNELS)
+    return max(
+        (decomposers[method].moments for method in listed), default=RequiredStatistics.CHANNELS
+    )
 
 
-def checks(params: Params, methods: dict[str, Any]) -> list[str]:
+def check_statistics(params: Params, methods: dict[str, Any]) -> list[str]:
     """Return what is wrong with sections covariance and fisher, given the decomposers by name of their section.
 
     Statistics that say less than a decomposer needs, and a streamed pass over models that are not the

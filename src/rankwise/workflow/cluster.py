@@ -18,7 +18,7 @@ PROFILES = Path("profiles")
 """Folder of a study's ways to run, a folder with a ``config.yaml`` each."""
 ENDING = 60.0
 """How long SLURM may take to end what a killed run left [s]."""
-SAID = "on the cluster: "
+PREFIX = "on the cluster: "
 """How lines begin that are meant for the user, among what Snakemake and its jobs say."""
 BY_ITSELF = "failed by itself: "
 """What a sentence says of a job that no setting of the profile mends."""
@@ -123,7 +123,7 @@ class Failures(logging.Handler):
 
 
 @dataclass(frozen=True)
-class Place:
+class Executor:
     """Where jobs run."""
 
     elsewhere: bool
@@ -132,10 +132,10 @@ class Place:
     """Snakemake's."""
 
 
-HERE = Place(elsewhere=False)
+HERE = Executor(elsewhere=False)
 
 
-def place_of(profile: str) -> Place:
+def read_executor(profile: str) -> Executor:
     """Return where a profile of the study in the working directory runs its jobs, after what was left there ended.
 
     Raises RankwiseError for a profile that there is not.
@@ -146,11 +146,11 @@ def place_of(profile: str) -> Place:
         raise RankwiseError(f"--profile: there is no {file}; {nearest(profile, there)}")
     executor = read_yaml(file).get("executor", "local")
     if executor == "slurm":
-        end_what_was_left(Path.cwd())
-    return Place(executor != "local", ("--workflow-profile", str(file.parent)))
+        cancel_left_jobs(Path.cwd())
+    return Executor(executor != "local", ("--workflow-profile", str(file.parent)))
 
 
-def end_what_was_left(study: Path) -> None:
+def cancel_left_jobs(study: Path) -> None:
     """Cancel SLURM's jobs of a Snakemake that was killed: they would write beside those that replace them.
 
     The caller holds the study. Raises RankwiseError where SLURM does not answer or does not end them.

@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 
 from rankwise.forkserver.job import end_with
 from rankwise.params import memory
-from rankwise.workflow.cluster import BY_ITSELF, SAID
+from rankwise.workflow.cluster import BY_ITSELF, PREFIX
 
 SNAKEMAKE = (sys.executable, "-m", "snakemake")
 DVC = (sys.executable, "-m", "dvc")
@@ -93,7 +93,7 @@ def settle_times() -> None:
     call(*SNAKEMAKE, "--touch")
 
 
-def missing() -> list[str]:
+def missing_outputs() -> list[str]:
     """Return the outputs of dvc.yaml that are not there."""
     given = YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
     outs = [out for stage in given.values() for out in stage.get("outs", [])]
@@ -130,13 +130,13 @@ def run_snakemake(
                 code = code or int(match[1])
             elif match := re.search(r"died with <Signals\.\w+: (\d+)>", line):
                 code = code or 128 + int(match[1])
-            elif line.startswith(SAID):
+            elif line.startswith(PREFIX):
                 told.append(line)
     if told:  # of jobs that failed elsewhere, each with its log
         code, failed = 1 if any(BY_ITSELF in line for line in told) else 2, ""
         said = [
             *told,
-            f"{SAID}settings are in {engine.options[-1]}/config.yaml; what is finished stays",
+            f"{PREFIX}settings are in {engine.options[-1]}/config.yaml; what is finished stays",
         ]
     _finish(process, code, failed, said)
 

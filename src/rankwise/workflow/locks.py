@@ -35,29 +35,29 @@ def holding(command: str) -> Iterator[int]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise _in_use(_said(stream) or "another rankwise run") from error
+            raise _in_use_error(_read_holder(stream) or "another rankwise run") from error
         except OSError as error:
             raise RankwiseError(f"{LOCK} cannot be locked ({error.strerror})") from error
-        _clear_up(killed=_said(stream))
-        _say(stream, f"'{command}', process {os.getpid()} on {socket.gethostname()}")
+        _clear_up(killed=_read_holder(stream))
+        _write_holder(stream, f"'{command}', process {os.getpid()} on {socket.gethostname()}")
         try:
             yield stream.fileno()
         finally:
-            _say(stream, "")
+            _write_holder(stream, "")
 
 
 def refuse_other_engine() -> None:
     """Refuse to work for one engine while the other works on the study in the working directory."""
     if "DVC_STAGE" in os.environ:
         if any(OF_SNAKEMAKE.glob("*.lock")):
-            raise _in_use(_snakemake() or "snakemake (if none runs: snakemake --unlock)")
+            raise _in_use_error(_snakemake() or "snakemake (if none runs: snakemake --unlock)")
         return
     for pid, command in _dvc_writers():
-        if _alive(pid):
-            raise _in_use(f"'{command}', process {pid}")
+        if _process_exists(pid):
+            raise _in_use_error(f"'{command}', process {pid}")
 
 
-def _in_use(holder: str) -> RankwiseError:
+def _in_use_error(holder: str) -> RankwiseError:
     return RankwiseError(
         f"{Path.cwd()} is in use by {holder}; wait until that ends, or stop it, then run the same again"
     )
@@ -69,7 +69,7 @@ def _clear_up(killed: str) -> None:
     if marks:
         running = _snakemake()
         if running:
-            raise _in_use(running)
+            raise _in_use_error(running)
         if not killed:
             raise RankwiseError(
                 f"{Path.cwd() / OF_SNAKEMAKE}: a snakemake works on this study, or was killed; "
@@ -127,16 +127,16 @@ def _dvc_writers() -> list[tuple[int, str]]:
         return []  # no DVC, or its file is being written
 
 
-def _alive(pid: int) -> bool:
+def _process_exists(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-def _said(stream: IO[str]) -> str:
+def _read_holder(stream: IO[str]) -> str:
     stream.seek(0)
     return stream.read().strip()
 
 
-def _say(stream: IO[str], text: str) -> None:
+def _write_holder(stream: IO[str], text: str) -> None:
     stream.truncate(0)
     stream.write(text)
     stream.flush()

@@ -57,7 +57,7 @@ def read_study(params: Path, *, submitted: bool = False) -> Params:
     try:
         if not submitted:
             refuse_other_engine()
-            bring_back(RESULTS)
+            restamp_future_files(RESULTS)
         study = load_params(params)
         for inputs in (model_inputs, corpora_inputs, tasks_inputs):
             inputs(study)
@@ -69,7 +69,7 @@ def read_study(params: Path, *, submitted: bool = False) -> Params:
     return study
 
 
-def bring_back(folder: Path) -> None:
+def restamp_future_files(folder: Path) -> None:
     """Give files of a time that has not come yet one that has, in their order.
 
     They were written before the clock was set back; what is written now would count as older than
@@ -92,7 +92,7 @@ def smk(name: str) -> list[str]:
     return [relative(RULES / file) for file in ("common.smk", f"{name}.smk")]
 
 
-def many(option: str, paths: Iterable[str]) -> str:
+def repeat_option(option: str, paths: Iterable[str]) -> str:
     """Return ``option path option path …``, quoted for the shell."""
     return " ".join(f"{option} {shlex.quote(str(path))}" for path in paths)
 
