@@ -53,6 +53,7 @@ lint: $(INSTALLED)
 	ruff format --check .
 	ruff check .
 	mypy
+	lint-imports --no-cache --no-logo
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 

@@ -18,7 +18,7 @@ from table import KEEPS, MODELS, SHOWN, Results
 from torch.nn import functional
 
 from rankwise.artifacts.tokens import Tokens
-from rankwise.checkpoint.loading import load
+from rankwise.checkpoint.loading import load_model
 from rankwise.files.atomic import write_json
 
 TOKENS = 8192
@@ -55,12 +55,12 @@ def main() -> None:
         for study in Results(folder, model).studies:
             ids = Tokens.load(study / "data/sample/test.safetensors").ids.long()
             ids = ids[: TOKENS // ids.shape[1]]
-            dense = load(study / "data/prepare/model.json").model
+            dense = load_model(study / "data/prepare/model.json").model
             for name in (f"{name}-{percent(keep)}" for keep in KEEPS for name in SHOWN):
                 manifest = study / f"data/checkpoints/{name}.json"
                 key = f"{study.name}/{name}"
                 if manifest.is_file() and key not in found:
-                    found[key] = compare(dense, load(manifest).model, ids)
+                    found[key] = compare(dense, load_model(manifest).model, ids)
                     write_json(path, found)
 
 

@@ -104,7 +104,7 @@ def disk(there: Path) -> int:
 def compare(there: Path, size: str) -> list[str]:
     """Plan, run, and return a row a stage."""
     with chdir(there):
-        asked = engines.call(sys.executable, "-m", "rankwise", "plan", "--json")
+        asked = engines.run_command(sys.executable, "-m", "rankwise", "plan", "--json")
         if asked.returncode not in (0, 3):
             raise SystemExit(asked.stderr)
         plan = json.loads(asked.stdout)

@@ -26,7 +26,7 @@ from rankwise.artifacts.statistics import GroupStatistics
 from rankwise.decompose.factoring import factor_group
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.inputs.architecture import build_empty_dense
-from rankwise.inputs.sources import hashes
+from rankwise.inputs.sources import hash_files
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
 from rankwise.params.stages import Compute, CovarianceParams, FisherParams
@@ -35,7 +35,7 @@ from rankwise.statistics.accumulators import ACCUMULATE
 from rankwise.statistics.covariance import gather_covariance
 from rankwise.statistics.progress import Progress
 from rankwise.statistics.streamed import Streamed
-from rankwise.statistics.streamed_covariance import stream
+from rankwise.statistics.streamed_covariance import stream_covariance
 from rankwise.statistics.streamed_fisher import stream_fisher
 
 ARCHITECTURE = "LlamaForCausalLM"
@@ -104,7 +104,7 @@ def manifest_of(folder: Path) -> ModelManifest:
     return ModelManifest(
         source=str(folder), revision=None, dtype=config["dtype"], architecture=ARCHITECTURE,
         family=FAMILY, layers=config["num_hidden_layers"], parameters=0,
-        files=hashes(folder, ("*.safetensors",)),
+        files=hash_files(folder, ("*.safetensors",)),
     )  # fmt: skip
 
 
@@ -112,7 +112,9 @@ def streamed(folder: Path, ids: torch.Tensor) -> list[Path]:
     """Gather our statistics, a layer a block."""
     manifest = manifest_of(folder)
     blocks = LAYER_BY_LAYER.layer_groups(manifest.layers)
-    return stream(Streamed.of(manifest, CPU), ids, blocks, ASKED, Progress(folder / "work", ""))
+    return stream_covariance(
+        Streamed.of(manifest, CPU), ids, blocks, ASKED, Progress(folder / "work", "")
+    )
 
 
 def ours(folder: Path) -> dict[str, Any]:

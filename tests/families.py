@@ -6,7 +6,7 @@ import torch
 import transformers
 
 from rankwise.hub.experts import separate
-from rankwise.inputs.sources import MODEL_FILES, hashes
+from rankwise.inputs.sources import MODEL_FILES, hash_files
 from rankwise.model.families import families, family_of
 from rankwise.model.family import Family
 from rankwise.records.inputs import ModelManifest
@@ -93,7 +93,7 @@ def written(folder: Path, model: torch.nn.Module, family: Family) -> ModelManife
         family=family,
         layers=2,
         parameters=model.num_parameters(),
-        files=hashes(folder, MODEL_FILES),
+        files=hash_files(folder, MODEL_FILES),
     )
 
 

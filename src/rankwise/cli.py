@@ -139,7 +139,11 @@ def main() -> None:
         if not is_out_of_memory(error):
             log.exception("not foreseen")
             sys.exit(1)
-        log.error("no memory left (%s); %s", str(error).partition("\n")[0], memory.lower(sys.argv))
+        log.error(
+            "no memory left (%s); %s",
+            str(error).partition("\n")[0],
+            memory.advise_less_memory(sys.argv),
+        )
         sys.exit(2)
     except Exception:  # for the job's log as well, which is what an engine shows
         log.exception("not foreseen")

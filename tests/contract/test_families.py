@@ -46,7 +46,7 @@ from rankwise.statistics.covariance import gather_covariance
 from rankwise.statistics.fisher import gather_fisher as gather_gradients
 from rankwise.statistics.progress import Progress
 from rankwise.statistics.streamed import Streamed
-from rankwise.statistics.streamed_covariance import stream
+from rankwise.statistics.streamed_covariance import stream_covariance
 from rankwise.statistics.streamed_fisher import stream_fisher
 from tests.families import CPU, LAYERS, cases, ids, tiny, written
 from tests.unit.test_compression import save_tokenizer
@@ -246,11 +246,13 @@ def test_statistics_gathered_while_streaming_are_the_same(case, tmp_path):
     model, weights, groups = case.model(), Weights(case.folder, case.family), [[0], [1]]
     whole = gather_covariance(model, case.family, weights.get, ids(), groups, asked)
     source = Streamed.of(case.manifest, CPU)
-    paths = stream(source, ids(), groups, asked, Progress(tmp_path / "work", ""))
+    paths = stream_covariance(source, ids(), groups, asked, Progress(tmp_path / "work", ""))
     parts = [
         part
         for shard in range(2)
-        for part in stream(source, ids(), groups, asked, Progress(tmp_path / f"{shard}", ""), shard)
+        for part in stream_covariance(
+            source, ids(), groups, asked, Progress(tmp_path / f"{shard}", ""), shard
+        )
     ]
     for group, expected in enumerate(whole):
         expected.save(tmp_path / "whole")

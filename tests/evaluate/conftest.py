@@ -8,7 +8,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from rankwise.inputs.sources import hashes
+from rankwise.inputs.sources import hash_files
 from rankwise.records.inputs import TasksManifest
 from tests.conftest import tiny_llama
 
@@ -57,4 +57,4 @@ def folder(tmp_path: Path) -> Path:
 
 
 def manifest(folder: Path) -> TasksManifest:
-    return TasksManifest(source=str(folder), files=hashes(folder, ("*.yaml", "*.jsonl")))
+    return TasksManifest(source=str(folder), files=hash_files(folder, ("*.yaml", "*.jsonl")))

@@ -11,13 +11,13 @@ import torch
 from typer.testing import CliRunner
 
 from rankwise.checkpoint import loading, saving
-from rankwise.checkpoint.weight_files import counted, read_headers
+from rankwise.checkpoint.weight_files import count_parameters, read_headers
 from rankwise.cli import app
 from rankwise.commands.bench import manifests, remarks
 from rankwise.errors import RankwiseError
 from rankwise.evaluate import multiples
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
-from rankwise.inputs.sources import hashes
+from rankwise.inputs.sources import hash_files
 from rankwise.records.made import CheckpointManifest
 from rankwise.records.measured import Rate, SpeedPoint, SpeedRecord
 from tests.conftest import tiny_llama
@@ -39,8 +39,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run="it",
         keep_asked=0.9,
         keep_reached=0.9,
-        parameters=counted(read_headers(folder)),
-        files=hashes(folder, ("*",)),
+        parameters=count_parameters(read_headers(folder)),
+        files=hash_files(folder, ("*",)),
     ).save(data / "checkpoints/it.json")
     return data
 
@@ -127,12 +127,12 @@ def test_the_multiple_that_is_named_is_the_one_whose_ranks_cost_least(
     monkeypatch.setattr(
         multiples, "_seconds_a_rank", lambda _kinds, multiple, *_: seconds[multiple]
     )
-    assert multiples.helpful_multiple(model, 4) == 32
+    assert multiples.find_helpful_multiple(model, 4) == 32
     seconds |= {32: 0.96, 64: 0.96}
-    assert multiples.helpful_multiple(model, 4) is None
-    assert multiples.helpful_multiple(torch.nn.ReLU(), 4) is None
+    assert multiples.find_helpful_multiple(model, 4) is None
+    assert multiples.find_helpful_multiple(torch.nn.ReLU(), 4) is None
 
 
 def test_multiples_are_timed_on_the_linears_of_the_model() -> None:
     model = torch.nn.Sequential(LowRankLinear(64, 48, 13, bias=False))
-    assert multiples.helpful_multiple(model, 2) in (None, *multiples.MULTIPLES)
+    assert multiples.find_helpful_multiple(model, 2) in (None, *multiples.MULTIPLES)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rankwise.errors import RankwiseError
-from rankwise.evaluate.perplexity import mean_loss, perplexity, window_losses
+from rankwise.evaluate.perplexity import mean_loss, to_perplexity, window_losses
 
 
 def reference(model: Any, ids: Tensor) -> float:
@@ -34,8 +34,8 @@ def test_equals_reference(model: Any, length: int, batch: int) -> None:
     )
     losses = window_losses(model, ids, batch)
     assert losses.shape == (5, length - 1)
-    assert perplexity(losses) == pytest.approx(reference(model, ids), rel=1e-5)
-    assert perplexity(losses) == math.exp(mean_loss(losses))
+    assert to_perplexity(losses) == pytest.approx(reference(model, ids), rel=1e-5)
+    assert to_perplexity(losses) == math.exp(mean_loss(losses))
 
 
 class Constant(nn.Module):
@@ -57,7 +57,7 @@ class Constant(nn.Module):
 
 def test_uniform_logits_give_the_vocabulary() -> None:
     ids = torch.randint(1000, (4, 16), generator=torch.Generator().manual_seed(0))
-    assert perplexity(window_losses(Constant(1000), ids, 3)) == pytest.approx(1000, rel=1e-6)
+    assert to_perplexity(window_losses(Constant(1000), ids, 3)) == pytest.approx(1000, rel=1e-6)
 
 
 def test_window_that_is_not_finite_is_named() -> None:
@@ -68,4 +68,4 @@ def test_window_that_is_not_finite_is_named() -> None:
 
 def test_loss_beyond_exponential_is_refused() -> None:
     with pytest.raises(RankwiseError, match="1000 nats"):
-        perplexity(torch.full((2, 3), 1000.0))
+        to_perplexity(torch.full((2, 3), 1000.0))

@@ -9,14 +9,14 @@ import torch
 from typer.testing import CliRunner
 
 from rankwise.artifacts.tokens import Tokens
-from rankwise.checkpoint.loading import load
+from rankwise.checkpoint.loading import load_model
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.divergence import measure_divergence
-from rankwise.evaluate.perplexity import perplexity, window_losses
+from rankwise.evaluate.perplexity import to_perplexity, window_losses
 from rankwise.evaluate.speed import interleave, time_models
 from rankwise.files.atomic import write_json
-from rankwise.inputs.sources import hashes
+from rankwise.inputs.sources import hash_files
 from rankwise.model.families import family_of
 from rankwise.records.inputs import ModelManifest
 from rankwise.records.items import Items
@@ -44,7 +44,7 @@ def data(model: Any, tokenizer: Any, folder: Path) -> Path:
         family=family_of("LlamaForCausalLM"),
         layers=2,
         parameters=sum(p.numel() for p in model.parameters()),
-        files=hashes(folder / "model", ("*.json", "*.safetensors")),
+        files=hash_files(folder / "model", ("*.json", "*.safetensors")),
     ).save(folder / "model.json")
     manifest(folder).save(folder / "tasks.json")
     ids = torch.randint(13, (6, 12), generator=torch.Generator().manual_seed(1), dtype=torch.int32)
@@ -81,7 +81,7 @@ def test_evaluate(model: Any, data: Path) -> None:
     assert (data / "one.json").read_bytes() == (data / "two.json").read_bytes()
     scores = Scores.load(data / "one.json")
     ids = Tokens.load(data / "test.safetensors").ids
-    assert scores.perplexity == pytest.approx(perplexity(window_losses(model, ids, 6)), rel=1e-5)
+    assert scores.perplexity == pytest.approx(to_perplexity(window_losses(model, ids, 6)), rel=1e-5)
     assert (scores.windows, scores.window_length, scores.tokens) == (6, 12, 66)
     assert scores.zero_shot["tiny"].items == 3
     assert scores.zero_shot_average == scores.zero_shot["tiny"].acc
@@ -105,7 +105,7 @@ def test_uniform_model_has_the_perplexity_of_its_vocabulary(
         parameter.data.zero_()
     zero.save_pretrained(data / "model")
     before = ModelManifest.load(data / "model.json")
-    files = hashes(data / "model", ("*.json", "*.safetensors"))
+    files = hash_files(data / "model", ("*.json", "*.safetensors"))
     before.model_copy(update={"files": files}).save(data / "model.json")
     evaluate(data, "dense", data / "one.json")
     scores = Scores.load(data / "one.json")
@@ -142,10 +142,10 @@ def test_measures_beside_the_dense_model(model: Any, tokenizer: Any, data: Path)
 def test_bad_text_and_lost_checkpoint_are_named(model: Any, data: Path) -> None:
     one = torch.zeros(1, 12, dtype=torch.int32)
     with pytest.raises(RankwiseError, match="run 'dense', text 'test': 1 window of 12 tokens"):
-        text_score(load(data / "model.json"), Tokens(one, one[0], "test", "c", "0", 0), 2)
+        text_score(load_model(data / "model.json"), Tokens(one, one[0], "test", "c", "0", 0), 2)
     long = torch.zeros(2, model.config.max_position_embeddings + 1, dtype=torch.int32)
     with pytest.raises(RankwiseError, match="windows of 65 tokens, but the model has 64 positions"):
-        text_score(load(data / "model.json"), Tokens(long, long[0], "test", "c", "0", 0), 2)
+        text_score(load_model(data / "model.json"), Tokens(long, long[0], "test", "c", "0", 0), 2)
     (data / "model/model.safetensors").unlink()
     with pytest.raises(RankwiseError, match=r"model\.safetensors is gone"):
         evaluate(data, "dense", data / "one.json")

@@ -18,7 +18,7 @@ import typer
 
 from rankwise import cli
 from rankwise.commands.init import PRESETS
-from rankwise.files.checksummed import sealed_lines
+from rankwise.files.checksummed import to_checksummed_lines
 from rankwise.params.stages import Evaluate
 from tests.faults.hostile import STRANGE, changed
 
@@ -64,7 +64,7 @@ def _files(random: Random, folder: Path) -> list[str]:
     """Write small files of the kinds that commands read; one of them is another every time."""
     texts = {
         "a.yaml": (PRESETS / "local.yaml").read_text(),
-        "a.jsonl": sealed_lines([{"trial": 0}]),
+        "a.jsonl": to_checksummed_lines([{"trial": 0}]),
     }
     for name, text in texts.items():
         if not (folder / name).exists():

@@ -17,7 +17,7 @@ from pyarrow import parquet
 from ruamel.yaml import YAML
 
 from rankwise.files.atomic import to_json
-from rankwise.files.checksummed import sealed_lines, with_checksum
+from rankwise.files.checksummed import to_checksummed_lines, with_checksum
 from tests.conftest import tiny_llama
 from tests.faults.examples import RECORDS, example
 from tests.faults.hostile import STRANGE, changed, mangled, put_json
@@ -142,9 +142,9 @@ def lines(rows: list[dict[str, Any]], head: dict[str, Any] | None = None) -> Mak
         if random.random() < 0.7:
             given = changed(rows, random)
             given = given if isinstance(given, list) else [given]
-            text = sealed_lines([*first, *given]).encode()
+            text = to_checksummed_lines([*first, *given]).encode()
         else:
-            text = mangled(sealed_lines([*first, *rows]).encode(), random)
+            text = mangled(to_checksummed_lines([*first, *rows]).encode(), random)
         (folder / "a.jsonl").write_bytes(text)
 
     return make

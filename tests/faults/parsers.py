@@ -18,7 +18,7 @@ from rankwise.commands.init import PRESETS, with_settings
 from rankwise.evaluate import task_files
 from rankwise.hub.checks import check_folder, checked_section, weight_files
 from rankwise.inputs.architecture import build_empty_model, read_model_config, read_tokenizer
-from rankwise.inputs.sources import hashes
+from rankwise.inputs.sources import hash_files
 from rankwise.inputs.texts import read_text
 from rankwise.model.families import SHIPPED, read_family
 from rankwise.params.runs import Run
@@ -121,7 +121,7 @@ def _foreign(folder: Path) -> None:
 
 def _tasks(folder: Path) -> None:
     (folder / "tiny.jsonl").write_text('{"context": "w", "choices": ["a", "b"], "gold": 0}\n' * 2)
-    files = hashes(folder, ("a.yaml", "tiny.jsonl"))
+    files = hash_files(folder, ("a.yaml", "tiny.jsonl"))
     task_files.read_tasks(TasksManifest(source=str(folder), files=files), None, None)
 
 

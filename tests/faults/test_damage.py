@@ -6,7 +6,7 @@ import random
 import pytest
 
 from rankwise.errors import RankwiseError
-from rankwise.files.checksummed import read_checksummed_lines, read_json, sealed_lines
+from rankwise.files.checksummed import read_checksummed_lines, read_json, to_checksummed_lines
 from tests.faults.examples import RECORDS, example
 from tests.faults.kinds import flipped, kinds, same
 
@@ -70,9 +70,10 @@ def test_json_beyond_sense_is_refused(text, tmp_path):
 def test_what_was_expected_of_a_trace_and_what_was_found(tmp_path):
     """Expected is what was written, found is what is there: in whichever line the damage lies."""
     path, rows = tmp_path / "trace.jsonl", [{"trial": n} for n in range(3)]
-    first, second, third, closing = sealed_lines(rows).splitlines(keepends=True)
+    first, second, third, closing = to_checksummed_lines(rows).splitlines(keepends=True)
     written, without = (
-        json.loads(text.splitlines()[-1])["sha256"] for text in (closing, sealed_lines(rows[:2]))
+        json.loads(text.splitlines()[-1])["sha256"]
+        for text in (closing, to_checksummed_lines(rows[:2]))
     )
     for text, expected, found in (
         (first + second + closing, f"3 rows of SHA-256 {written}", f"2 rows of SHA-256 {without}"),

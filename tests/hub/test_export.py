@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from rankwise.card.model_card import card
+from rankwise.card.model_card import render_card
 from rankwise.checkpoint.loading import load_folder
 from rankwise.checkpoint.merge import merge_factors
 from rankwise.cli import app
@@ -44,9 +44,9 @@ def test_the_copy_has_the_same_files_and_the_measured_table(placeless, tmp_path)
         if file.path != "README.md":
             given, copied = placeless.folder / file.path, tmp_path / "copy" / file.path
             assert copied.read_bytes() == given.read_bytes()
-    card = (tmp_path / "copy/README.md").read_text()
-    assert "| perplexity, test text | 20.0 | 23.5 |" in card
-    assert "zero-shot average" in card
+    render_card = (tmp_path / "copy/README.md").read_text()
+    assert "| perplexity, test text | 20.0 | 23.5 |" in render_card
+    assert "zero-shot average" in render_card
     before = (placeless.folder / "README.md").read_text()
     assert "nats a token" in before
     assert "23.5" not in before
@@ -58,7 +58,7 @@ def test_a_source_s_name_stays_a_name_in_the_card(placeless):
     hostile = record.model_copy(
         update={"model": record.model.model_copy(update={"source": source})}
     )
-    assert "(`` a`b</code> <img src=x onerror=alert(1)> ``)" in card(hostile, 9)
+    assert "(`` a`b</code> <img src=x onerror=alert(1)> ``)" in render_card(hostile, 9)
 
 
 def test_biases_without_a_place_are_refused_or_dropped_and_measured(placeless, tmp_path):

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from transformers import AutoModelForCausalLM
 
-from rankwise.checkpoint.loading import load, load_folder
+from rankwise.checkpoint.loading import load_folder, load_model
 from rankwise.errors import RankwiseError
 from rankwise.hub.checks import INDEX, CheckpointError
 from tests.checkpoints import made
@@ -110,7 +110,7 @@ def test_the_manifest_knows_a_file_that_was_cut(whole, tmp_path):
     shutil.copy(whole.manifest, tmp_path / "it.json")
     cut(tmp_path / "it")
     with pytest.raises(RankwiseError, match=r"safetensors has .* bytes, its manifest says"):
-        load(tmp_path / "it.json")
+        load_model(tmp_path / "it.json")
 
 
 def test_a_special_token_without_an_embedding_is_no_mistake(whole, tmp_path):

@@ -12,7 +12,7 @@ from rankwise.checkpoint import loading, saving
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
-from rankwise.inputs.sources import hashes
+from rankwise.inputs.sources import hash_files
 from rankwise.records.made import BuildRecord, CheckpointManifest, RefineRecord, SelfCheck
 from rankwise.refine import refiners
 from tests.conftest import tiny_llama
@@ -56,7 +56,7 @@ def study(tmp_path):
         keep_asked=0.5,
         keep_reached=compressed.num_parameters() / before,
         parameters=compressed.num_parameters(),
-        files=hashes(tmp_path / "start", ("*",)),
+        files=hash_files(tmp_path / "start", ("*",)),
     ).save(tmp_path / "start.json")
     write_json(tmp_path / "compute.json", {"device": "cpu", "threads": 1})
     return tmp_path

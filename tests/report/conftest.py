@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from rankwise.files.atomic import write_json, write_text
-from rankwise.files.checksummed import sealed_lines
+from rankwise.files.checksummed import to_checksummed_lines
 from rankwise.records.items import Continuation, Items, TaskItems, TextItems
 from rankwise.records.made import AllocationRecord, Curve, LinearRank, RefineRecord
 from rankwise.records.measured import Rate, Scores, SpeedPoint, SpeedRecord, TaskScore
@@ -143,7 +143,7 @@ def make_allocation(run: str, rng: Random) -> AllocationRecord:
 def make_trials(run: str, rng: Random) -> str:
     _, allocate, keep = RUNS[run]
     if allocate != "hyperopt":
-        return sealed_lines([])
+        return to_checksummed_lines([])
     rows = []
     for trial in range(TRIALS):
         perplexity = (
@@ -163,7 +163,7 @@ def make_trials(run: str, rng: Random) -> str:
                 },
             }
         )
-    return sealed_lines(rows)
+    return to_checksummed_lines(rows)
 
 
 def make_refinement(run: str) -> RefineRecord:

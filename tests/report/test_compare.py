@@ -15,7 +15,7 @@ from rankwise.records.items import Items
 from rankwise.records.made import AllocationRecord
 from rankwise.records.measured import Scores
 from rankwise.report.comparison import print_comparison
-from rankwise.results.compare import comparison
+from rankwise.results.compare import compare_runs
 
 
 def said(*arguments: str) -> str:
@@ -71,7 +71,7 @@ def test_text_shows_differences_noise_and_tests(here: Path) -> None:
 def test_words_of_others_are_no_markup_of_the_terminal(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = comparison("svd-80", "svd-50")
+    found = compare_runs("svd-80", "svd-50")
     hostile = {"decompose.words": ("[/red]", "[bold]x")}
     print_comparison(found.model_copy(update={"parameters": hostile}))
     assert re.search(r"decompose\.words +\[/red\] +\[bold\]x", capsys.readouterr().out)

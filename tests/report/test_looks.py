@@ -10,9 +10,10 @@ import pytest
 from rankwise.params.target import Target
 from rankwise.records.base import target_fields
 from rankwise.report.figures import accuracy_by_task
-from rankwise.report.spectra import Decomposition, spectra_figure
+from rankwise.report.spectra import spectra_figure
 from rankwise.report.speeds import LONGEST, speed_beside_dense
 from rankwise.report.styles import COLORS, DENSE_SYMBOL, SYMBOLS, Styles
+from rankwise.results.decompositions import Decomposition
 from rankwise.results.study import RunResult
 from tests.report.test_page import results_of
 

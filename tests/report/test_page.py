@@ -28,10 +28,11 @@ from rankwise.report.costs import read_costs
 from rankwise.report.curves import NAMED, outcome, refinement_curves
 from rankwise.report.page import render
 from rankwise.report.searches import search_convergence
-from rankwise.report.spectra import predicted_loss, read_decompositions, spectra_figure
+from rankwise.report.spectra import spectra_figure
 from rankwise.report.table import points, relative
 from rankwise.report.verdicts import methods, verdicts
-from rankwise.results.study import RunResult, compared, gather, mark_best
+from rankwise.results.decompositions import predicted_loss, read_decompositions
+from rankwise.results.study import RunResult, compare_to_dense, join_records, mark_best
 from tests.report.conftest import FAILED_TRIAL, REFINED, RETURNED, RUNS, make_refinement
 
 GIVEN = Report(resamples=200)
@@ -172,13 +173,13 @@ def test_gaps_are_named(study: Path, arguments: list[str]) -> None:
     items = [Items.load(path) for path in sorted((study / "items").glob("*.json"))]
     speeds = [SpeedRecord.load(path) for path in sorted((study / "speed").glob("*.json"))]
     with pytest.raises(RankwiseError, match="run 'svd-80' has scores but no speed record"):
-        gather(scores[-1:], items, speeds[:-1], [], [], {})
+        join_records(scores[-1:], items, speeds[:-1], [], [], {})
     with pytest.raises(RankwiseError, match="run 'bolaco-50' has scores but no allocation record"):
-        gather(scores, items, speeds, [], [], {})
+        join_records(scores, items, speeds, [], [], {})
     with pytest.raises(RankwiseError, match="run 'dense' has scores but no items record"):
-        gather(scores[2:3], items[:1], speeds, [], [], {})
+        join_records(scores[2:3], items[:1], speeds, [], [], {})
     with pytest.raises(RankwiseError, match="no scores of the dense model"):
-        gather([], [], speeds, [], [], {})
+        join_records([], [], speeds, [], [], {})
     with pytest.raises(RankwiseError, match="one --trials for every --allocation"):
         report(arguments[:-2])
     (study / "broken.jsonl").write_text("{")
@@ -190,7 +191,7 @@ def results_of(study: Path) -> list:
     from rankwise.records.made import AllocationRecord
 
     names = ["dense", *RUNS]
-    results = gather(
+    results = join_records(
         [Scores.load(study / f"scores/{name}.json") for name in names],
         [Items.load(study / f"items/{name}.json") for name in names],
         [SpeedRecord.load(study / f"speed/{name}.json") for name in names],
@@ -198,7 +199,7 @@ def results_of(study: Path) -> list:
         [],
         {name: read_rows(study / f"allocate/{name}.trials.jsonl") for name in RUNS},
     )
-    return compared(results, GIVEN)
+    return compare_to_dense(results, GIVEN)
 
 
 def test_best_is_among_runs_of_the_same_budget(study: Path) -> None:
@@ -323,7 +324,7 @@ def test_a_refined_run_stands_beside_its_base_with_its_allocation(study: Path) -
         curves=[],
     )
     again = record.model_copy(update={"run": "best", "of": "better"})
-    found = gather(
+    found = join_records(
         [r.scores for r in results]
         + [start.scores.model_copy(update={"run": run}) for run in ("better", "best")],
         [r.items for r in results]
@@ -338,7 +339,7 @@ def test_a_refined_run_stands_beside_its_base_with_its_allocation(study: Path) -
     for run in ("better", "best"):
         assert by_name[run].allocation == start.allocation
         assert by_name[run].method == f"{start.method} + blockwise"
-    page = render(GIVEN, compared(found, GIVEN), {}, None)
+    page = render(GIVEN, compare_to_dense(found, GIVEN), {}, None)
     assert "blockwise, from bolaco-80" in page
     assert "Held-out loss 1.5 before, 1 after, 0.9 dense [nats/token]." in page
 

@@ -12,7 +12,7 @@ from rankwise.records.items import Items
 from rankwise.records.made import AllocationRecord, CheckpointManifest
 from rankwise.records.measured import Scores, SpeedRecord
 from rankwise.results.files import StudyFiles
-from rankwise.results.study import compared, gather, summarise_runs
+from rankwise.results.study import compare_to_dense, join_records, summarise_runs
 from rankwise.tracking.store import fill_mlflow
 from tests.report.conftest import RUNS, make_study
 
@@ -48,7 +48,7 @@ def store(study: Path, template: Path) -> Path:
 def write_summary(study: Path) -> None:
     """Write the table again, as the report stage does after a record changed."""
     names = ["dense", *RUNS]
-    results = gather(
+    results = join_records(
         [Scores.load(study / f"scores/{name}.json") for name in names],
         [Items.load(study / f"items/{name}.json") for name in names],
         [SpeedRecord.load(study / f"speed/{name}.json") for name in names],
@@ -57,7 +57,7 @@ def write_summary(study: Path) -> None:
         {},
     )
     given = Report(title="study", resamples=200)
-    summarise_runs(given, compared(results, given), {}).save(study / "report/summary.json")
+    summarise_runs(given, compare_to_dense(results, given), {}).save(study / "report/summary.json")
 
 
 @pytest.fixture(scope="session")

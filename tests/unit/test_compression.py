@@ -20,11 +20,11 @@ from rankwise.artifacts.statistics import GroupStatistics
 from rankwise.budget.costs import Kept
 from rankwise.budget.spending import Budget
 from rankwise.checkpoint import loading, saving
-from rankwise.checkpoint.weight_files import counted, read_headers
+from rankwise.checkpoint.weight_files import count_parameters, read_headers
 from rankwise.decompose import decomposers
 from rankwise.decompose.factoring import factor_group
 from rankwise.errors import RankwiseError
-from rankwise.inputs.sources import MODEL_FILES, hashes
+from rankwise.inputs.sources import MODEL_FILES, hash_files
 from rankwise.linalg.packed import whole
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
@@ -67,7 +67,7 @@ def save_model(model, folder):
         family=family_of(ARCHITECTURE),
         layers=model.config.num_hidden_layers,
         parameters=model.num_parameters(),
-        files=hashes(folder, MODEL_FILES),
+        files=hash_files(folder, MODEL_FILES),
     )
 
 
@@ -281,13 +281,13 @@ def test_budget_counts_what_the_checkpoint_holds(compressed, tmp_path):
     }
     for name, found in bytes_of.items():
         assert math.ceil(sum(found) / 4) == record.linears[name].parameters
-    counted = sum(math.ceil(sum(found) / 4) for found in bytes_of.values())
+    count_parameters = sum(math.ceil(sum(found) / 4) for found in bytes_of.values())
     reference = tiny_llama(attention_bias=True)
     before = sum(
         p.numel() for linear in names for p in reference.get_submodule(linear.name).parameters()
     )
-    assert counted / before == pytest.approx(record.keep_reached, abs=1e-12)
-    assert counted == sum(linear.parameters for linear in record.linears.values())
+    assert count_parameters / before == pytest.approx(record.keep_reached, abs=1e-12)
+    assert count_parameters == sum(linear.parameters for linear in record.linears.values())
     assert record.keep_reached <= 0.7
     entries = sum(linear.entries for linear in record.linears.values())
     assert (record.keep_index_free < record.keep_reached) == (entries > 0)
@@ -349,8 +349,8 @@ def test_checkpoint_loads_in_another_process(compressed, elsewhere, tmp_path):
         run="it",
         keep_asked=0.7,
         keep_reached=record.keep_reached,
-        parameters=counted(read_headers(tmp_path / "it")),
-        files=hashes(tmp_path / "it", ("*",)),
+        parameters=count_parameters(read_headers(tmp_path / "it")),
+        files=hash_files(tmp_path / "it", ("*",)),
     ).save(tmp_path / "it.json")
     ids = random_ids(2, 10)
     with torch.no_grad():

@@ -16,7 +16,7 @@ from rankwise.allocate import allocators
 from rankwise.artifacts.statistics import InputStatistics
 from rankwise.commands.init import PRESETS
 from rankwise.decompose import decomposers
-from rankwise.model.check import check
+from rankwise.model.check import check_family
 from rankwise.model.families import families, family_of
 from rankwise.model.weights import Weights
 from rankwise.params.stages import Model
@@ -81,7 +81,7 @@ def test_the_example_family_is_one(tmp_path):
     config = transformers.Olmo2Config(hidden_size=32, intermediate_size=48, num_hidden_layers=1)
     model = transformers.Olmo2ForCausalLM(config)
     model.save_pretrained(tmp_path)
-    check(family, model, Weights(tmp_path, family), 1)
+    check_family(family, model, Weights(tmp_path, family), 1)
 
 
 def test_extending_needs_no_edit_elsewhere():

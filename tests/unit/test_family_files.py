@@ -9,7 +9,7 @@ from rankwise.artifacts.statistics import GroupStatistics
 from rankwise.decompose.factoring import factor_group
 from rankwise.decompose.svd import SVD
 from rankwise.errors import RankwiseError
-from rankwise.model.check import check
+from rankwise.model.check import check_family
 from rankwise.model.families import families, family_of
 from rankwise.model.weights import Weights
 from tests.families import CPU, LAYERS, tiny
@@ -81,7 +81,7 @@ def test_a_family_that_does_not_fit_the_model_is_named_with_its_key(tmp_path, ol
     model.save_pretrained(tmp_path)
     family = family_of("LlamaForCausalLM", own=own(tmp_path, OWN.replace(old, new, 1)))
     with pytest.raises(RankwiseError, match=says):
-        check(family, model, Weights(tmp_path, family), 2)
+        check_family(family, model, Weights(tmp_path, family), 2)
 
 
 def test_a_type_to_leave_dense_that_the_family_has_not(tmp_path):

@@ -80,8 +80,8 @@ def test_a_job_that_was_killed_is_said_to_be(
 
 
 def test_every_stage_that_may_need_much_has_a_setting() -> None:
-    assert memory.lower(["covariance", "dense"]).startswith("lower covariance.batch")
-    assert "--cores" in memory.lower(["sample", "test"])
+    assert memory.advise_less_memory(["covariance", "dense"]).startswith("lower covariance.batch")
+    assert "--cores" in memory.advise_less_memory(["sample", "test"])
 
 
 def test_nothing_is_left_of_a_write_that_failed_or_of_a_process_that_died(tmp_path) -> None:

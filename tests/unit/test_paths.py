@@ -5,7 +5,7 @@ import pytest
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.official import official_task
 from rankwise.files.paths import resolve_inside
-from rankwise.inputs.sources import check, text_file
+from rankwise.inputs.sources import check_files, text_file
 from rankwise.records.base import FileHash
 
 OUT = [
@@ -51,7 +51,7 @@ def test_it_is_asked_wherever_a_file_names_a_file(tmp_path):
     root = tmp_path / "root"
     root.mkdir()
     with pytest.raises(RankwiseError, match="is not a path below"):
-        check(root, [FileHash(path="../x", sha256=digest, bytes=0)], "prepare.model")
+        check_files(root, [FileHash(path="../x", sha256=digest, bytes=0)], "prepare.model")
     with pytest.raises(RankwiseError, match="is not a path below"):
         text_file("embedded/../../../x", None, None)
     for name in ("lm_eval/tasks/../api/model.py", "lm_eval/tasks/a\0b", ["x"]):

@@ -7,7 +7,7 @@ import pytest
 from rankwise.artifacts.tokens import Tokens
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
-from rankwise.files.checksummed import read_checksummed_lines, sealed_lines
+from rankwise.files.checksummed import read_checksummed_lines, to_checksummed_lines
 from rankwise.params.runs import Run
 from rankwise.stages import allocate, suggest, trial
 from tests.checkpoints import prepare
@@ -80,7 +80,7 @@ def test_jobs_of_a_search_write_the_bytes_of_one_job(made, method, tmp_path):
         ("trial", -1, r"row 1\.trial: Input should be greater than or equal to 0"),
     ):
         [first, *_] = read_checksummed_lines(tmp_path / "round_0.jsonl")
-        (tmp_path / "wrong").write_text(sealed_lines([first | {key: value}]))
+        (tmp_path / "wrong").write_text(to_checksummed_lines([first | {key: value}]))
         with pytest.raises(RankwiseError, match=says):
             trial.command(
                 **shared, search=search, suggestions=tmp_path / "wrong", trial=0,
@@ -94,13 +94,13 @@ def test_jobs_of_a_search_write_the_bytes_of_one_job(made, method, tmp_path):
     }.items():
         [first] = read_checksummed_lines(rows([0])[0])
         del first[wrong]
-        (tmp_path / "wrong").write_text(sealed_lines([first]))
+        (tmp_path / "wrong").write_text(to_checksummed_lines([first]))
         with pytest.raises(RankwiseError, match=says):
             suggest.command(
                 **shared, number=1, rows=[tmp_path / "wrong", *rows([1])], out=tmp_path / "out"
             )
     assert not (tmp_path / "out").exists()
     assert (
-        sealed_lines(read_checksummed_lines(tmp_path / "one.trials"))
+        to_checksummed_lines(read_checksummed_lines(tmp_path / "one.trials"))
         == (tmp_path / "one.trials").read_text()
     )

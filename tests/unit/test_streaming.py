@@ -24,7 +24,7 @@ from rankwise.artifacts.tokens import Tokens
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import read_json
-from rankwise.inputs.sources import MODEL_FILES, hashes
+from rankwise.inputs.sources import MODEL_FILES, hash_files
 from rankwise.model.families import family_of
 from rankwise.model.weights import spans
 from rankwise.params.stages import Compute, CovarianceParams
@@ -35,7 +35,7 @@ from rankwise.statistics.accumulators import SiteSums
 from rankwise.statistics.covariance import gather_covariance
 from rankwise.statistics.progress import Progress, hash_pass_inputs
 from rankwise.statistics.streamed import Streamed
-from rankwise.statistics.streamed_covariance import stream
+from rankwise.statistics.streamed_covariance import stream_covariance
 from tests.conftest import random_ids, tiny_llama, weight_of
 
 GROUPS = [[0], [1, 2], [3]]
@@ -72,7 +72,7 @@ def case(model, folder, dtype="float32"):
     family = family_of(architecture)
     manifest = ModelManifest(
         source=str(folder), revision=None, dtype=dtype, architecture=architecture,
-        family=family, layers=4, parameters=model.num_parameters(), files=hashes(folder, MODEL_FILES),
+        family=family, layers=4, parameters=model.num_parameters(), files=hash_files(folder, MODEL_FILES),
     )  # fmt: skip
     return manifest, family
 
@@ -90,7 +90,9 @@ def whole(manifest, family, folder, groups=GROUPS):
 def streamed(manifest, family, work, asked=ASKED):
     """The files of every group's statistics, gathered group by group."""
     progress = Progress(work, hash_pass_inputs(manifest, random_ids(), asked, Compute()))
-    return stream(Streamed.of(manifest, torch.device("cpu")), random_ids(), GROUPS, asked, progress)
+    return stream_covariance(
+        Streamed.of(manifest, torch.device("cpu")), random_ids(), GROUPS, asked, progress
+    )
 
 
 def contents(paths):
@@ -230,7 +232,7 @@ def test_what_cannot_be_streamed_is_said(tmp_path):
     tensors = load_file(path)
     tensors["layers.2.up"] = tensors.pop("model.layers.2.mlp.up_proj.weight")
     save_file(tensors, path, {"format": "pt"})
-    manifest = manifest.model_copy(update={"files": hashes(tmp_path / "model", MODEL_FILES)})
+    manifest = manifest.model_copy(update={"files": hash_files(tmp_path / "model", MODEL_FILES)})
     with pytest.raises(RankwiseError, match=r"hold no weight for 'model.layers.2.mlp.up_proj'"):
         streamed(manifest, family, tmp_path / "work")
 
@@ -290,10 +292,12 @@ def test_a_killed_stage_goes_on(small, tmp_path):
 
 def in_cache(path, begin, end):
     """Tell whether the system has these bytes of a file in memory."""
-    with path.open("rb") as stream:
+    with path.open("rb") as stream_covariance:
         buffer = bytearray(end - begin)
         try:
-            return os.preadv(stream.fileno(), [buffer], begin, os.RWF_NOWAIT) == len(buffer)
+            return os.preadv(stream_covariance.fileno(), [buffer], begin, os.RWF_NOWAIT) == len(
+                buffer
+            )
         except BlockingIOError:
             return False
 
@@ -306,9 +310,9 @@ def test_the_next_block_is_read_while_this_one_is_computed(tmp_path):
     name = "model.layers.1.mlp.down_proj.weight"
     begin, end = spans(file)[name]
     assert load_file(file)[name].numpy().tobytes() == file.read_bytes()[begin:end]
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())
-        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    with file.open("rb") as stream_covariance:
+        os.fsync(stream_covariance.fileno())
+        os.posix_fadvise(stream_covariance.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     if in_cache(file, begin, end):
         pytest.skip("the temporary folder's file system lies in memory")
     source.ahead([[1]])

@@ -15,10 +15,12 @@ out  data/allocate/<run>.json, <run>.trials.jsonl
 rule suggest:
     """Suggest the trials of one round, from those of the rounds before."""
     input:
-        params=lambda wildcards: section(f"allocate.{BUILT[wildcards.run].allocate}"),
-        run=section("runs.{run}"),
-        build=section("build"),
-        compute=section("compute"),
+        params=lambda wildcards: section_file(
+            f"allocate.{BUILT[wildcards.run].allocate}"
+        ),
+        run=section_file("runs.{run}"),
+        build=section_file("build"),
+        compute=section_file("compute"),
         model="data/prepare/model.json",
         factors=lambda wildcards: factors(wildcards.run),
         search="data/sample/search.safetensors",
@@ -43,8 +45,8 @@ rule suggest:
         runtime=minutes("suggest"),
         gpu=gpus("suggest"),
     params:
-        factors=lambda wildcards, input: many("--factors", input.factors),
-        rows=lambda wildcards, input: many("--row", input.rows),
+        factors=lambda wildcards, input: repeat_option("--factors", input.factors),
+        rows=lambda wildcards, input: repeat_option("--row", input.rows),
     shell:
         """
         python -m rankwise --log {log:q} suggest \
@@ -64,10 +66,12 @@ rule suggest:
 rule trial:
     """Score one suggestion; one that cannot be scored is recorded as failed."""
     input:
-        params=lambda wildcards: section(f"allocate.{BUILT[wildcards.run].allocate}"),
-        run=section("runs.{run}"),
-        build=section("build"),
-        compute=section("compute"),
+        params=lambda wildcards: section_file(
+            f"allocate.{BUILT[wildcards.run].allocate}"
+        ),
+        run=section_file("runs.{run}"),
+        build=section_file("build"),
+        compute=section_file("compute"),
         model="data/prepare/model.json",
         factors=lambda wildcards: factors(wildcards.run),
         search="data/sample/search.safetensors",
@@ -90,7 +94,7 @@ rule trial:
         runtime=minutes("trial"),
         gpu=gpus("trial"),
     params:
-        factors=lambda wildcards, input: many("--factors", input.factors),
+        factors=lambda wildcards, input: repeat_option("--factors", input.factors),
     shell:
         """
         python -m rankwise --log {log:q} trial \
@@ -110,10 +114,12 @@ rule trial:
 rule allocate:
     """Choose the ranks of one run; a search leaves its trials beside them."""
     input:
-        params=lambda wildcards: section(f"allocate.{BUILT[wildcards.run].allocate}"),
-        run=section("runs.{run}"),
-        build=section("build"),
-        compute=section("compute"),
+        params=lambda wildcards: section_file(
+            f"allocate.{BUILT[wildcards.run].allocate}"
+        ),
+        run=section_file("runs.{run}"),
+        build=section_file("build"),
+        compute=section_file("compute"),
         model="data/prepare/model.json",
         factors=lambda wildcards: factors(wildcards.run),
         search=lambda wildcards: search_text(wildcards.run),
@@ -140,10 +146,12 @@ rule allocate:
         runtime=minutes("allocate"),
         gpu=gpus("allocate"),
     params:
-        factors=lambda wildcards, input: many("--factors", input.factors),
-        search=lambda wildcards, input: many("--search", input.search),
-        statistics=lambda wildcards, input: many("--statistics", input.statistics),
-        rows=lambda wildcards, input: many("--row", input.rows),
+        factors=lambda wildcards, input: repeat_option("--factors", input.factors),
+        search=lambda wildcards, input: repeat_option("--search", input.search),
+        statistics=lambda wildcards, input: repeat_option(
+            "--statistics", input.statistics
+        ),
+        rows=lambda wildcards, input: repeat_option("--row", input.rows),
         work="data/work/allocate/{run}.jsonl",
     shell:
         """

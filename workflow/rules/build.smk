@@ -9,7 +9,7 @@ out  data/checkpoints/<run>/ and its manifest data/checkpoints/<run>.json, writt
 rule build:
     """Slice the factors to the allocated ranks and save the model; later stages read the manifest."""
     input:
-        params=section("build"),
+        params=section_file("build"),
         model="data/prepare/model.json",
         factors=lambda wildcards: factors(wildcards.run),
         allocation="data/allocate/{run}.json",
@@ -31,7 +31,7 @@ rule build:
         runtime=minutes("build"),
         gpu=gpus("build"),
     params:
-        factors=lambda wildcards, input: many("--factors", input.factors),
+        factors=lambda wildcards, input: repeat_option("--factors", input.factors),
     shell:
         """
         python -m rankwise --log {log:q} build \

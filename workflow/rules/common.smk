@@ -11,23 +11,23 @@ from pathlib import Path
 from snakemake.logging import logger
 
 from rankwise.allocate import allocators
-from rankwise.workflow.cluster import SAID, Failures
+from rankwise.workflow.cluster import PREFIX, Failures
 from rankwise.decompose import decomposers
 from rankwise.workflow.engines import search_path
-from rankwise.planning.job_resources import needs
+from rankwise.planning.job_resources import job_resources
 from rankwise.params.stages import FURTHER
-from rankwise.allocate.rounds import rounds
+from rankwise.allocate.rounds import plan_rounds
 from rankwise.params.runs import DENSE
-from rankwise.validation.params import made
+from rankwise.validation.params import instantiate_method
 from rankwise.workflow.rules import (
     FAMILIES,
     code,
     corpora_inputs,
     family_inputs,
-    many,
+    repeat_option,
     model_inputs,
     read_study,
-    section,
+    section_file,
     smk,
     tasks_inputs,
 )
@@ -52,9 +52,9 @@ GROUPS = range(len(STUDY.compute.layer_groups(STUDY.prepare.model.layers)))
 SHARDS = range(STUDY.covariance.shards if STUDY.covariance.shards > 1 else 0)
 # Searches whose trials are jobs: run: the trials of each round.
 SEARCHES = {
-    name: rounds(search.trials, search.q)
+    name: plan_rounds(search.trials, search.q)
     for name, run in BUILT.items()
-    for search in [made(STUDY, "allocate", run.allocate)]
+    for search in [instantiate_method(STUDY, "allocate", run.allocate)]
     if getattr(search, "q", 1) > 1
 }
 THREADS = STUDY.compute.threads
@@ -91,22 +91,22 @@ logger.addHandler(FAILURES)
 # Jobs that failed on a cluster: where, why, and which setting to change.
 onerror:
     for sentence in [] if workflow.local_exec else FAILURES.sentences():
-        print(f"{SAID}{sentence}", file=sys.stderr)
+        print(f"{PREFIX}{sentence}", file=sys.stderr)
 
 
 def memory(rule):
     """Return the memory of a rule's jobs [MiB], that much more at every further attempt."""
-    return lambda wildcards, attempt: needs(rule, STUDY).memory_mb * attempt
+    return lambda wildcards, attempt: job_resources(rule, STUDY).memory_mb * attempt
 
 
 def minutes(rule):
     """Return the time of a rule's jobs [min], that much more at every further attempt."""
-    return lambda wildcards, attempt: needs(rule, STUDY).minutes * attempt
+    return lambda wildcards, attempt: job_resources(rule, STUDY).minutes * attempt
 
 
 def gpus(rule):
     """Return the devices of a rule's jobs."""
-    return needs(rule, STUDY).gpus
+    return job_resources(rule, STUDY).gpus
 
 
 def module(kind, name):

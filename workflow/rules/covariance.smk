@@ -11,8 +11,8 @@ out  data/covariance/<origin>/group_<group>.safetensors
 rule covariance_shard:
     """Gather some of the pools, each apart, so that they can be added up in their order."""
     input:
-        params=section("covariance"),
-        compute=section("compute"),
+        params=section_file("covariance"),
+        compute=section_file("compute"),
         model="data/prepare/model.json",
         checkpoint=lambda wildcards: manifest(wildcards.origin),
         tokens="data/sample/calibration.safetensors",
@@ -31,7 +31,7 @@ rule covariance_shard:
         gpu=gpus("covariance_shard"),
     params:
         work="data/work/covariance/{origin}/shard_{shard}",
-        out=lambda wildcards, output: many("--out", output.parts),
+        out=lambda wildcards, output: repeat_option("--out", output.parts),
     shell:
         """
         python -m rankwise --log {log:q} covariance \
@@ -49,8 +49,8 @@ rule covariance_shard:
 rule covariance:
     """Add up the pooled input statistics of all layers, or what shards gathered; one file a group."""
     input:
-        params=section("covariance"),
-        compute=section("compute"),
+        params=section_file("covariance"),
+        compute=section_file("compute"),
         model="data/prepare/model.json",
         checkpoint=lambda wildcards: manifest(wildcards.origin),
         tokens="data/sample/calibration.safetensors",
@@ -74,8 +74,8 @@ rule covariance:
         gpu=gpus("covariance"),
     params:
         work="data/work/covariance/{origin}",
-        parts=lambda wildcards, input: many("--part", input.parts),
-        out=lambda wildcards, output: many("--out", output.groups),
+        parts=lambda wildcards, input: repeat_option("--part", input.parts),
+        out=lambda wildcards, output: repeat_option("--out", output.groups),
     shell:
         """
         python -m rankwise --log {log:q} covariance \

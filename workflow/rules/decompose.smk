@@ -9,8 +9,8 @@ out  data/decompose/<origin>/<method>/group_<group>.safetensors
 rule decompose:
     """Factor every linear of one layer group, to the largest rank any run may ask for."""
     input:
-        params=section("decompose.{method}"),
-        compute=section("compute"),
+        params=section_file("decompose.{method}"),
+        compute=section_file("compute"),
         model="data/prepare/model.json",
         covariance="data/covariance/{origin}/group_{group}.safetensors",
         fisher=lambda wildcards: gradients(**wildcards),
@@ -30,7 +30,7 @@ rule decompose:
         runtime=minutes("decompose"),
         gpu=gpus("decompose"),
     params:
-        fisher=lambda wildcards, input: many("--fisher", input.fisher),
+        fisher=lambda wildcards, input: repeat_option("--fisher", input.fisher),
     shell:
         """
         python -m rankwise --log {log:q} decompose \

@@ -9,8 +9,8 @@ out  data/scores/<run>.json; data/items/<run>.json, what the scores are the mean
 rule evaluate:
     """Measure perplexity, zero-shot accuracy and size of one run, or of the dense model."""
     input:
-        params=section("evaluate"),
-        compute=section("compute"),
+        params=section_file("evaluate"),
+        compute=section_file("compute"),
         checkpoint=lambda wildcards: manifest(wildcards.run),
         tokens="data/sample/test.safetensors",
         further=[
@@ -35,7 +35,7 @@ rule evaluate:
         runtime=minutes("evaluate"),
         gpu=gpus("evaluate"),
     params:
-        further=lambda wildcards, input: many("--further", input.further),
+        further=lambda wildcards, input: repeat_option("--further", input.further),
         against="--against data/prepare/model.json" if STUDY.evaluate.divergence else "",
     shell:
         """

@@ -10,17 +10,15 @@ out  data/fisher/<origin>/group_<group>.safetensors
 rule fisher:
     """Add up the second moments of the loss's gradients; one file a layer group."""
     input:
-        params=section("fisher"),
-        compute=section("compute"),
+        params=section_file("fisher"),
+        compute=section_file("compute"),
         model="data/prepare/model.json",
         checkpoint=lambda wildcards: manifest(wildcards.origin),
         tokens="data/sample/calibration.safetensors",
         code=code("stages.fisher"),
         rules=smk("fisher"),
     output:
-        groups=expand(
-            "data/fisher/{{origin}}/group_{group}.safetensors", group=GROUPS
-        ),
+        groups=expand("data/fisher/{{origin}}/group_{group}.safetensors", group=GROUPS),
     log:
         "logs/fisher/{origin}.log",
     conda:
@@ -32,7 +30,7 @@ rule fisher:
         gpu=gpus("fisher"),
     params:
         work="data/work/fisher/{origin}",
-        out=lambda wildcards, output: many("--out", output.groups),
+        out=lambda wildcards, output: repeat_option("--out", output.groups),
     shell:
         """
         python -m rankwise --log {log:q} fisher \

@@ -8,7 +8,7 @@ out  data/prepare/model.json, corpora.json, tasks.json: manifests
 rule prepare_model:
     """Find (or fetch) the dense model, check it against params.yaml, hash its files."""
     input:
-        params=section("prepare.model"),
+        params=section_file("prepare.model"),
         local=model_inputs(STUDY),
         families=family_inputs(),
         code=code("stages.prepare"),
@@ -34,7 +34,7 @@ rule prepare_model:
 rule prepare_corpora:
     """Find (or fetch) every text and hash it."""
     input:
-        params=section("prepare.corpora"),
+        params=section_file("prepare.corpora"),
         local=corpora_inputs(STUDY),
         code=code("stages.prepare"),
         rules=smk("prepare"),
@@ -56,7 +56,7 @@ rule prepare_corpora:
 rule prepare_tasks:
     """Hash the folder of zero-shot tasks."""
     input:
-        params=section("prepare.tasks"),
+        params=section_file("prepare.tasks"),
         local=tasks_inputs(STUDY),
         code=code("stages.prepare"),
         rules=smk("prepare"),

@@ -10,8 +10,8 @@ out  data/checkpoints/<run>/ and its manifest data/checkpoints/<run>.json, writt
 rule refine:
     """Train one run's factors within its budget; where that does not help, keep them as they were."""
     input:
-        params=lambda wildcards: section(f"refine.{REFINED[wildcards.run].refine}"),
-        compute=section("compute"),
+        params=lambda wildcards: section_file(f"refine.{REFINED[wildcards.run].refine}"),
+        compute=section_file("compute"),
         model="data/prepare/model.json",
         tokens="data/sample/calibration.safetensors",
         start=lambda wildcards: manifest(REFINED[wildcards.run].of),

@@ -12,7 +12,7 @@ out  data/report/index.html, summary.json
 rule report:
     """Put every run beside the dense model: table, figures, ranks, search trials, refinements."""
     input:
-        params=section("report"),
+        params=section_file("report"),
         scores=expand("data/scores/{run}.json", run=[DENSE, *RUNS]),
         by_item=expand("data/items/{run}.json", run=[DENSE, *RUNS]),
         speed=expand("data/speed/{run}.json", run=TIMED),
@@ -21,7 +21,7 @@ rule report:
         trials=expand("data/allocate/{run}.trials.jsonl", run=COMPRESSED),
         checkpoint=[manifest(run) for run in [DENSE, *RUNS]],
         sections=[
-            section(name)
+            section_file(name)
             for name in [
                 *("prepare.model", "prepare.corpora", "prepare.tasks"),
                 *(f"sample.{role}" for role in ROLES),
@@ -48,15 +48,21 @@ rule report:
         "../envs/rankwise.yaml"
     threads: THREADS
     params:
-        scores=lambda wildcards, input: many("--scores", input.scores),
-        by_item=lambda wildcards, input: many("--items", input.by_item),
-        speed=lambda wildcards, input: many("--speed", input.speed),
-        allocation=lambda wildcards, input: many("--allocation", input.allocation),
-        trials=lambda wildcards, input: many("--trials", input.trials),
-        refinement=lambda wildcards, input: many("--refinement", input.refinement),
-        checkpoint=lambda wildcards, input: many("--checkpoint", input.checkpoint),
-        sections=lambda wildcards, input: many("--section", input.sections),
-        factors=lambda wildcards, input: many("--factors", input.factors),
+        scores=lambda wildcards, input: repeat_option("--scores", input.scores),
+        by_item=lambda wildcards, input: repeat_option("--items", input.by_item),
+        speed=lambda wildcards, input: repeat_option("--speed", input.speed),
+        allocation=lambda wildcards, input: repeat_option(
+            "--allocation", input.allocation
+        ),
+        trials=lambda wildcards, input: repeat_option("--trials", input.trials),
+        refinement=lambda wildcards, input: repeat_option(
+            "--refinement", input.refinement
+        ),
+        checkpoint=lambda wildcards, input: repeat_option(
+            "--checkpoint", input.checkpoint
+        ),
+        sections=lambda wildcards, input: repeat_option("--section", input.sections),
+        factors=lambda wildcards, input: repeat_option("--factors", input.factors),
         logs="logs",
     shell:
         """

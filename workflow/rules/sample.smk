@@ -8,7 +8,7 @@ out  data/sample/<role>.safetensors
 rule sample:
     """Draw the windows of one role; search windows keep clear of the calibration windows."""
     input:
-        params=section("sample.{role}"),
+        params=section_file("sample.{role}"),
         model="data/prepare/model.json",
         corpora="data/prepare/corpora.json",
         exclude=branch(
@@ -26,7 +26,7 @@ rule sample:
         "../envs/rankwise.yaml"
     threads: THREADS
     params:
-        exclude=lambda wildcards, input: many("--exclude", input.exclude),
+        exclude=lambda wildcards, input: repeat_option("--exclude", input.exclude),
     shell:
         """
         python -m rankwise --log {log:q} sample \

@@ -10,8 +10,8 @@ out  data/speed/<run>.json
 rule speed:
     """Time one run against the dense model, with the machine to itself."""
     input:
-        params=section("speed"),
-        compute=section("compute"),
+        params=section_file("speed"),
+        compute=section_file("compute"),
         checkpoint=lambda wildcards: manifest(wildcards.run),
         against="data/prepare/model.json",
         code=code("stages.speed"),

@@ -9,8 +9,8 @@ out  data/track/tracked.json
 rule track:
     """Bring MLflow up to date with the study; doing it twice changes nothing."""
     input:
-        params=section("track"),
-        runs=section("runs"),
+        params=section_file("track"),
+        runs=section_file("runs"),
         summary="data/report/summary.json",
         report="data/report/index.html",
         scores=expand("data/scores/{run}.json", run=[DENSE, *RUNS]),
@@ -29,12 +29,18 @@ rule track:
         "../envs/rankwise.yaml"
     threads: THREADS
     params:
-        scores=lambda wildcards, input: many("--scores", input.scores),
-        by_item=lambda wildcards, input: many("--items", input.by_item),
-        allocation=lambda wildcards, input: many("--allocation", input.allocation),
-        trials=lambda wildcards, input: many("--trials", input.trials),
-        refinement=lambda wildcards, input: many("--refinement", input.refinement),
-        checkpoint=lambda wildcards, input: many("--checkpoint", input.checkpoint),
+        scores=lambda wildcards, input: repeat_option("--scores", input.scores),
+        by_item=lambda wildcards, input: repeat_option("--items", input.by_item),
+        allocation=lambda wildcards, input: repeat_option(
+            "--allocation", input.allocation
+        ),
+        trials=lambda wildcards, input: repeat_option("--trials", input.trials),
+        refinement=lambda wildcards, input: repeat_option(
+            "--refinement", input.refinement
+        ),
+        checkpoint=lambda wildcards, input: repeat_option(
+            "--checkpoint", input.checkpoint
+        ),
         store="data/mlflow/mlflow.db",
     shell:
         """

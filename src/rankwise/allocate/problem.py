@@ -24,7 +24,7 @@ from rankwise.budget.costs import (
 from rankwise.budget.spending import Budget, spend
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_text
-from rankwise.files.checksummed import read_checksummed_lines, sealed_lines
+from rankwise.files.checksummed import read_checksummed_lines, to_checksummed_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,11 +139,11 @@ class Trials:
         """Append one row, and write them all, whole."""
         self.rows.append(row)
         if self.path is not None:
-            write_text(self.path, sealed_lines([self.head, *self.rows]))
+            write_text(self.path, to_checksummed_lines([self.head, *self.rows]))
 
     def text(self) -> str:
         """Return the rows as JSON lines, with their digest."""
-        return sealed_lines(self.rows)
+        return to_checksummed_lines(self.rows)
 
     def best(self) -> dict[str, Any] | None:
         """Return the row of least objective, the first of equals; None if no trial was finite."""

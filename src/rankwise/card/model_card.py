@@ -10,7 +10,7 @@ from rankwise.records.measured import Scores
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 
 
-def card(
+def render_card(
     record: BuildRecord,
     parameters: int,
     *,

@@ -14,7 +14,7 @@ from rankwise.errors import RankwiseError
 from rankwise.hub.checks import CheckpointError
 from rankwise.hub.experts import separate
 from rankwise.inputs.architecture import read_tokenizer
-from rankwise.inputs.sources import check, model_folder
+from rankwise.inputs.sources import check_files, model_folder
 from rankwise.model.device import DTYPES
 from rankwise.params.runs import DENSE
 from rankwise.params.target import Target
@@ -49,7 +49,7 @@ def manifest_of(checkpoint: Path) -> Path:
     return manifest
 
 
-def load(manifest: Path, device: torch.device | str = "cpu") -> LoadedModel:
+def load_model(manifest: Path, device: torch.device | str = "cpu") -> LoadedModel:
     """Load the dense model or a checkpoint by its manifest, ready to be measured."""
     if schema_of(manifest) == ModelManifest.schema_name:
         dense = ModelManifest.load(manifest)
@@ -60,7 +60,7 @@ def load(manifest: Path, device: torch.device | str = "cpu") -> LoadedModel:
         record = CheckpointManifest.load(manifest)
         facts = (record.run, record.asked, record.keep_reached, record.parameters)
         folder = manifest.with_suffix("")
-        check(folder, record.files, shlex.quote(str(folder)))
+        check_files(folder, record.files, shlex.quote(str(folder)))
         model, tokenizer = load_folder(folder)
         files = record.files
     weights = sum(file.bytes for file in files if file.path.endswith(".safetensors"))
@@ -74,7 +74,7 @@ def load_dense(manifest: ModelManifest) -> tuple[Any, Any]:
 
     _quiet_unless_watched()
     folder = model_folder(manifest.source, manifest.revision)
-    check(folder, manifest.files, "prepare.model")
+    check_files(folder, manifest.files, "prepare.model")
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=DTYPES[manifest.dtype], local_files_only=True, trust_remote_code=False
     )

@@ -17,7 +17,7 @@ from rankwise.hub.experts import Experts
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
 
 
-def save(model: Any, tokenizer: Any, folder: Path, run: str, dtype: torch.dtype) -> None:
+def save_checkpoint(model: Any, tokenizer: Any, folder: Path, run: str, dtype: torch.dtype) -> None:
     """Write a model with factored linears as a checkpoint folder.
 
     ``model`` is the dense one with some linears replaced (`replace`), or one loaded from a checkpoint.

@@ -92,7 +92,7 @@ def read_header(path: Path) -> list[StoredTensor]:
         ) from error
 
 
-def counted(tensors: Iterable[StoredTensor]) -> int:
+def count_parameters(tensors: Iterable[StoredTensor]) -> int:
     """Return the numbers in these tensors, the places of sparse entries in numbers of their values' size."""
     numbers, places, sizes = 0, dict[str, int](), dict[str, int]()
     for tensor in tensors:
@@ -121,7 +121,7 @@ def count_checkpoint(folder: Path, linears: set[str], whole: int) -> CheckpointS
     tensors = read_headers(folder)
     inside = [t for t in tensors if linears & {t.name.rsplit(".", 1)[0], t.name.rsplit(".", 2)[0]}]
     return CheckpointSize(
-        keep_reached=counted(inside) / whole,
-        parameters=counted(tensors),
+        keep_reached=count_parameters(inside) / whole,
+        parameters=count_parameters(tensors),
         checkpoint_bytes=sum(path.stat().st_size for path in weight_files(folder)),
     )

@@ -37,7 +37,7 @@ def bench(
 
     Example: rankwise bench data/checkpoints/rankwise-80 --batch 1 --batch 8
     """
-    from rankwise.checkpoint.loading import load
+    from rankwise.checkpoint.loading import load_model
     from rankwise.evaluate.speed import compare_speed
     from rankwise.files.atomic import to_json
     from rankwise.model.device import set_up_device
@@ -51,7 +51,7 @@ def bench(
     given = Speed(
         batches=batch or [1, 8, 32], length=length, new_tokens=new_tokens, repeats=repeats
     )
-    run, dense = load(ours, where), load(theirs, where)
+    run, dense = load_model(ours, where), load_model(theirs, where)
     record = compare_speed(run.run, run.model, dense.model, given)
     notes = remarks(run, record)
     if as_json:
@@ -81,7 +81,7 @@ def remarks(run: "LoadedModel", record: "SpeedRecord") -> list[str]:
 
     Slower: its median lies below the lower quartile of the dense model's.
     """
-    from rankwise.evaluate.multiples import helpful_multiple
+    from rankwise.evaluate.multiples import find_helpful_multiple
     from rankwise.hub.linears import LowRankSparseLinear
 
     slower, tokens = [], 0
@@ -101,7 +101,7 @@ def remarks(run: "LoadedModel", record: "SpeedRecord") -> list[str]:
         )
     if slower:
         notes.append(f"Slower than the dense model: {', '.join(slower)}.")
-        multiple = helpful_multiple(run.model, tokens)
+        multiple = find_helpful_multiple(run.model, tokens)
         notes.append(
             f"Ranks in multiples of {multiple} (allocate.….multiple) would help: timed here, a rank then takes less time."
             if multiple

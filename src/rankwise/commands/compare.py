@@ -17,9 +17,9 @@ def compare(
     Example: rankwise compare rankwise-80 oats-80
     """
     from rankwise.report.comparison import print_comparison
-    from rankwise.results.compare import comparison
+    from rankwise.results.compare import compare_runs
 
-    found = comparison(run, reference)
+    found = compare_runs(run, reference)
     if as_json:
         typer.echo(to_json(found.model_dump(mode="json")), nl=False)
     else:

@@ -57,20 +57,20 @@ def export(
 
 def _copy(checkpoint: Path, folder: Path) -> None:
     """Copy the files that the manifest lists; the card gets the table of scores, where there are any."""
-    from rankwise.card.model_card import card
+    from rankwise.card.model_card import render_card
     from rankwise.checkpoint.loading import manifest_of
     from rankwise.files.atomic import write_text
-    from rankwise.inputs.sources import check
+    from rankwise.inputs.sources import check_files
     from rankwise.records.made import BuildRecord, CheckpointManifest, RefineRecord
 
     manifest = manifest_of(checkpoint)
     record, source = CheckpointManifest.load(manifest), manifest.with_suffix("")
-    check(source, record.files, shlex.quote(str(source)))
+    check_files(source, record.files, shlex.quote(str(source)))
     folder.mkdir()
     for file in record.files:
         shutil.copyfile(source / file.path, folder / file.path)
     refined = source / RefineRecord.file.format(record.run)
-    text = card(
+    text = render_card(
         BuildRecord.load(source / BuildRecord.file),
         record.parameters,
         refined=RefineRecord.load(refined) if refined.is_file() else None,
@@ -91,12 +91,12 @@ def _scores(manifest: Path) -> "list[Scores]":
 
 def _stock(checkpoint: Path, folder: Path, text: Path | None) -> None:
     """Write the stock model; with ``text``, biases that have no place are dropped and their cost is said."""
-    from rankwise.checkpoint.loading import load, manifest_of
+    from rankwise.checkpoint.loading import load_model, manifest_of
     from rankwise.checkpoint.merge import merge_factors
     from rankwise.checkpoint.weight_files import SHARD_SIZE
     from rankwise.evaluate.perplexity import mean_loss, window_losses
 
-    loaded = load(manifest_of(checkpoint))
+    loaded = load_model(manifest_of(checkpoint))
     made = merge_factors(loaded.model, drop_bias=text is not None)
     made.model.save_pretrained(folder, max_shard_size=SHARD_SIZE)
     loaded.tokenizer.save_pretrained(folder)

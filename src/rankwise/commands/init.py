@@ -42,10 +42,10 @@ def init(
     from rankwise.validation.params import load_params
     from rankwise.workflow.rules import PROFILES, SNAKEFILE
 
-    given = _shipped(PRESETS, "preset", preset).read_text(encoding="utf-8")
+    given = _shipped_file(PRESETS, "preset", preset).read_text(encoding="utf-8")
     changes = settings or []
     if model is not None:
-        pinned = YAML(typ="safe").load(_shipped(PRESETS / "models", "model", model))
+        pinned = YAML(typ="safe").load(_shipped_file(PRESETS / "models", "model", model))
         changes = [f"prepare.model={json.dumps(pinned)}", *changes]
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RankwiseError(f"{folder} is not an empty folder; name a new one")
@@ -63,14 +63,14 @@ def init(
     write_text(folder / ".gitignore", IGNORED)
     write_text(folder / ".dvcignore", DVC_IGNORED)
     _init_dvc(folder)
-    printed = engines.call(sys.executable, "-m", "rankwise", *CUT, folder=folder)
+    printed = engines.run_command(sys.executable, "-m", "rankwise", *CUT, folder=folder)
     typer.echo(f"Made {folder} from preset {preset}.")
     if printed.returncode:
         typer.echo(f"{printed.stderr.strip()}\nEdit {params} first.")
     typer.echo(f"Next: cd {shlex.quote(str(folder))} && rankwise run")
 
 
-def _shipped(folder: Path, option: str, name: str) -> Path:
+def _shipped_file(folder: Path, option: str, name: str) -> Path:
     """Return a file that comes with the package, by its name without the ending."""
     there = {path.stem: path for path in folder.glob("*.yaml")}
     if name not in there:
@@ -116,12 +116,13 @@ def with_settings(text: str, settings: list[str]) -> str:
 def _init_dvc(folder: Path) -> None:
     """Make the folder a DVC project, inside a git repository or without one."""
     in_git = (
-        engines.call("git", "rev-parse", "--is-inside-work-tree", folder=folder).returncode == 0
+        engines.run_command("git", "rev-parse", "--is-inside-work-tree", folder=folder).returncode
+        == 0
     )
     how = "--subdir" if in_git else "--no-scm"
     steps = [("init", "--quiet", how)]
     steps += [("config", key, value) for key, value in DVC_SETTINGS.items()]
     for step in steps:
-        done = engines.call(*engines.DVC, *step, folder=folder)
+        done = engines.run_command(*engines.DVC, *step, folder=folder)
         if done.returncode:
             raise RankwiseError(f"dvc {' '.join(step)} failed: {done.stderr.strip()}")

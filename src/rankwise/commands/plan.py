@@ -71,7 +71,7 @@ def plan_ahead(engine: engines.Engine, place: Executor, *, anyway: bool) -> None
     if anyway and not place.elsewhere:
         return
     options = ("--out", str(PLAN)) if place.elsewhere else ("--no-time",)
-    asked = engines.call(sys.executable, "-m", "rankwise", "plan", *options, engine=engine)
+    asked = engines.run_command(sys.executable, "-m", "rankwise", "plan", *options, engine=engine)
     if asked.returncode not in (0, DOES_NOT_FIT):
         reason = asked.stderr.strip().rpartition("\n")[2]
         typer.echo(f"There is no telling beforehand whether this fits. {reason}", err=True)

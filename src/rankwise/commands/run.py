@@ -13,7 +13,7 @@ from rankwise.errors import RankwiseError
 from rankwise.forkserver.launch import fork_server
 from rankwise.workflow import engines
 from rankwise.workflow.cluster import HERE, Executor, read_executor
-from rankwise.workflow.locks import holding
+from rankwise.workflow.locks import hold_study
 
 
 def run(
@@ -45,31 +45,31 @@ def run(
             )
     if profile and engine == "dvc":
         raise RankwiseError("--profile says how Snakemake runs; leave out --engine dvc")
-    with holding("rankwise run") as lock:
+    with hold_study("rankwise run") as lock:
         params = Path("params.yaml").read_bytes()
         place = read_executor(profile) if profile else HERE
-        due, recorded = engines.ask_both()
+        due, recorded = engines.find_due()
         if (
             due and recorded and not force
         ):  # every byte is as after a complete run, only times differ
-            engines.settle_times()
+            engines.touch_outputs()
         elif due or force:
-            with _started(cold, lock, place) as started:
+            with _start_engine(cold, lock, place) as started:
                 plan_ahead(started, place, anyway=anyway)
                 try:
                     _run_all(engine, cores, force, started)
                 except typer.Exit as ended:
                     if ended.exit_code < 128:  # not where somebody stopped it
                         _cut()
-                        show.draw_what_is_there()
+                        show.report_partial_results()
                     raise
         if not recorded or force:
             _cut()
             if (
                 lost := engines.missing_outputs()
             ):  # Snakemake misses nothing that no job is due to read
-                with _started(cold, lock, place) as started:
-                    recorded = _make_again(lost, cores, started)
+                with _start_engine(cold, lock, place) as started:
+                    recorded = _remake(lost, cores, started)
         if not force and (recorded or not due):
             typer.echo(
                 "Nothing to be done: every result is up to date with parameters, inputs and code."
@@ -87,7 +87,7 @@ def _computes_on_cpu() -> bool:
 
 
 @contextmanager
-def _started(cold: bool, lock: int, place: Executor) -> Iterator[engines.Engine]:
+def _start_engine(cold: bool, lock: int, place: Executor) -> Iterator[engines.Engine]:
     """Yield how to start an engine: with a fork server beside it where its jobs can use one."""
     alone = cold or place.elsewhere or not _computes_on_cpu()
     server = nullcontext(dict[str, str]()) if alone else fork_server(engines.environment())
@@ -100,15 +100,15 @@ def _run_all(engine: str, cores: int | None, force: bool, started: engines.Engin
         return engines.run_snakemake(started, cores, force)
     _cut()
     engines.run_dvc(started, force)
-    return engines.settle_times()
+    return engines.touch_outputs()
 
 
-def _make_again(lost: list[str], cores: int | None, started: engines.Engine) -> bool:
+def _remake(lost: list[str], cores: int | None, started: engines.Engine) -> bool:
     """Run the jobs of these outputs, and those behind them if the bytes are others; return whether they are not."""
     engines.run_snakemake(started, cores, force=False, targets=lost)
-    due, recorded = engines.ask_both()
+    due, recorded = engines.find_due()
     if due and recorded:
-        engines.settle_times()
+        engines.touch_outputs()
     elif due:
         engines.run_snakemake(started, cores, force=False)
     typer.echo(f"Made again: {', '.join(lost)}")
@@ -119,7 +119,7 @@ def _record(params: bytes) -> None:
     """Let DVC record what Snakemake made, unless params.yaml was edited while it ran."""
     if Path("params.yaml").read_bytes() != params:
         raise RankwiseError("params.yaml changed while the study ran; run it again")
-    done = engines.call(*engines.DVC, "commit", "--force", "--quiet")
+    done = engines.run_command(*engines.DVC, "commit", "--force", "--quiet")
     if done.returncode:
         raise RankwiseError(f"DVC could not record the results: {done.stderr.strip()}")
 

@@ -73,13 +73,13 @@ def print_table() -> None:
     console.print(f"Report: {PAGE}", highlight=False)
 
 
-def draw_what_is_there() -> None:
+def report_partial_results() -> None:
     """Draw the page after a run that failed: runs that are whole, and a sentence for each of the others.
 
     Nothing is drawn while the dense model is not measured, since everything stands beside it. The next
     run draws the page again.
     """
-    drawn = engines.call(sys.executable, *_command("report"))
+    drawn = engines.run_command(sys.executable, *_command("report"))
     if drawn.returncode == 0:
         print_table()
 

@@ -24,7 +24,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     command = _command("track")
     aside = STORE.with_name("tracked.json")  # the artifact itself stays as the engines know it
     command[command.index("--out") + 1] = str(aside)
-    filled = engines.call(sys.executable, *command)
+    filled = engines.run_command(sys.executable, *command)
     if filled.returncode:
         raise RankwiseError(f"MLflow could not be filled: {filled.stderr.strip()}")
     if "MLFLOW_TRACKING_URI" in os.environ:

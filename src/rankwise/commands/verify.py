@@ -53,7 +53,7 @@ def verify(
 
 def verify_checkpoint(checkpoint: Path) -> VerificationResult:
     """Look at a checkpoint folder. Cost: reads every file once."""
-    from rankwise.checkpoint.weight_files import counted, read_headers
+    from rankwise.checkpoint.weight_files import count_parameters, read_headers
     from rankwise.hub.checks import CheckpointError, check_folder
     from rankwise.records.base import FileHash
     from rankwise.records.made import BuildRecord, CheckpointManifest, FolderFiles
@@ -86,7 +86,7 @@ def verify_checkpoint(checkpoint: Path) -> VerificationResult:
     parameters = 0
     try:
         check_folder(folder)
-        parameters = counted(read_headers(folder))
+        parameters = count_parameters(read_headers(folder))
         problems += _of_ranks(folder, linears)
     except (CheckpointError, RankwiseError) as error:
         problems.append(str(error))
@@ -108,13 +108,13 @@ def verify_checkpoint(checkpoint: Path) -> VerificationResult:
 
 def _of_files(folder: Path, files: "dict[str, FileHash]") -> list[str]:
     """Return what is wrong with the files: gone, another size, other bytes, not listed."""
-    from rankwise.inputs.sources import check
+    from rankwise.inputs.sources import check_files
     from rankwise.records.made import FolderFiles
 
     problems = []
     for file in files.values():
         try:
-            check(folder, [file], str(folder))
+            check_files(folder, [file], str(folder))
         except RankwiseError as error:
             problems.append(str(error))
     unlisted = {FolderFiles.file, "README.md", ".snakemake_timestamp"}

@@ -58,7 +58,7 @@ def factor_group(
     for site, members in groupby(linears, key=lambda linear: (linear.layer, linear.site)):
         shared = group.sites[site].to(device)
         for linear in tqdm(members, f"{name}, layer {site[0]}, {site[1]}", disable=None):
-            if linear.expert is not None and not _known(linear, shared, fisher):
+            if linear.expert is not None and not _has_statistics(linear, shared, fisher):
                 log.warning(
                     "%s stays dense: the calibration text says too little of this expert",
                     linear.name,
@@ -107,7 +107,7 @@ def _as_stored(linear: Linear, factors: Factors, dtype: torch.dtype) -> Factors:
         raise RankwiseError(f"{linear.name}: {error}") from error
 
 
-def _known(linear: Linear, inputs: InputStatistics, fisher: GroupFisher | None) -> bool:
+def _has_statistics(linear: Linear, inputs: InputStatistics, fisher: GroupFisher | None) -> bool:
     """Tell whether an expert's inputs differ, and whether the loss depends on its output."""
     gradient = None if fisher is None else fisher.linears[linear.name]
     felt = gradient is None or bool(gradient.squares.any())

@@ -200,7 +200,7 @@ def _least(saliency: Tensor, mask: Tensor, count: int) -> Tensor:
 
     held = mask.flatten().nonzero()[:, 0]
     found = held[saliency.flatten()[held].argsort(stable=True)[:count]]
-    return factorisations.short(found, mask.numel())
+    return factorisations.narrow_indices(found, mask.numel())
 
 
 def _arrange(values: Tensor, places: Tensor, numbers: int) -> None:

@@ -73,7 +73,7 @@ class OATS(Decomposer):
         fitted, entries = self._sizes(weight.shape[0], weight.shape[1])
         scaled = weight * scale
         apart = self._alternate(scaled, fitted, entries)
-        places, values, sizes = factorisations.entries(apart)
+        places, values, sizes = factorisations.nonzeros_by_size(apart)
         u, s, vh = factorisations.svd(scaled - apart)
         root = s[:rank].sqrt()
         counts = (torch.arange(rank + 1) / fitted).clamp_max(1).mul(len(places)).round().long()

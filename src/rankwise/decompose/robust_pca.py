@@ -91,7 +91,7 @@ def _schedule(apart: Tensor, spectrum: Tensor, rank: int) -> SparsePart:
     from rankwise.linalg import factorisations
 
     out, columns = apart.shape
-    places, values, sizes = factorisations.entries(apart)
+    places, values, sizes = factorisations.nonzeros_by_size(apart)
     # An index weighs against values of 32 bits here: only the order depends on it.
     gains = sizes.square() / (1 + column_bits(columns) / 32)
     bars = torch.cat([spectrum.square() / (out + columns), spectrum.new_zeros(1)])[: rank + 1]

@@ -8,7 +8,7 @@ from rankwise.records.items import Continuation
 
 
 @torch.no_grad()
-def continuations(
+def continue_prompts(
     model: Any, tokenizer: Any, prompts: list[str], new_tokens: int
 ) -> list[Continuation]:
     """Continue every prompt by its likeliest tokens, ``new_tokens`` or up to an end of text.

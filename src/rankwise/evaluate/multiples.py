@@ -19,7 +19,7 @@ REPEATS = 5
 
 
 @torch.no_grad()
-def helpful_multiple(model: Any, tokens: int) -> int | None:
+def find_helpful_multiple(model: Any, tokens: int) -> int | None:
     """Return the smallest rank multiple at which a rank costs `GAIN` less time than now, None if there is none.
 
     Times both products of every kind of factored linear (shape and rank) for ``tokens`` inputs, with

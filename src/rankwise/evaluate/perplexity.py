@@ -89,7 +89,7 @@ def mean_loss(losses: Tensor) -> float:
     return float(losses.double().mean())
 
 
-def perplexity(losses: Tensor, what: str = "perplexity") -> float:
+def to_perplexity(losses: Tensor, what: str = "perplexity") -> float:
     """Return exp(mean loss) over all tokens [-]; this file's first lines say what is counted."""
     loss = mean_loss(losses)
     if loss > LARGEST_LOSS:

@@ -17,7 +17,7 @@ from rankwise.errors import RankwiseError, nearest
 from rankwise.evaluate.official import official_task
 from rankwise.files import yamls
 from rankwise.files.paths import resolve_inside
-from rankwise.inputs.sources import check, tasks_folder
+from rankwise.inputs.sources import check_files, tasks_folder
 from rankwise.records.inputs import TasksManifest
 
 READ_HERE = (
@@ -82,9 +82,9 @@ def read_tasks(
             )
         return []
     folder = tasks_folder(manifest.source)
-    check(folder, manifest.files, "prepare.tasks")
+    check_files(folder, manifest.files, "prepare.tasks")
     data = folder if manifest.data is None else Path(manifest.data)
-    check(data, manifest.data_files, "prepare.tasks.data")
+    check_files(data, manifest.data_files, "prepare.tasks.data")
     paths = [folder / file.path for file in manifest.files if file.path.endswith((".yaml", ".yml"))]
     found = {config["task"]: (path, config) for path in paths for config in [read_yaml(path)]}
     for name in names or []:

@@ -45,14 +45,14 @@ def without_checksum(path: Path, value: dict[str, Any]) -> dict[str, Any]:
     return {key: given for key, given in value.items() if key != CHECKSUM}
 
 
-def sealed_lines(rows: list[dict[str, Any]]) -> str:
+def to_checksummed_lines(rows: list[dict[str, Any]]) -> str:
     """Return JSON lines, the last of which says how many there are and their digest."""
     text = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
     return text + json.dumps(_closing_line(text)) + "\n"
 
 
 def read_checksummed_lines(path: Path) -> list[dict[str, Any]]:
-    """Read what `sealed_lines` made; raises RankwiseError for a file that is not as it was written."""
+    """Read what `to_checksummed_lines` made; raises RankwiseError for a file that is not as it was written."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         rows = [json.loads(line) for line in lines]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rankwise.errors import RankwiseError, is_out_of_memory
 from rankwise.files.checksummed import read_json
 from rankwise.hub.checks import CheckpointError, refuse_switches
-from rankwise.model.families import family_of, known
+from rankwise.model.families import families_of, family_of
 from rankwise.model.family import Family
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def read_model_config(folder: Path, own: Path | None = None) -> tuple[Any, str, 
     except CheckpointError as error:
         raise RankwiseError(f"prepare.model.source: {error}") from error
     own = own if own is not None and own.is_dir() else None
-    known(architecture, own)  # refuses more clearly than the library what neither knows
+    families_of(architecture, own)  # refuses more clearly than the library what neither knows
     with _explain_refusal(f"{folder}/config.json"):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     family = family_of(architecture, lambda key: getattr(config, key, None), own)

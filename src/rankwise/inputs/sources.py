@@ -79,7 +79,7 @@ def items_folder(source: str, data: str | None) -> Path | None:
     return None if data is None else Path(data)
 
 
-def hashes(folder: Path, patterns: tuple[str, ...]) -> list[FileHash]:
+def hash_files(folder: Path, patterns: tuple[str, ...]) -> list[FileHash]:
     """Return name, SHA-256 and size of the folder's files that match, sorted by name."""
     paths = sorted(
         {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
@@ -89,7 +89,7 @@ def hashes(folder: Path, patterns: tuple[str, ...]) -> list[FileHash]:
     ]
 
 
-def check(folder: Path, files: list[FileHash], what: str) -> None:
+def check_files(folder: Path, files: list[FileHash], what: str) -> None:
     """Refuse files that are gone or are not those of the manifest, by size and SHA-256.
 
     Cost: reads them once a process, about a second a gigabyte.

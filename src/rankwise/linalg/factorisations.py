@@ -58,19 +58,19 @@ def low_rank(matrix: Tensor, rank: int) -> Tensor:
     return top @ (top.T @ matrix)
 
 
-def entries(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def nonzeros_by_size(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the entries of ``matrix`` [m, n] that are not zero, largest first: places, values, sizes.
 
-    Places are row·n + column (`short`); equal sizes stand in the order of their places.
+    Places are row·n + column (`narrow_indices`); equal sizes stand in the order of their places.
     """
     flat = matrix.flatten()
     places = flat.nonzero()[:, 0]
     places = places[flat[places].abs().argsort(descending=True, stable=True)]
     values = flat[places]
-    return short(places, len(flat)), values, values.abs()
+    return narrow_indices(places, len(flat)), values, values.abs()
 
 
-def short(places: Tensor, numbers: int) -> Tensor:
+def narrow_indices(places: Tensor, numbers: int) -> Tensor:
     """Return places in a matrix of so many ``numbers`` in int32, or int64 where it asks for them."""
     return places.to(torch.int32 if numbers <= torch.iinfo(torch.int32).max else torch.int64)
 

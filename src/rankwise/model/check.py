@@ -11,7 +11,7 @@ from rankwise.model.sliced_linear import shape_of
 from rankwise.model.weights import Weights
 
 
-def check(family: Family, model: nn.Module, weights: Weights, layers: int) -> None:
+def check_family(family: Family, model: nn.Module, weights: Weights, layers: int) -> None:
     """Compare a family with a model (on the meta device) and with its weight files.
 
     Experts of the model are separated on the way. Raises RankwiseError naming the key of the family

@@ -52,7 +52,7 @@ def family_of(
     Families in the folder ``own`` come before those of the package. Raises RankwiseError where none,
     or more than one of a folder, fits.
     """
-    found = known(architecture, own)
+    found = families_of(architecture, own)
     for folder, named in found.items():
         fits = [file for file, family in named.items() if _conditions_hold(family, setting)]
         if len(fits) > 1:
@@ -74,7 +74,7 @@ def family_of(
     )
 
 
-def known(architecture: str, own: Path | None = None) -> dict[Path, dict[str, Family]]:
+def families_of(architecture: str, own: Path | None = None) -> dict[Path, dict[str, Family]]:
     """Return the families that name an architecture, by folder and file; refuses one that none names."""
     folders = [SHIPPED] if own is None else [own, SHIPPED]
     all_there = {f: _shipped_families() if f == SHIPPED else families(f) for f in folders}

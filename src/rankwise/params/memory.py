@@ -18,7 +18,7 @@ SETTINGS = {
 OTHERS = "the number of jobs beside each other: --cores"
 
 
-def lower(words: list[str]) -> str:
+def advise_less_memory(words: list[str]) -> str:
     """Return the advice for a command line, or for the parts of a log's name."""
     setting = next((SETTINGS[word] for word in words if word in SETTINGS), OTHERS)
     return f"lower {setting}, or use a machine with more memory"

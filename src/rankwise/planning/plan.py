@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from rankwise.inputs.sources import ITEM_FILES, items_folder, tasks_folder, text_file
-from rankwise.params.memory import lower
+from rankwise.params.memory import advise_less_memory
 from rankwise.params.stages import Params
 from rankwise.planning.job_resources import ON_DEVICE
 from rankwise.planning.machine import Room, Speed
@@ -93,8 +93,13 @@ def plan(params: Params, sizes: Sizes, room: Room, base: int, speed: Speed | Non
     disk = sum(stage.disk_mib * (1 if stage.stage == "track" else COPIES) for stage in stages)
     there = {"memory": room.memory // MIB, "GPU memory": room.gpu // MIB, "disk": room.disk // MIB}
     asked = [
-        ("memory", worst.memory_mib, f"stage {worst.stage}", lower([worst.stage])),
-        ("GPU memory", tightest.gpu_mib, f"stage {tightest.stage}", lower([tightest.stage])),
+        ("memory", worst.memory_mib, f"stage {worst.stage}", advise_less_memory([worst.stage])),
+        (
+            "GPU memory",
+            tightest.gpu_mib,
+            f"stage {tightest.stage}",
+            advise_less_memory([tightest.stage]),
+        ),
         ("disk", disk + max(stage.scratch_mib for stage in stages), "the study", "make room"),
     ]
     missing = [

@@ -5,6 +5,6 @@ from importlib.metadata import version
 LIBRARIES = ("rankwise", "torch", "transformers", "lm_eval")
 
 
-def versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
     """Return library → version."""
     return {name: version(name) for name in LIBRARIES}

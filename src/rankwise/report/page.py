@@ -18,12 +18,13 @@ from rankwise.report.curves import outcome, refinement_curves
 from rankwise.report.facts import facts
 from rankwise.report.inputs import Input
 from rankwise.report.searches import search_convergence
-from rankwise.report.spectra import Decomposition, predicted_figure, spectra_figure
+from rankwise.report.spectra import predicted_figure, spectra_figure
 from rankwise.report.speeds import speed_beside_dense
 from rankwise.report.styles import SYMBOLS
 from rankwise.report.table import cells, columns, points, relative
 from rankwise.report.verdicts import methods, verdicts
 from rankwise.report.words import join_words, percent
+from rankwise.results.decompositions import Decomposition
 from rankwise.results.study import RunResult, mark_best
 
 CAPTIONS = {

@@ -62,7 +62,7 @@ class Comparison(BaseModel):
     """Of its intervals [-]."""
 
 
-def comparison(run: str, reference: str, data: Path = DATA) -> Comparison:
+def compare_runs(run: str, reference: str, data: Path = DATA) -> Comparison:
     """Compare two runs of the study whose records lie under ``data``."""
     names = [path.stem for path in sorted((data / "scores").glob("*.json"))]
     for name in (run, reference):

@@ -11,12 +11,12 @@ from rankwise.params.runs import DENSE
 from rankwise.records.items import Items
 from rankwise.records.made import AllocationRecord, RefineRecord
 from rankwise.records.measured import Scores, SpeedRecord
-from rankwise.report.spectra import Decomposition, predicted_loss, read_decompositions
+from rankwise.results.decompositions import Decomposition, predicted_loss, read_decompositions
 from rankwise.results.files import StudyFiles, weights_of
 from rankwise.results.study import (
     RunResult,
     allocations_by_run,
-    gather,
+    join_records,
     pair_with_trials,
     read_searches,
 )
@@ -54,7 +54,7 @@ def read_study(files: StudyFiles, page: Path) -> tuple[list[RunResult], dict[str
                 run, f"run '{run}' has no ranks: those of the run it started from are gone"
             )
     whole = {kind: _whole(getattr(files, kind), gaps) for kind in MEASURED}
-    found = gather(
+    found = join_records(
         [Scores.load(path) for path in whole["scores"]],
         [Items.load(path) for path in whole["items"]],
         [SpeedRecord.load(path) for path in whole["speed"]],

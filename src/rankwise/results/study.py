@@ -18,7 +18,7 @@ from rankwise.records.measured import Scores, SpeedRecord, Summary, SummaryRow
 from rankwise.records.pairs import Difference, Pair
 
 if TYPE_CHECKING:
-    from rankwise.report.spectra import Decomposition
+    from rankwise.results.decompositions import Decomposition
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ class RunResult:
         )
 
 
-def gather(
+def join_records(
     scores: list[Scores],
     items: list[Items],
     speeds: list[SpeedRecord],
@@ -154,7 +154,7 @@ def pair_with_trials(allocations: Sequence[T], trials: list[Path]) -> list[tuple
     return list(zip(allocations, trials, strict=True))
 
 
-def compared(results: list[RunResult], given: Report) -> list[RunResult]:
+def compare_to_dense(results: list[RunResult], given: Report) -> list[RunResult]:
     """Return the results with every run set against the dense model, which comes first."""
     dense, *runs = results
     return [

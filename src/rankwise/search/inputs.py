@@ -23,7 +23,7 @@ from rankwise.search.scorer import SearchModel
 
 
 @dataclass(frozen=True)
-class Setting:
+class SearchInputs:
     """One run's allocation: what is asked, by which method, of which model and factors."""
 
     asked: Run
@@ -37,7 +37,7 @@ class Setting:
     @classmethod
     def read(
         cls, params: Path, run: Path, build: Path, compute: Path, model: Path, factors: list[Path]
-    ) -> "Setting":
+    ) -> "SearchInputs":
         """Read the section files, the manifest and all groups of factors."""
         asked = read_section(run, Run)
         allocator = read_method(params, allocators)

@@ -20,7 +20,7 @@ from rankwise.stages.options import (
 
 if TYPE_CHECKING:
     from rankwise.allocate.problem import Trials
-    from rankwise.search.inputs import Setting
+    from rankwise.search.inputs import SearchInputs
 
 log = logging.getLogger("rankwise.allocate")
 
@@ -49,11 +49,11 @@ def command(
     from rankwise.allocate.problem import Trials
     from rankwise.artifacts.statistics import GroupStatistics
     from rankwise.files.atomic import write_text
-    from rankwise.search.inputs import Setting
+    from rankwise.search.inputs import SearchInputs
     from rankwise.search.problem import build_record
     from rankwise.search.scorer import hash_search_inputs
 
-    given = Setting.read(params, run, build, compute, model, factors)
+    given = SearchInputs.read(params, run, build, compute, model, factors)
     asked, allocator = given.asked, given.allocator
     known, searched = Trials(), None
     if rows:
@@ -79,7 +79,7 @@ def command(
     log.info("%s: %s asked, %s reached", name, target, reached)
 
 
-def _known(given: "Setting", rows: list[Path]) -> "Trials":
+def _known(given: "SearchInputs", rows: list[Path]) -> "Trials":
     """Return the rows of all trials, which other jobs ran."""
     from rankwise.allocate.problem import Trials
     from rankwise.allocate.trials import read_rows

@@ -34,14 +34,14 @@ def command(
     import torch
 
     from rankwise.artifacts.tokens import Tokens
-    from rankwise.card.model_card import card
+    from rankwise.card.model_card import render_card
     from rankwise.checkpoint.assembly import assemble_checkpoint
-    from rankwise.checkpoint.saving import save
+    from rankwise.checkpoint.saving import save_checkpoint
     from rankwise.checkpoint.self_check import refuse_worse_than_unigram, verify_build
     from rankwise.checkpoint.weight_files import count_checkpoint
     from rankwise.files.atomic import atomic_write, write_text
     from rankwise.inputs.architecture import read_tokenizer
-    from rankwise.inputs.sources import hashes, model_folder
+    from rankwise.inputs.sources import hash_files, model_folder
     from rankwise.model.device import DTYPES
     from rankwise.model.weights import Weights
     from rankwise.params.section import read_section
@@ -49,7 +49,7 @@ def command(
     from rankwise.records.base import target_fields
     from rankwise.records.inputs import ModelManifest
     from rankwise.records.made import AllocationRecord, BuildRecord, CheckpointManifest, FolderFiles
-    from rankwise.records.versions import versions
+    from rankwise.records.versions import installed_versions
     from rankwise.search.problem import read_choices
     from rankwise.statistics.streamed import Streamed
 
@@ -65,7 +65,7 @@ def command(
         streamed = Streamed.of(manifest, torch.device("cpu"))
         model, meant = assemble_checkpoint(streamed, factors, choices, text)
         dtype = DTYPES[asked.dtype or manifest.dtype]
-        save(model, read_tokenizer(source), folder, record.run, dtype)
+        save_checkpoint(model, read_tokenizer(source), folder, record.run, dtype)
         del streamed, model  # before the checkpoint is opened again
         reached = count_checkpoint(folder, set(choices), meant.dense_numbers)
         refuse_over(record, reached)
@@ -79,22 +79,22 @@ def command(
             model=manifest,
             calibration=_origin(tokens),
             allocation=record,
-            versions=versions(),
+            versions=installed_versions(),
             notes=meant.notes,
             check=check,
             linears=linears,
         )
         made.save(folder / BuildRecord.file)
         FolderFiles(
-            run=record.run, parameters=reached["parameters"], files=hashes(folder, ("*",))
+            run=record.run, parameters=reached["parameters"], files=hash_files(folder, ("*",))
         ).save(folder / FolderFiles.file)
-        write_text(folder / "README.md", card(made, reached["parameters"]))
+        write_text(folder / "README.md", render_card(made, reached["parameters"]))
     CheckpointManifest(
         run=record.run,
         **target_fields(record.asked),
         keep_reached=reached["keep_reached"],
         parameters=reached["parameters"],
-        files=hashes(checkpoint, ("*",)),
+        files=hash_files(checkpoint, ("*",)),
     ).save(out)
     log.info(
         "%s: %d parameters, loss %.4f on %d sequences, dense %.4f",

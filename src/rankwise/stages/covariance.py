@@ -37,16 +37,16 @@ def command(
 ) -> None:
     """Run a model, dense or compressed, over the calibration text and keep the statistics of its inputs."""
     from rankwise.artifacts.tokens import Tokens
-    from rankwise.checkpoint import loading as checkpoints
-    from rankwise.inputs.sources import check, model_folder
+    from rankwise.checkpoint.loading import load_model
+    from rankwise.inputs.sources import check_files, model_folder
     from rankwise.model.device import set_up_device
     from rankwise.model.weights import Weights
     from rankwise.params.section import read_section
     from rankwise.params.stages import Compute, CovarianceParams
     from rankwise.records.inputs import ModelManifest
-    from rankwise.statistics.covariance import Pools, gather_covariance, pool_by_pool
+    from rankwise.statistics.covariance import Pools, gather_covariance, gather_pools
     from rankwise.statistics.resumable import run_resumable
-    from rankwise.statistics.streamed_covariance import stream
+    from rankwise.statistics.streamed_covariance import stream_covariance
 
     asked = read_section(params, CovarianceParams)
     where = read_section(compute, Compute)
@@ -57,19 +57,19 @@ def command(
         _merge(manifest, parts, out)
     elif asked.streaming:
         dense = ModelManifest.load(checkpoint)
-        run_resumable(stream, dense, ids, (asked, where), work, out, shard)
+        run_resumable(stream_covariance, dense, ids, (asked, where), work, out, shard)
     else:
         folder = model_folder(manifest.source, manifest.revision)
-        check(folder, manifest.files, "prepare.model")
+        check_files(folder, manifest.files, "prepare.model")
         weight_of = Weights(folder, manifest.family).get
-        loaded = checkpoints.load(checkpoint, set_up_device(where)).model
+        loaded = load_model(checkpoint, set_up_device(where)).model
         if shard is None:
             found = iter(
                 [gather_covariance(loaded, manifest.family, weight_of, ids, groups, asked)]
             )
         else:
             pools = Pools.of_shard(ids, asked, shard)
-            found = pool_by_pool(loaded, manifest.family, weight_of, pools, groups, asked)
+            found = gather_pools(loaded, manifest.family, weight_of, pools, groups, asked)
         paths = iter(out)
         for part in found:
             for group in part:

@@ -27,7 +27,7 @@ def command(
     from rankwise.artifacts.statistics import GroupStatistics
     from rankwise.decompose import decomposers
     from rankwise.decompose.factoring import factor_group
-    from rankwise.inputs.sources import check, model_folder
+    from rankwise.inputs.sources import check_files, model_folder
     from rankwise.model.device import DTYPES, set_up_device
     from rankwise.model.weights import Weights
     from rankwise.params.section import read_method, read_section
@@ -39,7 +39,7 @@ def command(
     device = set_up_device(read_section(compute, Compute))
     manifest = ModelManifest.load(model)
     folder = model_folder(manifest.source, manifest.revision)
-    check(folder, manifest.files, "prepare.model")
+    check_files(folder, manifest.files, "prepare.model")
     group = GroupStatistics.load(covariance)
     gradients = None if fisher is None else GroupFisher.load(fisher)
     dtype = DTYPES[manifest.dtype]

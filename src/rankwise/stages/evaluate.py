@@ -28,13 +28,13 @@ def score(
     With ``dense``, the dense model, predictions are compared as well. Returns the scores and what
     they are the means of; neither holds a time.
     """
-    from rankwise.evaluate.continuations import continuations
+    from rankwise.evaluate.continuations import continue_prompts
     from rankwise.evaluate.zero_shot import zero_shot
     from rankwise.params.stages import FURTHER
     from rankwise.records.base import target_fields
     from rankwise.records.items import Items
     from rankwise.records.measured import Scores
-    from rankwise.records.versions import versions
+    from rankwise.records.versions import installed_versions
 
     measured = {text.role: text_score(loaded, text, params.batch, dense) for text in texts}
     (_, (first, _)), *others = measured.items()
@@ -50,14 +50,14 @@ def score(
         zero_shot_average=sum(accuracies) / len(accuracies) if accuracies else None,
         parameters=loaded.parameters,
         checkpoint_bytes=loaded.checkpoint_bytes,
-        versions=versions(),
+        versions=installed_versions(),
         parameters_section=params.model_dump(mode="json"),
     )
     items = Items(
         run=loaded.run,
         texts={role: windows for role, (_, windows) in measured.items()},
         tasks={name: result.items for name, result in results.items()},
-        continuations=continuations(
+        continuations=continue_prompts(
             loaded.model, loaded.tokenizer, params.prompts, params.new_tokens
         ),
     )
@@ -71,7 +71,7 @@ def text_score(
     from hashlib import sha256
 
     from rankwise.evaluate.divergence import measure_divergence
-    from rankwise.evaluate.perplexity import mean_loss, perplexity, window_losses
+    from rankwise.evaluate.perplexity import mean_loss, to_perplexity, window_losses
     from rankwise.records.items import TextItems
     from rankwise.records.measured import TextScore
 
@@ -83,7 +83,7 @@ def text_score(
         else measure_divergence(loaded.model, dense, tokens.ids, batch)
     )
     score = TextScore(
-        perplexity=perplexity(losses, what),
+        perplexity=to_perplexity(losses, what),
         loss=mean_loss(losses),
         tokens=losses.numel(),
         windows=len(losses),
@@ -120,7 +120,7 @@ def command(
     import logging
 
     from rankwise.artifacts.tokens import Tokens
-    from rankwise.checkpoint.loading import load
+    from rankwise.checkpoint.loading import load_model
     from rankwise.errors import RankwiseError
     from rankwise.evaluate.task_files import read_tasks
     from rankwise.model.device import set_up_device
@@ -131,7 +131,7 @@ def command(
     given = read_section(params, Evaluate)
     task_files = read_tasks(TasksManifest.load(tasks), given.tasks, given.limit)
     device = set_up_device(read_section(compute, Compute))
-    loaded = load(checkpoint, device)
+    loaded = load_model(checkpoint, device)
     if loaded.run != run:
         raise RankwiseError(
             f"{checkpoint}: is the checkpoint of run '{loaded.run}', asked was '{run}'"
@@ -143,7 +143,7 @@ def command(
             raise RankwiseError(
                 "evaluate.divergence: is true, which needs --against, the dense model"
             )
-        dense = load(against, device).model
+        dense = load_model(against, device).model
     scores, measured = score(loaded, texts, task_files, given, dense)
     measured.save(items)
     scores.save(out)

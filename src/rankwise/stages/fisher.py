@@ -22,8 +22,8 @@ def command(
 ) -> None:
     """Run a model forward and backward over the calibration text and keep its gradients' moments."""
     from rankwise.artifacts.tokens import Tokens
-    from rankwise.checkpoint import loading as checkpoints
-    from rankwise.inputs.sources import check, model_folder
+    from rankwise.checkpoint.loading import load_model
+    from rankwise.inputs.sources import check_files, model_folder
     from rankwise.model.device import set_up_device
     from rankwise.model.weights import Weights
     from rankwise.params.section import read_section
@@ -41,9 +41,9 @@ def command(
         dense = ModelManifest.load(checkpoint)
         run_resumable(stream_fisher, dense, ids, (asked, where), work, out)
     else:
-        loaded = checkpoints.load(checkpoint, set_up_device(where)).model
+        loaded = load_model(checkpoint, set_up_device(where)).model
         folder = model_folder(manifest.source, manifest.revision)
-        check(folder, manifest.files, "prepare.model")
+        check_files(folder, manifest.files, "prepare.model")
         weight_of = Weights(folder, manifest.family).get
         groups = where.layer_groups(manifest.layers)
         found = gather_fisher(loaded, manifest.family, weight_of, ids, groups, asked)

@@ -23,8 +23,8 @@ def model(
 ) -> None:
     """Check the dense model (family, layers, weights) and hash its files."""
     from rankwise.inputs.architecture import build_empty_model, read_model_config
-    from rankwise.inputs.sources import MODEL_FILES, hashes, model_folder
-    from rankwise.model.check import check
+    from rankwise.inputs.sources import MODEL_FILES, hash_files, model_folder
+    from rankwise.model.check import check_family
     from rankwise.model.weights import Weights
     from rankwise.params.section import read_section
     from rankwise.params.stages import Model
@@ -33,7 +33,7 @@ def model(
     asked = read_section(params, Model)
     folder = model_folder(asked.source, asked.revision, download=True)
     config, architecture, family = read_model_config(folder, families)
-    files = hashes(folder, MODEL_FILES)
+    files = hash_files(folder, MODEL_FILES)
     if not any(file.path.endswith(".safetensors") for file in files):
         raise RankwiseError(
             f"prepare.model.source: {folder} has no weights (*.safetensors); "
@@ -46,7 +46,7 @@ def model(
         )
     empty = build_empty_model(config)
     parameters = empty.num_parameters()
-    check(family, empty, Weights(folder, family), asked.layers)
+    check_family(family, empty, Weights(folder, family), asked.layers)
     ModelManifest(
         source=asked.source,
         revision=asked.revision,
@@ -88,7 +88,7 @@ def corpora(params: ParamsFile, out: OutFile) -> None:
 @app.command()
 def tasks(params: ParamsFile, out: OutFile) -> None:
     """Hash the zero-shot task files, and their items."""
-    from rankwise.inputs.sources import ITEM_FILES, hashes, items_folder, tasks_folder
+    from rankwise.inputs.sources import ITEM_FILES, hash_files, items_folder, tasks_folder
     from rankwise.params.section import read_section
     from rankwise.params.stages import Tasks
     from rankwise.records.inputs import TasksManifest
@@ -96,13 +96,13 @@ def tasks(params: ParamsFile, out: OutFile) -> None:
     asked = read_section(params, Tasks)
     manifest = TasksManifest(source=None, files=[])
     if asked.source is not None:
-        files = hashes(tasks_folder(asked.source), ("*.yaml", *ITEM_FILES))
+        files = hash_files(tasks_folder(asked.source), ("*.yaml", *ITEM_FILES))
         if not any(file.path.endswith(".yaml") for file in files):
             raise RankwiseError(
                 f"prepare.tasks.source: '{asked.source}' holds no *.yaml task file; give null for no tasks"
             )
         data = items_folder(asked.source, asked.data)
-        items = [] if data is None else hashes(data, ITEM_FILES)
+        items = [] if data is None else hash_files(data, ITEM_FILES)
         manifest = TasksManifest(
             source=asked.source, files=files, data=asked.data, data_files=items
         )

@@ -29,10 +29,10 @@ def command(
     work: Annotated[Path, typer.Option(help="Folder of finished parts, taken up again.")],
 ) -> None:
     """Refine one run's checkpoint; where that does not help, write the checkpoint it was."""
-    from rankwise.checkpoint.loading import load, load_dense
+    from rankwise.checkpoint.loading import load_dense, load_model
     from rankwise.checkpoint.self_check import open_checkpoint, refuse_other_loss
     from rankwise.files.atomic import atomic_write
-    from rankwise.inputs.sources import hashes
+    from rankwise.inputs.sources import hash_files
     from rankwise.model.device import set_up_device
     from rankwise.params.section import read_method, read_section
     from rankwise.params.stages import Compute
@@ -48,7 +48,7 @@ def command(
     manifest, before = ModelManifest.load(model), CheckpointManifest.load(start)
     ids = calibration_text(tokens)
     training = refiner.split(len(ids))
-    dense, loaded = load_dense(manifest)[0].to(device), load(start, device)
+    dense, loaded = load_dense(manifest)[0].to(device), load_model(start, device)
     dense.requires_grad_(requires_grad=False)
     key = hash_refinement_inputs(method, refiner.model_dump(mode="json"), [model, start, tokens])
 
@@ -61,7 +61,7 @@ def command(
     losses.append(loss(loaded.model))
     returned_input = not losses[2] < losses[1]  # also where it is not finite
     if returned_input:
-        loaded = load(start)
+        loaded = load_model(start)
     dense_loss, loss_before, loss_after = finite(losses)
     made = RefineRecord(
         run=out.stem,
@@ -83,7 +83,7 @@ def command(
         again = open_checkpoint(folder).to(device)
         expected = losses[1] if returned_input else losses[2]
         refuse_other_loss(loss(again), expected, again.dtype, "refine")
-    files = hashes(checkpoint, ("*",))
+    files = hash_files(checkpoint, ("*",))
     before.model_copy(update={"run": out.stem, "files": files}).save(out)
     made.save(record)
     said = "no better than its input, which is returned" if returned_input else "better"
@@ -114,18 +114,18 @@ def hash_refinement_inputs(method: str, settings: dict[str, Any], inputs: list[P
 
 def write(loaded: Any, made: "RefineRecord", base: Path, folder: Path) -> None:
     """Write a model with the records of the checkpoint that it was loaded from, and its own."""
-    from rankwise.card.model_card import card
-    from rankwise.checkpoint.saving import save
+    from rankwise.card.model_card import render_card
+    from rankwise.checkpoint.saving import save_checkpoint
     from rankwise.files.atomic import write_text
-    from rankwise.inputs.sources import hashes
+    from rankwise.inputs.sources import hash_files
     from rankwise.records.made import BuildRecord, FolderFiles
 
     model = loaded.model.to("cpu")
-    save(model, loaded.tokenizer, folder, made.run, model.dtype)
+    save_checkpoint(model, loaded.tokenizer, folder, made.run, model.dtype)
     for path in (base / BuildRecord.file, *base.glob(made.file.format("*"))):
         shutil.copyfile(path, folder / path.name)
     made.save(folder / made.file.format(made.run))
-    held = FolderFiles(run=made.run, parameters=loaded.parameters, files=hashes(folder, ("*",)))
+    held = FolderFiles(run=made.run, parameters=loaded.parameters, files=hash_files(folder, ("*",)))
     held.save(folder / FolderFiles.file)
     built = BuildRecord.load(folder / BuildRecord.file)
-    write_text(folder / "README.md", card(built, loaded.parameters, refined=made))
+    write_text(folder / "README.md", render_card(built, loaded.parameters, refined=made))

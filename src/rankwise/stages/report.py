@@ -55,7 +55,7 @@ def command(
     from rankwise.report.page import render
     from rankwise.results.files import StudyFiles
     from rankwise.results.reading import read_sections, read_study
-    from rankwise.results.study import compared, summarise_runs
+    from rankwise.results.study import compare_to_dense, summarise_runs
 
     log = logging.getLogger("rankwise.report")
     given = read_section(params, Report)
@@ -76,7 +76,7 @@ def command(
     found, gaps = read_study(files, out)
     for sentence in gaps.values():
         log.warning("%s", sentence)
-    results = compared(found, given)
+    results = compare_to_dense(found, given)
     sections = read_sections(files.sections)
     inputs = read_inputs(files, sections)
     write_text(out, render(given, results, gaps, logs, inputs, print_params(sections)))

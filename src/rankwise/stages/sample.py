@@ -47,12 +47,12 @@ def command(
 def _token_stream(model: "ModelManifest", corpus: "CorpusManifest") -> list[int]:
     """Return the whole text as token ids, without special tokens (no BOS at window starts)."""
     from rankwise.inputs.architecture import read_tokenizer
-    from rankwise.inputs.sources import check, check_file, model_folder, text_file
+    from rankwise.inputs.sources import check_file, check_files, model_folder, text_file
     from rankwise.inputs.texts import read_text
 
     folder = model_folder(model.source, model.revision)
     tokenizers = [file for file in model.files if not file.path.endswith(".safetensors")]
-    check(folder, tokenizers, "prepare.model")
+    check_files(folder, tokenizers, "prepare.model")
     tokenizer = read_tokenizer(folder)
     path = text_file(corpus.source, corpus.revision, corpus.file)
     check_file(path, corpus.sha256, corpus.bytes, "prepare.corpora")

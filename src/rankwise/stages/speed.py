@@ -19,7 +19,7 @@ def command(
     """Time one run beside the dense model, in turn, in this process."""
     import logging
 
-    from rankwise.checkpoint.loading import load
+    from rankwise.checkpoint.loading import load_model
     from rankwise.errors import RankwiseError
     from rankwise.evaluate.speed import compare_speed
     from rankwise.model.device import set_up_device
@@ -30,7 +30,7 @@ def command(
     if not given.batches:
         raise RankwiseError(f"{params}: speed.batches names no batch size, so nothing is timed")
     device = set_up_device(read_section(compute, Compute))
-    ours, dense = (load(path, device).model for path in (checkpoint, against))
+    ours, dense = (load_model(path, device).model for path in (checkpoint, against))
     record = compare_speed(run, ours, dense, given)
     record.save(out)
     logging.getLogger("rankwise.speed").info(

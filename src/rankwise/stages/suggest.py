@@ -36,10 +36,10 @@ def command(
     from rankwise.allocate.trials import read_rows
     from rankwise.errors import RankwiseError
     from rankwise.files.atomic import write_text
-    from rankwise.files.checksummed import sealed_lines
-    from rankwise.search.inputs import Setting
+    from rankwise.files.checksummed import to_checksummed_lines
+    from rankwise.search.inputs import SearchInputs
 
-    given = Setting.read(params, run, build, compute, model, factors)
+    given = SearchInputs.read(params, run, build, compute, model, factors)
     known = [row for path in rows or [] for row in read_rows(path)]
     expected = list(range(number * given.search.q))
     if [row["trial"] for row in known] != expected:
@@ -50,4 +50,4 @@ def command(
     chooses = number == 0 and given.search.validation is not None
     searched = given.search_model(search) if chooses else None
     suggested = given.search.suggestions(given.problem(searched), number, known)
-    write_text(out, sealed_lines(suggested))
+    write_text(out, to_checksummed_lines(suggested))

@@ -33,8 +33,8 @@ def command(
     from rankwise.allocate.trials import read_suggestions
     from rankwise.errors import RankwiseError
     from rankwise.files.atomic import write_text
-    from rankwise.files.checksummed import sealed_lines
-    from rankwise.search.inputs import Setting
+    from rankwise.files.checksummed import to_checksummed_lines
+    from rankwise.search.inputs import SearchInputs
 
     suggested = {row["trial"]: row for row in read_suggestions(suggestions)}
     if trial not in suggested:
@@ -42,6 +42,6 @@ def command(
             f"{suggestions} has no suggestion for trial {trial}, but for {sorted(suggested)}; "
             "name the file of its round"
         )
-    given = Setting.read(params, run, build, compute, model, factors)
+    given = SearchInputs.read(params, run, build, compute, model, factors)
     problem = given.problem(given.search_model(search))
-    write_text(out, sealed_lines([given.search.trial(problem, suggested[trial])]))
+    write_text(out, to_checksummed_lines([given.search.trial(problem, suggested[trial])]))

@@ -60,11 +60,11 @@ def gather_covariance(
 ) -> list[GroupStatistics]:
     """Return the statistics of every site and sublayer, one `GroupStatistics` per layer group.
 
-    Where the model is. Those of the pools, see `pool_by_pool`, added up in their order, so that pools
+    Where the model is. Those of the pools, see `gather_pools`, added up in their order, so that pools
     gathered elsewhere give the same bytes. Memory: twice the sums.
     """
     pools = Pools(ids, asked.pools, range(asked.pools))
-    parts = pool_by_pool(model, family, weight_of, pools, groups, asked)
+    parts = gather_pools(model, family, weight_of, pools, groups, asked)
     found = next(parts)
     for part in parts:
         for group, more in zip(found, part, strict=True):
@@ -74,7 +74,7 @@ def gather_covariance(
     return found
 
 
-def pool_by_pool(
+def gather_pools(
     model: Any,
     family: Family,
     weight_of: Callable[[str], Tensor],

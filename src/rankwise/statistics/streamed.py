@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rankwise.errors import RankwiseError
 from rankwise.inputs.architecture import build_empty_dense
-from rankwise.inputs.sources import check, model_folder
+from rankwise.inputs.sources import check_files, model_folder
 from rankwise.model.device import DTYPES
 from rankwise.model.family import Family
 from rankwise.model.weights import Weights
@@ -39,7 +39,7 @@ class WeightFiles:
         folder = model_folder(manifest.source, manifest.revision)
         names = [file.path for file in manifest.files if file.path.endswith(".safetensors")]
         times = _times(folder, names)
-        check(folder, manifest.files, "prepare.model")
+        check_files(folder, manifest.files, "prepare.model")
         return cls(folder, times)
 
     @contextmanager

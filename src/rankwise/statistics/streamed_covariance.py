@@ -5,13 +5,13 @@ from pathlib import Path
 from torch import Tensor
 
 from rankwise.params.stages import CovarianceParams
-from rankwise.statistics.covariance import Pools, gather_covariance, pool_by_pool
+from rankwise.statistics.covariance import Pools, gather_covariance, gather_pools
 from rankwise.statistics.hidden_states import Reader, Writer
 from rankwise.statistics.progress import Progress
 from rankwise.statistics.streamed import Streamed
 
 
-def stream(
+def stream_covariance(
     streamed: Streamed,
     ids: Tensor,
     groups: list[list[int]],
@@ -45,7 +45,7 @@ def stream(
                     [whole] = gather_covariance(model, family, weight_of, ids, [group], asked)
                 else:
                     pools = Pools.of_shard(ids, asked, shard)
-                    parts = pool_by_pool(model, family, weight_of, pools, [group], asked)
+                    parts = gather_pools(model, family, weight_of, pools, [group], asked)
                     for number, [part] in enumerate(parts):  # as they come: memory holds one
                         part.save(progress.statistics(at, number))
                     del part

@@ -63,7 +63,7 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": search_path(), "DVC_NO_ANALYTICS": "1"}
 
 
-def call(
+def run_command(
     *command: str, folder: Path | None = None, engine: Engine | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end and keep what it says; as a job of ``engine`` where one is given."""
@@ -73,13 +73,13 @@ def call(
     )
 
 
-def ask_both() -> tuple[bool, bool]:
+def find_due() -> tuple[bool, bool]:
     """Return whether Snakemake has something to do, and whether all is as DVC recorded it.
 
     Bad input ends here with Snakemake's sentence and exit code.
     """
     record = subprocess.Popen([*DVC, "status", "-q"], env=environment(), stderr=subprocess.DEVNULL)
-    asked = call(*SNAKEMAKE, "--dry-run")
+    asked = run_command(*SNAKEMAKE, "--dry-run")
     recorded = record.wait() == 0 and Path("dvc.lock").is_file()
     if asked.returncode:
         lines = [line for line in asked.stderr.splitlines() if not line.startswith("Using ")]
@@ -88,9 +88,9 @@ def ask_both() -> tuple[bool, bool]:
     return "Nothing to be done" not in asked.stdout + asked.stderr, recorded
 
 
-def settle_times() -> None:
+def touch_outputs() -> None:
     """Tell Snakemake that every output is up to date, whatever its time says."""
-    call(*SNAKEMAKE, "--touch")
+    run_command(*SNAKEMAKE, "--touch")
 
 
 def missing_outputs() -> list[str]:
@@ -222,7 +222,7 @@ def _finish(process: subprocess.Popen[str], code: int, failed: str, said: list[s
     if code == memory.KILLED:
         stage = failed.removeprefix("logs/").removesuffix(".log").split("/")
         typer.echo(
-            f"{'/'.join(stage)} was killed (signal 9), as a system does that has no memory left: {memory.lower(stage)}",
+            f"{'/'.join(stage)} was killed (signal 9), as a system does that has no memory left: {memory.advise_less_memory(stage)}",
             err=True,
         )
     raise typer.Exit(code or process.returncode)

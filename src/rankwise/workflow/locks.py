@@ -24,7 +24,7 @@ RECORD = Path("dvc.lock")
 
 
 @contextmanager
-def holding(command: str) -> Iterator[int]:
+def hold_study(command: str) -> Iterator[int]:
     """Hold the study in the working directory; yield the open file to hand to an engine.
 
     Raises RankwiseError that names the holder if there is one. Marks that a killed ``rankwise run``

@@ -82,7 +82,7 @@ def restamp_future_files(folder: Path) -> None:
         os.utime(path, ns=(now + 1000 * place, now + 1000 * place))
 
 
-def section(name: str) -> str:
+def section_file(name: str) -> str:
     """Return the file of one section, such as ``sample.test``."""
     return str(SECTIONS / f"{name}.json")
 
