@@ -35,7 +35,7 @@ from rankwise.params.target import Target
 from rankwise.records.inputs import ModelManifest
 from rankwise.search.problem import build_problem, read_matrices
 from rankwise.search.scorer import SearchModel
-from rankwise.stages import covariance, decompose, fisher, prepare, sample
+from rankwise.stages import covariance, decompose, fisher, prepare_corpora, prepare_model, sample
 
 METHODS = ("kfac", "whitened_svd", "pooled_pca")
 SHARES = (0.2, 0.35, 0.5, 0.7, 0.9)
@@ -97,9 +97,11 @@ class Study:
         corpora = {"calibration": given.calibration}
         if given.search != given.calibration:
             corpora["search"] = given.search
-        prepare.model(self.section("prepare.model", given.model), self.model)
+        prepare_model.command(self.section("prepare.model", given.model), self.model)
         texts = {name: corpus.model_dump() for name, corpus in corpora.items()}
-        prepare.corpora(self.section("prepare.corpora", texts), self.folder / "corpora.json")
+        prepare_corpora.command(
+            self.section("prepare.corpora", texts), self.folder / "corpora.json"
+        )
         taken = None
         for role, sequences in zip(("calibration", "search"), given.sequences, strict=True):
             corpus = role if role in corpora else "calibration"

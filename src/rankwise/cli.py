@@ -23,23 +23,29 @@ from rankwise.commands.bench import bench
 from rankwise.commands.compare import compare
 from rankwise.commands.export import export
 from rankwise.commands.init import init
+from rankwise.commands.migrate import migrate
 from rankwise.commands.plan import plan
 from rankwise.commands.run import run
 from rankwise.commands.show import show
+from rankwise.commands.sync import sync
 from rankwise.commands.ui import ui
 from rankwise.commands.verify import verify
+from rankwise.commands.why import why
 from rankwise.errors import RankwiseError, is_out_of_memory
 from rankwise.files.atomic import REFUSALS, write_json
 from rankwise.params import memory
 from rankwise.stages import (
     allocate,
     build,
+    code,
     covariance,
     decompose,
     evaluate,
     fisher,
     params,
-    prepare,
+    prepare_corpora,
+    prepare_model,
+    prepare_tasks,
     refine,
     report,
     sample,
@@ -77,9 +83,19 @@ def options(
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-for user_command in (init, plan, run, show, compare, bench, verify, export, ui):
+for user_command in (
+    *(init, plan, run, why, show, compare, bench, verify, export, ui),
+    *(sync, migrate),
+):
     app.command(rich_help_panel="A study")(user_command)
-app.add_typer(prepare.app, name="prepare", rich_help_panel="Stages, as the rules call them")
+prepare = typer.Typer(help="Manifests of model, texts and tasks: source, revision, hashes.")
+for part, module in (
+    ("model", prepare_model),
+    ("corpora", prepare_corpora),
+    ("tasks", prepare_tasks),
+):
+    prepare.command(part)(module.command)
+app.add_typer(prepare, name="prepare", rich_help_panel="Stages, as the rules call them")
 for stage in (
     sample,
     covariance,
@@ -94,6 +110,7 @@ for stage in (
     speed,
     report,
     track,
+    code,
     params,
 ):
     name = stage.__name__.rpartition(".")[2]

@@ -21,7 +21,7 @@ from rankwise.evaluate.zero_shot import zero_shot
 from rankwise.files.atomic import write_json
 from rankwise.inputs.sources import items_folder
 from rankwise.records.inputs import TasksManifest
-from rankwise.stages import prepare
+from rankwise.stages import prepare_tasks
 
 OFFICIAL = {
     "boolq": "super_glue/boolq/default.yaml",
@@ -90,7 +90,7 @@ def manifest(folder: Path) -> TasksManifest:
     """What the prepare stage says of the seven over a folder of items."""
     section, out = folder / "section.json", folder / "tasks.json"
     write_json(section, {"source": "papers", "data": str(folder)})
-    prepare.tasks(section, out)
+    prepare_tasks.command(section, out)
     return TasksManifest.load(out)
 
 

@@ -27,10 +27,7 @@ rule suggest:
         rows=lambda wildcards: rows(
             wildcards.run, sum(SEARCHES[wildcards.run][: int(wildcards.round)], [])
         ),
-        code=lambda wildcards: code(
-            "stages.suggest", module("allocate", BUILT[wildcards.run].allocate)
-        ),
-        rules=smk("allocate"),
+        code=lambda wildcards: method_code("suggest", BUILT[wildcards.run].allocate),
     output:
         suggestions="data/search/{run}/round_{round}.jsonl",
     log:
@@ -76,10 +73,7 @@ rule trial:
         factors=lambda wildcards: factors(wildcards.run),
         search="data/sample/search.safetensors",
         suggestions=lambda wildcards: suggestions(wildcards.run, int(wildcards.trial)),
-        code=lambda wildcards: code(
-            "stages.trial", module("allocate", BUILT[wildcards.run].allocate)
-        ),
-        rules=smk("allocate"),
+        code=lambda wildcards: method_code("trial", BUILT[wildcards.run].allocate),
     output:
         row="data/search/{run}/trial_{trial}.jsonl",
     log:
@@ -127,10 +121,7 @@ rule allocate:
             wildcards.run, sum(SEARCHES.get(wildcards.run, []), [])
         ),
         statistics=lambda wildcards: statistics(wildcards.run),
-        code=lambda wildcards: code(
-            "stages.allocate", module("allocate", BUILT[wildcards.run].allocate)
-        ),
-        rules=smk("allocate"),
+        code=lambda wildcards: method_code("allocate", BUILT[wildcards.run].allocate),
     output:
         trials="data/allocate/{run}.trials.jsonl",
         allocation="data/allocate/{run}.json",

@@ -14,8 +14,7 @@ rule build:
         factors=lambda wildcards: factors(wildcards.run),
         allocation="data/allocate/{run}.json",
         calibration="data/sample/calibration.safetensors",
-        code=code("stages.build"),
-        rules=smk("build"),
+        code=fingerprint_file("build"),
     output:
         checkpoint=directory("data/checkpoints/{run}"),
         manifest="data/checkpoints/{run}.json",

@@ -1,7 +1,8 @@
 """What all rules share: the study's parameters, the axes of the graph, helpers of rankwise.workflow.rules.
 
 in   params.yaml
-out  data/params/<section>.json: the sections, written where they changed, whenever rules are read
+out  data/params/<section>.json, data/code/<stage>[.<method>].json: sections and code fingerprints, written
+     where they changed, whenever rules are read
 """
 
 import os
@@ -19,17 +20,14 @@ from rankwise.params.stages import FURTHER
 from rankwise.allocate.rounds import plan_rounds
 from rankwise.params.runs import DENSE
 from rankwise.validation.params import instantiate_method
+from rankwise.workflow.fingerprints import STAGE_METHODS, fingerprint_file
 from rankwise.workflow.rules import (
     FAMILIES,
-    code,
-    corpora_inputs,
     family_inputs,
-    repeat_option,
-    model_inputs,
+    local_inputs,
     read_study,
+    repeat_option,
     section_file,
-    smk,
-    tasks_inputs,
 )
 
 # Refuses a bad params.yaml before anything runs. A job on a cluster reads the rules once more: it finds
@@ -109,9 +107,9 @@ def gpus(rule):
     return job_resources(rule, STUDY).gpus
 
 
-def module(kind, name):
-    """Return the module of the method that a section names, such as ``allocate.gp``."""
-    return f"{kind}.{STUDY.method(kind, name)}"
+def method_code(stage, section):
+    """Return the code fingerprint of a stage that runs the method of a section."""
+    return fingerprint_file(stage, STUDY.method(STAGE_METHODS[stage], section))
 
 
 def allocator(run):

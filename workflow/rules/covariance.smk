@@ -16,8 +16,7 @@ rule covariance_shard:
         model="data/prepare/model.json",
         checkpoint=lambda wildcards: manifest(wildcards.origin),
         tokens="data/sample/calibration.safetensors",
-        code=code("stages.covariance"),
-        rules=smk("covariance"),
+        code=fingerprint_file("covariance"),
     output:
         parts=parts("{origin}", "{shard}"),
     log:
@@ -57,8 +56,7 @@ rule covariance:
         parts=lambda wildcards: [
             path for shard in SHARDS for path in parts(wildcards.origin, shard)
         ],
-        code=code("stages.covariance"),
-        rules=smk("covariance"),
+        code=fingerprint_file("covariance"),
     output:
         groups=expand(
             "data/covariance/{{origin}}/group_{group}.safetensors", group=GROUPS

@@ -14,10 +14,7 @@ rule decompose:
         model="data/prepare/model.json",
         covariance="data/covariance/{origin}/group_{group}.safetensors",
         fisher=lambda wildcards: gradients(**wildcards),
-        code=lambda wildcards: code(
-            "stages.decompose", module("decompose", wildcards.method)
-        ),
-        rules=smk("decompose"),
+        code=lambda wildcards: method_code("decompose", wildcards.method),
     output:
         factors="data/decompose/{origin}/{method}/group_{group}.safetensors",
     log:

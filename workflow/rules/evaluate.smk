@@ -20,8 +20,7 @@ rule evaluate:
         ],
         tasks="data/prepare/tasks.json",
         against="data/prepare/model.json" if STUDY.evaluate.divergence else [],
-        code=code("stages.evaluate"),
-        rules=smk("evaluate"),
+        code=fingerprint_file("evaluate"),
     output:
         scores="data/scores/{run}.json",
         by_item="data/items/{run}.json",

@@ -15,8 +15,7 @@ rule fisher:
         model="data/prepare/model.json",
         checkpoint=lambda wildcards: manifest(wildcards.origin),
         tokens="data/sample/calibration.safetensors",
-        code=code("stages.fisher"),
-        rules=smk("fisher"),
+        code=fingerprint_file("fisher"),
     output:
         groups=expand("data/fisher/{{origin}}/group_{group}.safetensors", group=GROUPS),
     log:

@@ -9,10 +9,9 @@ rule prepare_model:
     """Find (or fetch) the dense model, check it against params.yaml, hash its files."""
     input:
         params=section_file("prepare.model"),
-        local=model_inputs(STUDY),
+        local=local_inputs(STUDY, "prepare_model"),
         families=family_inputs(),
-        code=code("stages.prepare"),
-        rules=smk("prepare"),
+        code=fingerprint_file("prepare_model"),
     output:
         model="data/prepare/model.json",
     log:
@@ -35,9 +34,8 @@ rule prepare_corpora:
     """Find (or fetch) every text and hash it."""
     input:
         params=section_file("prepare.corpora"),
-        local=corpora_inputs(STUDY),
-        code=code("stages.prepare"),
-        rules=smk("prepare"),
+        local=local_inputs(STUDY, "prepare_corpora"),
+        code=fingerprint_file("prepare_corpora"),
     output:
         corpora="data/prepare/corpora.json",
     log:
@@ -57,9 +55,8 @@ rule prepare_tasks:
     """Hash the folder of zero-shot tasks."""
     input:
         params=section_file("prepare.tasks"),
-        local=tasks_inputs(STUDY),
-        code=code("stages.prepare"),
-        rules=smk("prepare"),
+        local=local_inputs(STUDY, "prepare_tasks"),
+        code=fingerprint_file("prepare_tasks"),
     output:
         tasks="data/prepare/tasks.json",
     log:

@@ -15,10 +15,7 @@ rule refine:
         model="data/prepare/model.json",
         tokens="data/sample/calibration.safetensors",
         start=lambda wildcards: manifest(REFINED[wildcards.run].of),
-        code=lambda wildcards: code(
-            "stages.refine", module("refine", REFINED[wildcards.run].refine)
-        ),
-        rules=smk("refine"),
+        code=lambda wildcards: method_code("refine", REFINED[wildcards.run].refine),
     output:
         record="data/refine/{run}.json",
         checkpoint=directory("data/checkpoints/{run}"),

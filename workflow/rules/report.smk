@@ -37,8 +37,7 @@ rule report:
         corpora="data/prepare/corpora.json",
         tasks="data/prepare/tasks.json",
         factors=sorted({path for run in COMPRESSED for path in factors(run)}),
-        code=code("stages.report", *(module("decompose", method) for method in METHODS)),
-        rules=smk("report"),
+        code=fingerprint_file("report"),
     output:
         page=report("data/report/index.html", category="Study"),
         summary=report("data/report/summary.json", category="Study"),

@@ -16,8 +16,7 @@ rule sample:
             then=["data/sample/calibration.safetensors"],
             otherwise=[],
         ),
-        code=code("stages.sample"),
-        rules=smk("sample"),
+        code=fingerprint_file("sample"),
     output:
         tokens="data/sample/{role}.safetensors",
     log:

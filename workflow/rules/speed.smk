@@ -14,8 +14,7 @@ rule speed:
         compute=section_file("compute"),
         checkpoint=lambda wildcards: manifest(wildcards.run),
         against="data/prepare/model.json",
-        code=code("stages.speed"),
-        rules=smk("speed"),
+        code=fingerprint_file("speed"),
     output:
         speed="data/speed/{run}.json",
     log:

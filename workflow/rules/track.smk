@@ -19,8 +19,7 @@ rule track:
         refinement=expand("data/refine/{run}.json", run=REFINED),
         trials=expand("data/allocate/{run}.trials.jsonl", run=COMPRESSED),
         checkpoint=[manifest(run) for run in [DENSE, *RUNS]],
-        code=code("stages.track"),
-        rules=smk("track"),
+        code=fingerprint_file("track"),
     output:
         tracked="data/track/tracked.json",
     log:

@@ -1,13 +1,13 @@
 """The model card of a checkpoint: its README.md, what it is, what it costs and how it is opened."""
 
 import re
-from pathlib import Path
 from typing import Any
 
+from rankwise.files.resources import resource
 from rankwise.records.made import BuildRecord, RefineRecord
 from rankwise.records.measured import Scores
 
-TEMPLATE = Path(__file__).with_name("model_card.md.j2")
+TEMPLATE = resource(__file__, "model_card.md.j2")
 
 
 def render_card(

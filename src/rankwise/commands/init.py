@@ -13,12 +13,25 @@ from rankwise.files.atomic import write_text
 from rankwise.workflow import engines
 
 PRESETS = Path(__file__).parent.parent / "presets"
-CUT = ("params", "--params", "params.yaml", "--out", "data/params", "--dvc", "dvc.yaml")
-"""The command that brings the sections and dvc.yaml up to date."""
-IGNORED = "data/\nlogs/\n.snakemake/\n"
-DVC_IGNORED = (
-    "# Snakemake's mark in a folder that it made, no part of the artifact\n.snakemake_timestamp\n"
-)
+IGNORED = """\
+# Artifacts are DVC's. Git tracks what a reviewer wants to see in a diff: scores, allocations, the report's
+# summary, and the fingerprints of the code that made them.
+/data/*
+!/data/code/
+!/data/scores/
+!/data/allocate/
+/data/allocate/*.trials.jsonl
+!/data/report/
+/data/report/*
+!/data/report/summary.json
+/logs/
+/.snakemake/
+"""
+DVC_IGNORED = """\
+# Snakemake's mark in a folder that it made, no part of the artifact
+.snakemake_timestamp
+__pycache__/
+"""
 DVC_SETTINGS = {"core.analytics": "false", "core.check_update": "false", "cache.type": "copy"}
 """No network; and outputs stay as they were made when DVC records them: Snakemake goes by their times."""
 
@@ -63,7 +76,7 @@ def init(
     write_text(folder / ".gitignore", IGNORED)
     write_text(folder / ".dvcignore", DVC_IGNORED)
     _init_dvc(folder)
-    printed = engines.run_command(sys.executable, "-m", "rankwise", *CUT, folder=folder)
+    printed = engines.run_command(sys.executable, "-m", "rankwise", "sync", folder=folder)
     typer.echo(f"Made {folder} from preset {preset}.")
     if printed.returncode:
         typer.echo(f"{printed.stderr.strip()}\nEdit {params} first.")

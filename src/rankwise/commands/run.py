@@ -7,12 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from rankwise.commands import show
+from rankwise.commands import show, sync
 from rankwise.commands.plan import plan_ahead
+from rankwise.commands.study import require_study
 from rankwise.errors import RankwiseError
 from rankwise.forkserver.launch import fork_server
 from rankwise.workflow import engines
 from rankwise.workflow.cluster import HERE, Executor, read_executor
+from rankwise.workflow.due import DueJob, remember, summarise
+from rankwise.workflow.dvc_yaml import read_stages
 from rankwise.workflow.locks import hold_study
 
 
@@ -38,16 +41,13 @@ def run(
 
     Example: rankwise run --profile slurm
     """
-    for needed in ("params.yaml", "Snakefile"):
-        if not Path(needed).is_file():
-            raise RankwiseError(
-                f"there is no {needed} in {Path.cwd()}; make a study with: rankwise init DIR"
-            )
+    require_study()
     if profile and engine == "dvc":
         raise RankwiseError("--profile says how Snakemake runs; leave out --engine dvc")
     with hold_study("rankwise run") as lock:
         params = Path("params.yaml").read_bytes()
         place = read_executor(profile) if profile else HERE
+        sync.refresh_inputs()
         due, recorded = engines.find_due()
         if (
             due and recorded and not force
@@ -56,15 +56,16 @@ def run(
         elif due or force:
             with _start_engine(cold, lock, place) as started:
                 plan_ahead(started, place, anyway=anyway)
+                _announce(due, force=force)
                 try:
                     _run_all(engine, cores, force, started)
                 except typer.Exit as ended:
                     if ended.exit_code < 128:  # not where somebody stopped it
-                        _cut()
+                        sync.refresh()
                         show.report_partial_results()
                     raise
         if not recorded or force:
-            _cut()
+            sync.refresh()
             if (
                 lost := engines.missing_outputs()
             ):  # Snakemake misses nothing that no job is due to read
@@ -98,7 +99,7 @@ def _start_engine(cold: bool, lock: int, place: Executor) -> Iterator[engines.En
 def _run_all(engine: str, cores: int | None, force: bool, started: engines.Engine) -> None:
     if engine == "snakemake":
         return engines.run_snakemake(started, cores, force)
-    _cut()
+    sync.refresh()
     engines.run_dvc(started, force)
     return engines.touch_outputs()
 
@@ -122,9 +123,12 @@ def _record(params: bytes) -> None:
     done = engines.run_command(*engines.DVC, "commit", "--force", "--quiet")
     if done.returncode:
         raise RankwiseError(f"DVC could not record the results: {done.stderr.strip()}")
+    remember()
 
 
-def _cut() -> None:
-    from rankwise.stages import params
-
-    params.command(Path("params.yaml"), Path("data/params"), Path("dvc.yaml"))
+def _announce(due: list[DueJob], *, force: bool) -> None:
+    """Say before the work which jobs run, and why."""
+    sync.refresh()
+    total = len([name for name in read_stages(Path("dvc.yaml")) if name not in ("code", "params")])
+    sentence = f"{total} of {total} jobs will run: --force" if force else summarise(due, total)
+    typer.echo(sentence, err=True)

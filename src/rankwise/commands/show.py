@@ -86,9 +86,9 @@ def report_partial_results() -> None:
 
 def _command(stage: str) -> list[str]:
     """Return the arguments of the stage's command, as the rules gave them."""
-    from rankwise.files.yamls import read_yaml
+    from rankwise.workflow.dvc_yaml import read_stages
 
-    stages = read_yaml(Path("dvc.yaml"))["stages"]
+    stages = read_stages(Path("dvc.yaml"))
     return shlex.split(stages[stage]["cmd"])[1:]
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from rankwise.errors import RankwiseError, nearest
+from rankwise.files.resources import resource
 from rankwise.files.yamls import read_yaml
 from rankwise.model.family import Family
 from rankwise.params.section import validate
 
-SHIPPED = Path(__file__).with_name("family_files")
+SHIPPED = resource(__file__, "family_files")
 """The folder of the families that come with the package."""
 FAMILIES = Path("families")
 """Where a study may describe families of its own."""

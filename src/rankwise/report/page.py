@@ -5,11 +5,11 @@ lead to the records beside it, where a number can be looked up.
 """
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from rankwise.files.resources import resource
 from rankwise.params.stages import Report
 from rankwise.report import figures
 from rankwise.report.again import join_versions
@@ -39,6 +39,8 @@ CAPTIONS = {
 }
 WIDE = ("tasks", "search", "costs")
 
+TEMPLATES = resource(__file__, "templates")
+
 
 def render(
     given: Report,
@@ -54,9 +56,9 @@ def render(
     """
     from plotly.offline import get_plotlyjs
 
-    folder = files("rankwise.report")
-    templates = PackageLoader("rankwise", "report")
-    environment = Environment(loader=templates, autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
+    )
     environment.filters["glued"] = join_words
     template = environment.get_template("page.html.j2")
     decompositions = _decompositions(results)
@@ -86,8 +88,8 @@ def render(
         wide=WIDE,
         figures=_figures(results, decompositions, logs),
         symbols=SYMBOLS,
-        style=(folder / "page.css").read_text(encoding="utf-8"),
-        script=(folder / "page.js").read_text(encoding="utf-8"),
+        style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
+        script=(TEMPLATES / "page.js").read_text(encoding="utf-8"),
         plotly=get_plotlyjs(),
     )
 

@@ -9,6 +9,7 @@ from rankwise.errors import RankwiseError, nearest
 from rankwise.files.atomic import to_json, write_if_changed
 from rankwise.files.yamls import read_yaml
 from rankwise.methods.registry import Registry
+from rankwise.params.renamed import find_old_names
 from rankwise.params.runs import DENSE, RefinedRun
 from rankwise.params.section import validate
 from rankwise.params.stages import FURTHER, NAME, Params
@@ -45,6 +46,8 @@ def load_params(path: Path) -> Params:
         raise RankwiseError(
             f"{path} must hold sections (prepare, sample, runs, …), found {type(given).__name__}"
         )
+    if old_names := list(find_old_names(given)):
+        raise RankwiseError("\n".join(f"{path.name}: {sentence}" for sentence in old_names))
     if "runs" in given:
         given["runs"] = expand_sweeps(given["runs"], path.name)
     params = validate(Params, given, path.name, ())

@@ -19,11 +19,12 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
-from ruamel.yaml import YAML
 
 from rankwise.forkserver.job import end_with
 from rankwise.params import memory
 from rankwise.workflow.cluster import BY_ITSELF, PREFIX
+from rankwise.workflow.due import DueJob, read_dry_run
+from rankwise.workflow.dvc_yaml import outputs_of, read_stages
 
 SNAKEMAKE = (sys.executable, "-m", "snakemake")
 DVC = (sys.executable, "-m", "dvc")
@@ -73,19 +74,27 @@ def run_command(
     )
 
 
-def find_due() -> tuple[bool, bool]:
-    """Return whether Snakemake has something to do, and whether all is as DVC recorded it.
+def find_due() -> tuple[list[DueJob], bool]:
+    """Return the jobs that Snakemake would run, and whether all is as DVC recorded it.
 
-    Bad input ends here with Snakemake's sentence and exit code.
+    Sections and fingerprints must be up to date. Bad input ends here with Snakemake's sentence and exit code.
     """
     record = subprocess.Popen([*DVC, "status", "-q"], env=environment(), stderr=subprocess.DEVNULL)
-    asked = run_command(*SNAKEMAKE, "--dry-run")
-    recorded = record.wait() == 0 and Path("dvc.lock").is_file()
-    if asked.returncode:
-        lines = [line for line in asked.stderr.splitlines() if not line.startswith("Using ")]
+    try:
+        due = list_due()
+    finally:
+        recorded = record.wait() == 0 and Path("dvc.lock").is_file()
+    return due, recorded
+
+
+def list_due() -> list[DueJob]:
+    """Return the jobs that Snakemake would run, with their reasons; ends as Snakemake does for bad input."""
+    dry_run = run_command(*SNAKEMAKE, "--dry-run", "--quiet", "host")
+    if dry_run.returncode:
+        lines = [line for line in dry_run.stderr.splitlines() if not line.startswith("Using ")]
         typer.echo("\n".join(lines), err=True)
-        raise typer.Exit(asked.returncode)
-    return "Nothing to be done" not in asked.stdout + asked.stderr, recorded
+        raise typer.Exit(dry_run.returncode)
+    return read_dry_run(dry_run.stdout + dry_run.stderr)
 
 
 def touch_outputs() -> None:
@@ -95,10 +104,8 @@ def touch_outputs() -> None:
 
 def missing_outputs() -> list[str]:
     """Return the outputs of dvc.yaml that are not there."""
-    given = YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    outs = [out for stage in given.values() for out in stage.get("outs", [])]
-    paths = [out if isinstance(out, str) else next(iter(out)) for out in outs]
-    return [path for path in paths if not Path(path).exists()]
+    stages = read_stages(Path("dvc.yaml")).values()
+    return [path for stage in stages for path in outputs_of(stage) if not Path(path).exists()]
 
 
 def run_snakemake(
@@ -143,14 +150,14 @@ def run_snakemake(
 
 def run_dvc(engine: Engine, force: bool) -> None:
     """Run every stage that DVC finds changed, one after the other."""
-    total = Path("dvc.yaml").read_text(encoding="utf-8").count("\n    cmd:")
+    total = len(read_stages(Path("dvc.yaml")))
     process = _start([*DVC, "repro", *(["--force"] if force else [])], engine)
     said: list[str] = []
     done = code = 0
     failed = ""
     with _stopped_with_us(process), _progress() as show:
         for line in _lines(process, said):
-            if match := re.match(r"(?:Running stage|Stage) '([\w-]+)'", line):
+            if match := re.match(r"(?:Running stage|Stage) '([\w@-]+)'", line):
                 done += 1
                 show(done, total, "" if "didn't change" in line else match[1])
             elif match := re.match(r"> .* --log (\S+)", line):

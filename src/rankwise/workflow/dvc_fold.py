@@ -1,0 +1,185 @@
+"""Folding of jobs into the templates of dvc.yaml: jobs that differ in names alone become one stage.
+
+A stage with ``foreach`` or ``matrix`` stands for many; DVC names each ``<stage>@<item>``.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+LONG = 12
+"""A list of more paths is written in lines of several."""
+Stage = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of the graph, as a stage of DVC with literal paths and command."""
+
+    rule: str
+    axes: dict[str, str]
+    """Wildcard → value."""
+    facts: dict[str, str] = field(default_factory=dict)
+    """What else its names are made of, such as the run's decomposer."""
+    stage: Stage = field(default_factory=dict)
+
+
+def fold(jobs: list[Job]) -> dict[str, Stage]:
+    """Return the stages of the jobs of one rule; each job is one of them, or an item of one."""
+    varying = _varying(jobs)
+    groups: dict[str, list[tuple[Job, Stage]]] = {}
+    for job in jobs:
+        template = _template(job, varying)
+        groups.setdefault(repr(template), []).append((job, template))
+    ordered = sorted(groups.values(), key=len, reverse=True)
+    stages: dict[str, Stage] = {}
+    for members in ordered:
+        some = [job for job, _ in members]
+        if len(some) == 1:
+            stages["-".join([some[0].rule, *some[0].axes.values()])] = flow_lists(some[0].stage)
+        else:
+            name = _name(some[0].rule, members[0][1], ordered[0][0][1], stages)
+            stages[name] = _folded(some, members[0][1], varying)
+    return stages
+
+
+def flow_lists(stage: Stage) -> Stage:
+    """Return a stage whose long lists, and lists of parameters, take lines of several items."""
+    return {
+        key: _flow(value)
+        if key == "params" or (isinstance(value, list) and len(value) > LONG)
+        else value
+        for key, value in stage.items()
+    }
+
+
+def _varying(jobs: list[Job]) -> list[str]:
+    """Return the names of axes and facts that differ between jobs, axes first."""
+    names = dict.fromkeys(name for job in jobs for name in (*job.axes, *job.facts))
+    values = {name: {_value(job, name) for job in jobs} for name in names}
+    return [name for name in names if len(values[name]) > 1]
+
+
+def _value(job: Job, name: str) -> str | None:
+    return job.axes.get(name, job.facts.get(name))
+
+
+def _template(job: Job, names: list[str]) -> Stage:
+    """Return a job's stage with a placeholder ``⟨name⟩`` for every value of an axis or a fact."""
+    values = {value: name for name in reversed(names) if (value := _value(job, name)) is not None}
+    if not values:
+        return job.stage
+    longest = sorted(values, key=len, reverse=True)
+    pattern = re.compile(
+        rf"(?<![\w-])({'|'.join(map(re.escape, longest))})(?![\w-])|(?<=_)(\d+)(?=\.)"
+    )
+
+    def replace(match: re.Match[str]) -> str:
+        name = values.get(match[1] or match[2])
+        return match[0] if name is None else f"⟨{name}⟩"
+
+    return _walk(job.stage, lambda text: pattern.sub(replace, text))
+
+
+def _walk(value: Any, change: Any) -> Any:
+    """Return nested lists and mappings with every text changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_walk(part, change) for part in value]
+    if isinstance(value, dict):
+        return {_walk(key, change): _walk(part, change) for key, part in value.items()}
+    return value
+
+
+def _name(rule: str, template: Stage, first: Stage, taken: dict[str, Stage]) -> str:
+    """Return a name for a template: the rule's, or with the folder that it reads besides the first one's."""
+    if rule not in taken:
+        return rule
+    more = [path for path in template["deps"] if path not in first["deps"]]
+    words = [path.split("/")[1] for path in more if path.startswith("data/")]
+    return next(
+        name
+        for word in [*words, *map(str, range(2, 100))]
+        if (name := f"{rule}_{word}") not in taken
+    )
+
+
+def _folded(jobs: list[Job], template: Stage, varying: list[str]) -> Stage:
+    """Return a ``foreach`` or ``matrix`` stage for jobs that share a template."""
+    used = [name for name in varying if f"⟨{name}⟩" in repr(template)]
+    rows = [{name: _value(job, name) for name in used} for job in jobs]
+    if len(used) == 1:
+        body = _walk(template, lambda text: text.replace(f"⟨{used[0]}⟩", "${item}"))
+        return {"foreach": _flow([row[used[0]] for row in rows]), "do": flow_lists(body)}
+    choices = {name: list(dict.fromkeys(row[name] for row in rows)) for name in used}
+    if all(name in jobs[0].axes for name in used) and _is_full(rows, choices):
+        body = _walk(template, lambda text: re.sub("⟨(.*?)⟩", r"${item.\1}", text))
+        return {
+            "matrix": {name: _flow(values) for name, values in choices.items()},
+            **flow_lists(body),
+        }
+    axes = [name for name in used if name in jobs[0].axes]
+    keys = ["-".join(str(row[name]) for name in axes) for row in rows]
+    named = axes if len(axes) == 1 else []
+    body = _walk(template, lambda text: re.sub("⟨(.*?)⟩", lambda m: _reference(m[1], named), text))
+    items = {
+        key: _flow_map({name: value for name, value in row.items() if name not in named})
+        for key, row in zip(keys, rows, strict=True)
+    }
+    return {"foreach": items, "do": flow_lists(body)}
+
+
+def _reference(name: str, key: list[str]) -> str:
+    return "${key}" if name in key else f"${{item.{name}}}"
+
+
+def _is_full(rows: list[dict[str, Any]], choices: dict[str, list[Any]]) -> bool:
+    """Tell whether rows are all combinations of the choices, in DVC's order."""
+    return rows == [
+        dict(zip(choices, values, strict=True)) for values in product(*choices.values())
+    ]
+
+
+def _flow(values: list[Any]) -> CommentedSeq:
+    found = CommentedSeq(values)
+    found.fa.set_flow_style()
+    return found
+
+
+def _flow_map(values: dict[str, Any]) -> CommentedMap:
+    found = CommentedMap(values)
+    found.fa.set_flow_style()
+    return found
+
+
+def unfold(stages: dict[str, Stage]) -> Iterator[tuple[str, Stage]]:
+    """Yield name and stage of every job that the stages of a dvc.yaml stand for, as DVC resolves them."""
+    for name, stage in stages.items():
+        if "foreach" in stage:
+            items = stage["foreach"]
+            pairs = items.items() if isinstance(items, dict) else ((item, item) for item in items)
+            for key, item in pairs:
+                facts = (
+                    {f"item.{k}": v for k, v in item.items()}
+                    if isinstance(item, dict)
+                    else {"item": item}
+                )
+                yield f"{name}@{key}", _filled(stage["do"], {"key": key, **facts})
+        elif "matrix" in stage:
+            body = {key: value for key, value in stage.items() if key != "matrix"}
+            for values in product(*stage["matrix"].values()):
+                facts = {f"item.{k}": v for k, v in zip(stage["matrix"], values, strict=True)}
+                yield f"{name}@{'-'.join(map(str, values))}", _filled(body, facts)
+        else:
+            yield name, stage
+
+
+def _filled(stage: Stage, facts: dict[str, Any]) -> Stage:
+    return _walk(
+        stage, lambda text: re.sub(r"\$\{(.*?)\}", lambda match: str(facts[match[1]]), text)
+    )
