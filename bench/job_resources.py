@@ -1,6 +1,6 @@
 """What the presets of papers need, as `rankwise plan` counts it from the models' configurations alone.
 
-    python bench/needs.py          writes blocks of docs/papers.md and docs/cluster.md
+    python bench/job_resources.py          writes blocks of docs/papers.md and docs/cluster.md
 
 No weights and no network: sizes of the models are their published ones. GPU memory and main memory are
 those of the largest job; work is forward and backward passes and sums, without what decomposers take, which only a
@@ -98,7 +98,7 @@ def main() -> None:
         lines.append(
             f"| `{preset}` | `{model}` | {gib} | {flops / 1e15:,.0f} | {flops / RATE / 3600:.1f} |"
         )
-    fill(ROOT / "docs/papers.md", "needs", "\n".join(lines))
+    fill(ROOT / "docs/papers.md", "resources", "\n".join(lines))
     fill(ROOT / "docs/cluster.md", "nodes", on_nodes(planned("svd-llm", LARGE, base, *ON_NODES)))
 
 
