@@ -1,7 +1,7 @@
 # make run    make the environment, run the study in this folder, print its table
 # make test   formats, lint, types, workflow checks, all tests: what .ci/run calls
 # make ui     MLflow on 127.0.0.1:5000, runs side by side
-# make faults   faults, hostile input: the full count, some hours; writes docs/reliability.md
+# make faults   faults, hostile input: the full count, some hours; writes docs/dev/reliability.md
 # make cluster  the embedded study on a SLURM started here, then twenty kills; writes docs/cluster.md
 # make packages   wheel and sdist in new environments, every Python from 3.11 on
 # make docs   the pages of docs/ as a site, in build/site

@@ -6,7 +6,7 @@
 Statistics and gradients of all calibration text, the decomposition of all layers, one search trial, and
 generation beside the dense model. Rates stand beside that of a large product in the same run and precision; they
 count the linears' own work, as does what is asked: forward passes at 0.60 of the product, statistics and
-decomposition in 120 s together. Writes a block of docs/performance.md unless the device is the CPU.
+decomposition in 120 s together. Writes a block of docs/dev/performance.md unless the device is the CPU.
 """
 
 import argparse
@@ -191,7 +191,7 @@ def main(arguments: list[str] | None = None) -> list[str]:
     lines = run(asked)
     print("\n".join(lines))
     if asked.device != "cpu":
-        fill(ROOT / "docs/performance.md", "gpu", "\n".join(lines))
+        fill(ROOT / "docs/dev/performance.md", "gpu", "\n".join(lines))
     return lines
 
 

@@ -1,6 +1,6 @@
 """How the job graph grows: jobs and planning time of a study of many layers and runs, nothing run.
 
-    python bench/graph.py                   writes a block of docs/performance.md
+    python bench/graph.py                   writes a block of docs/dev/performance.md
     python bench/graph.py --profile FILE    planning of the largest graph under cProfile
 
 Four models of 80 layers are four studies of ten runs each: five decomposers, two of them with the
@@ -79,7 +79,7 @@ def main() -> None:
             f"| {layers_per_job} | {jobs:,} | {sum(found for found, _ in plans):,} "
             f"| {sum(seconds):.0f} s | {max(seconds):.1f} s |"
         )
-    fill(ROOT / "docs/performance.md", "graph", "\n".join(lines))
+    fill(ROOT / "docs/dev/performance.md", "graph", "\n".join(lines))
 
 
 if __name__ == "__main__":

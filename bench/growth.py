@@ -1,6 +1,6 @@
 """How the cost of statistics and decomposition grows with width, layers and tokens, and what that makes of 7B to 70B.
 
-    python bench/growth.py         writes a block of docs/performance.md and docs/figures/growth.svg
+    python bench/growth.py         writes a block of docs/dev/performance.md and docs/dev/figures/growth.svg
 
 LLaMA-shaped models with random weights, the inner width 43/16 of the width as in LLaMA-2-7B, one size varied at a
 time; a fresh process each. CPU seconds, which other processes disturb little, and peak memory above that of
@@ -93,7 +93,9 @@ def draw(found: dict[str, list[dict[str, float]]], slopes: dict[str, dict[str, f
             )  # fmt: skip
         axis.grid(alpha=0.3)
     figure.tight_layout()
-    figure.savefig(ROOT / "docs/figures/growth.svg", bbox_inches="tight", metadata={"Date": None})
+    figure.savefig(
+        ROOT / "docs/dev/figures/growth.svg", bbox_inches="tight", metadata={"Date": None}
+    )
 
 
 def estimates(at: dict[str, float], slopes: dict[str, dict[str, float]]) -> list[str]:
@@ -151,7 +153,7 @@ def main() -> None:
     asked: Any = parser.parse_args()
     torch.set_num_threads(1)
     if asked.folder is None:
-        fill(ROOT / "docs/performance.md", "growth", report())
+        fill(ROOT / "docs/dev/performance.md", "growth", report())
     else:
         json.dump(measure(asked.folder, asked.tokens), sys.stdout)
 

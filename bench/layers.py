@@ -5,7 +5,7 @@
 Random weights, so no model is needed. Times the prefill of decoder layers as transformers has them,
 dense and with every linear factored, in turn, until the quartiles of each lie within ``TIGHT`` of its
 median. A pass beside which other processes took more than ``OTHERS`` of the CPUs is taken again. The promise is the ratio of FLOPs, attention's products included; reached / promised is what a
-multiple of ranks makes of it. Writes a block of docs/performance.md. On a GPU where there is one.
+multiple of ranks makes of it. Writes a block of docs/dev/performance.md. On a GPU where there is one.
 """
 
 import argparse
@@ -157,7 +157,7 @@ def main() -> None:
         for dtype in (torch.float32, torch.bfloat16):
             lines += measure(given.layers, given.keep, given.multiples, given.tokens, dtype, device)
             print(*lines[-1 - len(given.multiples) :], sep="\n", flush=True)
-    fill(ROOT / "docs/performance.md", "layers", "\n".join(lines))
+    fill(ROOT / "docs/dev/performance.md", "layers", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What it takes to learn that nothing is to be done, and to print the help: fresh processes, after `make run`.
 
-python bench/noop.py           writes a block of docs/performance.md
+python bench/noop.py           writes a block of docs/dev/performance.md
 """
 
 import os
@@ -51,7 +51,7 @@ def main() -> None:
         found = [taken(command) for _ in range(REPEATS)]
         wall, cpu = (statistics.median(each) for each in zip(*found, strict=True))
         lines.append(f"| `{command}` | {wall:.1f} | {cpu:.1f} |")
-    fill(ROOT / "docs/performance.md", "noop", "\n".join(lines))
+    fill(ROOT / "docs/dev/performance.md", "noop", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What `rankwise plan` says before a run beside what the run then took, on three sizes of model.
 
-    python bench/plan.py FOLDER                   writes a group of docs/performance.md
+    python bench/plan.py FOLDER                   writes a group of docs/dev/performance.md
     python bench/plan.py FOLDER --sizes large     another one
 
 Models: the embedded one; and two LLaMA-shaped ones with random weights, 13 and 169 million
@@ -150,7 +150,7 @@ def main() -> None:
     print(*lines, sep="\n")
     for group, of_block in (("plan", sizes), (LARGE, [LARGE])):
         if given.sizes == of_block:
-            fill(ROOT / "docs/performance.md", group, "\n".join(lines))
+            fill(ROOT / "docs/dev/performance.md", group, "\n".join(lines))
 
 
 if __name__ == "__main__":

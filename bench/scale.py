@@ -1,6 +1,6 @@
 """Ours beside the published algorithm at the proportions of LLaMA-2-7B: time, memory, bytes, error.
 
-    python bench/scale.py --width 2048 --inner 5504     writes a block of docs/performance.md
+    python bench/scale.py --width 2048 --inner 5504     writes a block of docs/dev/performance.md
 
 One decoder layer with random weights [width, inner], every part in a fresh process whose peak memory
 is the system's own count. LLaMA-2-7B itself is --width 4096 --inner 11008: the two eigenproblems of
@@ -267,7 +267,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(THREADS)
     if asked.job is None:
-        fill(ROOT / "docs/performance.md", "scale", compare(asked.width, asked.inner))
+        fill(ROOT / "docs/dev/performance.md", "scale", compare(asked.width, asked.inner))
         return
     found = globals()[asked.job](asked.folder)
     json.dump({"peak": peak_memory(), **found}, sys.stdout)

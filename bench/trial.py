@@ -1,6 +1,6 @@
 """What a search trial costs beside the forward pass it needs: ratios of one run on one machine.
 
-    python bench/trial.py           after `make run`; writes a block of docs/performance.md
+    python bench/trial.py           after `make run`; writes a block of docs/dev/performance.md
     python bench/trial.py --layer [--sequences 1 8 32]     one layer of LLaMA-2-7B, random; another block
 
 Times, in turn, (a) a forward pass of the dense model over the search text with its loss, (b) the same
@@ -34,7 +34,7 @@ from rankwise.search.problem import read_choices
 from rankwise.search.scorer import SearchModel
 
 DATA = ROOT / "data"
-PAGE = ROOT / "docs/performance.md"
+PAGE = ROOT / "docs/dev/performance.md"
 RUN, BATCH, REPEATS = "bolaco-80", 16, 7
 LENGTH = 2048
 """Of a sequence [tokens]."""

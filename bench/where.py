@@ -1,7 +1,7 @@
 """Where the time of statistics and decomposition goes, in an earlier version and in this one.
 
     git worktree add BEFORE 781f0b6
-    python bench/where.py BEFORE --width 4096 --inner 11008     writes a block of docs/performance.md
+    python bench/where.py BEFORE --width 4096 --inner 11008     writes a block of docs/dev/performance.md
 
 One decoder layer of ``bench/scale.py``, the same for both, under PyTorch's profiler: seconds of the calling thread
 in each kind of operation, without those that it calls. The earlier version is a checkout that has a ``bench/scale.py``.
@@ -92,7 +92,7 @@ def main() -> None:
     for what, old in before.items():
         ratio = f"{after[what] / old:.2f}" if old >= 1 else "–"
         lines.append(f"| {what} | {old:.1f} | {after[what]:.1f} | {ratio} |")
-    fill(ROOT / "docs/performance.md", "where", "\n".join(lines))
+    fill(ROOT / "docs/dev/performance.md", "where", "\n".join(lines))
 
 
 if __name__ == "__main__":

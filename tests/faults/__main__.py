@@ -1,6 +1,6 @@
 """The full count: ``make faults``, or ``python -m tests.faults [CLASS …] [--seed N] [--times F]``.
 
-Writes the rows of the classes that ran into docs/reliability.md, or into ``--page`` where it runs in a
+Writes the rows of the classes that ran into docs/dev/reliability.md, or into ``--page`` where it runs in a
 copy of the checkout that nobody edits; ends with 1 where one was not survived.
 """
 
@@ -20,7 +20,7 @@ from tests.faults.stages import EVERY, finished_study, in_turn, stages_of
 from tests.faults.tally import Tally, put_table
 from tests.workflow.studies import ROOT, Study
 
-PAGE = ROOT / "docs/reliability.md"
+PAGE = ROOT / "docs/dev/reliability.md"
 SHOWN = 10
 """Problems of a class that are printed."""
 KILLS = 4

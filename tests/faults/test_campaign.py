@@ -1,4 +1,4 @@
-"""The campaign at a reduced count; `make faults` runs the full one and writes docs/reliability.md."""
+"""The campaign at a reduced count; `make faults` runs the full one and writes docs/dev/reliability.md."""
 
 import subprocess
 import threading

@@ -130,7 +130,7 @@ def test_the_site_builds_and_fetches_nothing(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     pages = list(tmp_path.rglob("index.html"))
-    written = len(list(PAGE.parent.glob("*.md")))
+    written = len(list(PAGE.parent.rglob("*.md")))
     methods = sum(len(list(names)) for names in (decomposers, allocators, refiners))
     assert len(pages) == written + methods
     loads = r"<(?:script|img|source)[^>]*\bsrc=\W?(https?:[^\s>]+)|<link[^>]*stylesheet[^>]*(https?:[^\s>]+)"

@@ -2,7 +2,7 @@
 
 Muon (Jordan et al., 2024) steps along the momentum with all its singular values set to about one.
 The intent is weights that use more of their directions, so that compression has something to lose;
-docs/lab-log.md says what was measured of it and what was not. `torch.optim.Muon` does the same in bfloat16, which this CPU-bound training
+docs/dev/lab-log.md says what was measured of it and what was not. `torch.optim.Muon` does the same in bfloat16, which this CPU-bound training
 cannot afford: without hardware for it a step took ten times as long.
 """
 

@@ -36,7 +36,7 @@ class Blockwise(Refiner):
     """
 
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
-    """Narrow models want more: 4e-3 at width 128 (docs/lab-log.md), 1e-4 is published for 4096 [-]."""
+    """Narrow models want more: 4e-3 at width 128 (docs/dev/lab-log.md), 1e-4 is published for 4096 [-]."""
     epochs: Annotated[int, Field(ge=1)] = 25
     batch: Annotated[int, Field(ge=1)] = 16
     inputs: Literal["compressed", "dense"] = "compressed"

@@ -32,7 +32,7 @@ class DiagonalLoRA(Refiner):
     """
 
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    """Few steps want more: 2e-2 on 224 sequences (docs/lab-log.md), 2e-3 is published for Alpaca [-]."""
+    """Few steps want more: 2e-2 on 224 sequences (docs/dev/lab-log.md), 2e-3 is published for Alpaca [-]."""
     epochs: Annotated[int, Field(ge=1)] = 2
     batch: Annotated[int, Field(ge=1)] = 64
     components: Annotated[int, Field(ge=1)] = 256
