@@ -133,7 +133,7 @@ def report() -> str:
         lines.append(f"| *exponent over {name}* | {powers} |")
     return "\n".join(
         [
-            f"Where nothing else is said: width {BASE['width']}, {BASE['layers']} layers, {BASE['tokens']:,} tokens.",
+            f"Unless stated otherwise: width {BASE['width']}, {BASE['layers']} layers, {BASE['tokens']:,} tokens.",
             "",
             *lines,
             "",

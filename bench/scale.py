@@ -230,7 +230,7 @@ def compare(width: int, inner: int) -> str:
         "factors [MB]": (mine["bytes"][1] / 1e6, theirs["bytes"][1] / 1e6),
         "statistics and factors [MB]": (sum(mine["bytes"]) / 1e6, sum(theirs["bytes"]) / 1e6),
     }
-    lines = ["| | ours | published | ratio |", "|---|---:|---:|---:|"]
+    lines = ["| | rankwise | published | ratio |", "|---|---:|---:|---:|"]
     lines += [f"| {what} | {a:.1f} | {b:.1f} | {a / b:.3f} |" for what, (a, b) in rows.items()]
     return "\n".join(
         [
