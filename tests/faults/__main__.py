@@ -106,7 +106,7 @@ def repairs(base: Base, seed: int, times: float) -> Iterator[Tally]:
     """What the sentence says, done: exactly the damaged stage runs."""
     random = Random(seed)
     repaired = Tally(
-        "a damaged artifact of a finished study, made again as the sentence says", seed
+        "a damaged artifact of a finished study, restored with the command in the error", seed
     )
     for number in range(round(6 * times)):
         copy = base.study().copy(base.folder / f"repaired {number}")
@@ -116,7 +116,7 @@ def repairs(base: Base, seed: int, times: float) -> Iterator[Tally]:
 
 def memory(base: Base, seed: int, _: float) -> Iterator[Tally]:
     """Jobs killed for memory, in both engines."""
-    killed = Tally("a job of a run killed in the place of a system out of memory", seed)
+    killed = Tally("a job of a run killed as by the out-of-memory killer", seed)
     for engine in disturbed.ENGINES:
         for name in ("covariance-dense", "evaluate-plain"):
             copy = disturbed.fresh(base.study(), base.folder / f"memory {engine} {name}")

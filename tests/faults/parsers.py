@@ -164,7 +164,7 @@ PARSERS = {
     "safetensors artifact": Parser(
         inputs.safetensors, lambda f: GroupFactors.load(f / "model.safetensors")
     ),
-    "head of an artifact of any kind, sealed anew": Parser(
+    "head of an artifact of any kind, with a new checksum": Parser(
         inputs.sealed_artifact,
         lambda f: inputs.artifacts()[_number(f)][2](f / "a.safetensors"),
     ),
