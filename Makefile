@@ -58,7 +58,7 @@ lint: $(INSTALLED)
 	snakemake --lint
 
 embedded: $(INSTALLED)
-	python -m rankwise.embedded.files.train
+	python -m rankwise.embedded.train
 
 clean:
 	find data -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +

@@ -1,6 +1,6 @@
 """Measure the embedded default and write the figures into its documentation.
 
-``python -m rankwise.embedded.files.describe docs/embedded.md`` fills the blocks between
+``python -m rankwise.embedded.describe docs/embedded.md`` fills the blocks between
 ``<!-- begin NAME -->`` and ``<!-- end NAME -->``: samples, the loss curve, accuracy through lm-eval
 (as shipped, halved by plain SVD, and without the contexts), perplexity, entropy and overlap. Takes
 three minutes on two cores.

@@ -1,4 +1,4 @@
-"""Make the embedded default from nothing: ``python -m rankwise.embedded.files.train``.
+"""Make the embedded default from nothing: ``python -m rankwise.embedded.train``.
 
 Generates the text, trains the tokenizer and the model, and writes ``model/``, ``text/`` and
 ``tasks/``. Every random choice has its own seeded generator and the length is given in steps, so
