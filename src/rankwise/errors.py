@@ -1,4 +1,4 @@
-"""The errors that speak to a person: one sentence, exit code 2, no traceback."""
+"""Errors for the user: one sentence, exit code 2, no traceback."""
 
 import difflib
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 class RankwiseError(Exception):
-    """Something the user can mend; the message says what, where, expected, found, what to do."""
+    """An error the user can fix; the message says what, where, expected, found, how to fix it."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
@@ -18,14 +18,14 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 
 def without_passwords(text: str) -> str:
-    """Return a text with user and password taken out of every address in it."""
+    """Return a text without the user name and password of every address in it."""
     return re.sub(r"//[^/@\s]*@", "//…@", text)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that no memory was to be had, on the CPU or on a GPU."""
-    said = str(error)
+    """Tell whether an error means out of memory, on the CPU or on a GPU."""
+    message = str(error)
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError)
-        and ("can't allocate memory" in said or "out of memory" in said)
+        and ("can't allocate memory" in message or "out of memory" in message)
     )

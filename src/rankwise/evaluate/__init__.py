@@ -1,1 +1,1 @@
-"""What a model is worth: perplexity, zero-shot accuracy and speed."""
+"""Evaluation of a model: perplexity, zero-shot accuracy and speed."""

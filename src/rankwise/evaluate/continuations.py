@@ -1,4 +1,4 @@
-"""What a model says: greedy continuations of a few prompts, to be read side by side."""
+"""Greedy continuations of a few prompts, for comparing models by eye."""
 
 from typing import Any
 
@@ -13,21 +13,21 @@ def continue_prompts(
 ) -> list[Continuation]:
     """Continue every prompt by its likeliest tokens, ``new_tokens`` or up to an end of text.
 
-    The prompt is encoded as the tokenizer does by default, special tokens included. Nothing is drawn
-    at random. Cost: one forward pass a token, with a cache.
+    The tokenizer encodes the prompt with its defaults, special tokens included. Decoding is greedy;
+    nothing is random. Cost: one forward pass per token, with a cache.
     """
     from transformers import GenerationConfig
 
-    how = GenerationConfig(  # the model's own, which may draw at random, is left aside
+    config = GenerationConfig(  # replaces the model's own, which may sample at random
         max_new_tokens=new_tokens,
         do_sample=False,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.eos_token_id,
     )
-    found = []
+    continuations = []
     for prompt in prompts:
         ids = tokenizer(prompt, return_tensors="pt").input_ids.to(model.device)
-        whole = model.generate(ids, how, attention_mask=torch.ones_like(ids))
-        text = tokenizer.decode(whole[0, ids.shape[1] :], skip_special_tokens=True)
-        found.append(Continuation(prompt=prompt, text=text))
-    return found
+        tokens = model.generate(ids, config, attention_mask=torch.ones_like(ids))
+        text = tokenizer.decode(tokens[0, ids.shape[1] :], skip_special_tokens=True)
+        continuations.append(Continuation(prompt=prompt, text=text))
+    return continuations

@@ -1,4 +1,4 @@
-"""How far a model's predictions are from the dense model's, token by token on test text."""
+"""KL divergence of a model's predictions from the dense model's, token by token on test text."""
 
 from typing import Any
 
@@ -12,14 +12,17 @@ from tqdm import tqdm
 def measure_divergence(model: Any, dense: Any, ids: Tensor, batch: int) -> tuple[float, float]:
     """Return KL(dense ‖ model) [nats/token] and the share of tokens whose likeliest successor agrees [-].
 
-    Means over all predicted tokens of ``ids`` [windows, length], the same that perplexity counts.
-    Both models lie on one device; logits are normalised in float32, window by window, and summed in
-    float64. Cost: a forward pass of each.
+    Both are means over all predicted tokens of ``ids`` [windows, length], the tokens that perplexity
+    counts. Both models are on one device. Logits are normalised in float32, window by window; sums
+    are in float64. Cost: one forward pass of each model.
     """
     kl = same = 0.0
     for begin in tqdm(range(0, len(ids), batch), "divergence", disable=None, leave=False):
         part = ids[begin : begin + batch].to(dense.device, torch.long)
-        logits = [one(input_ids=part, use_cache=False).logits[:, :-1] for one in (model, dense)]
+        logits = [
+            causal_lm(input_ids=part, use_cache=False).logits[:, :-1]
+            for causal_lm in (model, dense)
+        ]
         for ours, theirs in zip(*logits, strict=True):
             log, target = ours.float().log_softmax(-1), theirs.float().log_softmax(-1)
             each = functional.kl_div(log, target, reduction="none", log_target=True)

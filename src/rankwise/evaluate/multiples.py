@@ -1,4 +1,4 @@
-"""Which rank multiple would make factored linears faster here: decided by timing them."""
+"""The rank multiple that makes factored linears faster on this device, found by timing them."""
 
 from collections import Counter
 from functools import partial
@@ -14,17 +14,17 @@ from rankwise.hub.linears import LowRankLinear
 
 MULTIPLES = (8, 16, 32, 64)
 GAIN = 0.05
-"""Least share of the time that a multiple must save to be named [-]."""
+"""Share of the time that a multiple must save at least to be recommended [-]."""
 REPEATS = 5
 
 
 @torch.no_grad()
 def find_helpful_multiple(model: Any, tokens: int) -> int | None:
-    """Return the smallest rank multiple at which a rank costs `GAIN` less time than now, None if there is none.
+    """Return the smallest rank multiple that saves at least `GAIN` of the time per rank, else None.
 
-    Times both products of every kind of factored linear (shape and rank) for ``tokens`` inputs, with
-    ranks as they are and rounded to the nearest multiple; what counts is the time a rank, since rounding
-    also changes how many there are. Cost: some passes over the model's linears.
+    Times both products of every kind of factored linear (shape and rank) for ``tokens`` inputs: with
+    ranks as they are, and rounded to the nearest multiple. The criterion is the time per rank, because
+    rounding also changes the sum of the ranks. Cost: some passes over the model's linears.
     """
     linears = [m for m in model.modules() if isinstance(m, LowRankLinear)]
     kinds = Counter((m.in_features, m.out_features, m.rank) for m in linears)
@@ -42,7 +42,7 @@ def find_helpful_multiple(model: Any, tokens: int) -> int | None:
 def _time_ranks(
     kinds: Counter[tuple[int, int, int]], multiple: int, tokens: int, like: Tensor
 ) -> float:
-    """Return the median time of all these linears, divided by the sum of their ranks [s]."""
+    """Return the median time of all linears of these ``kinds``, divided by the sum of their ranks [s]."""
     jobs, ranks = [], 0
     for (columns, out, rank), count in kinds.items():
         rounded = max(1, round(rank / multiple)) * multiple
@@ -50,12 +50,12 @@ def _time_ranks(
             torch.randn(shape, dtype=like.dtype, device=like.device)
             for shape in ((tokens, columns), (rounded, columns), (out, rounded))
         )
-        jobs.append((count, partial(_product, x, right, left)))
+        jobs.append((count, partial(_multiply_factors, x, right, left)))
         ranks += count * rounded
-    taken = interleave([partial(time_calls, job, like.device) for _, job in jobs], REPEATS)
-    spent = sum(count * median(some) for (count, _), some in zip(jobs, taken, strict=True))
-    return spent / ranks
+    durations = interleave([partial(time_calls, job, like.device) for _, job in jobs], REPEATS)
+    total = sum(count * median(times) for (count, _), times in zip(jobs, durations, strict=True))
+    return total / ranks
 
 
-def _product(x: Tensor, right: Tensor, left: Tensor) -> Tensor:
+def _multiply_factors(x: Tensor, right: Tensor, left: Tensor) -> Tensor:
     return functional.linear(functional.linear(x, right), left)

@@ -1,10 +1,10 @@
 """lm-eval's own task files, by name: what a task file may include.
 
-``include: lm_eval/tasks/piqa/piqa.yaml`` names a file of the installed package and nothing else: no
-absolute path, no step upwards, no link that leads out. Such a file is part of a library that runs
-here anyway, so its ``!function`` is resolved, by lm-eval's own loader; it may in turn include its
-neighbours. Only what is asked is taken from it: prompt, choices, answer, metrics. Which items, and
-which split of them, the including file says.
+``include: lm_eval/tasks/piqa/piqa.yaml`` must name a file of the installed package: no absolute path,
+no step upwards, no link that leads out. lm-eval's own loader reads the file and resolves its
+``!function``, because the library's code runs in this process anyway. The file may include files next
+to it. This package uses only its prompt, choices, answer and metrics. The including file names the
+items and their split.
 """
 
 from functools import cache
@@ -30,7 +30,7 @@ def installed_task_files() -> Path:
 def official_task(name: Any, by: Path) -> dict[str, Any]:
     """Return one of lm-eval's task files as a mapping, its functions resolved.
 
-    ``name`` is what task file ``by`` includes; RankwiseError for anything but a file of lm-eval's.
+    ``name`` is what task file ``by`` includes. Raises RankwiseError unless lm-eval ships that file.
     """
     folder = installed_task_files()
     try:

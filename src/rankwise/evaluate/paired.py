@@ -1,16 +1,16 @@
-"""Are two runs different, or is it noise? Both were measured on the same windows and items: pairs.
+"""Paired comparison of two runs: bootstrap intervals and McNemar's test on shared windows and items.
 
-Every window and every item was seen by both, and most of what varies between items is the items. So
-differences are taken item by item and only they are resampled: the interval of a difference is far
-narrower than the two scores' own errors suggest.
+Both runs were measured on the same windows and items, and most of the variance is between items. This
+module therefore resamples the differences item by item. The interval of a difference is far narrower
+than the standard errors of the two scores suggest.
 
     difference of a mean   percentile bootstrap of the items' differences, run less reference
-    of the average         the same, items drawn anew inside every task, then the mean over tasks
+    of the average         the same, items resampled inside every task, then the mean over tasks
     of right and wrong     McNemar's exact test: of the items on which the two disagree, does either
                            have more than half (two-sided binomial, p = 1/2)?
 
-What is resampled is the test text and the items. The calibration text, seeds and the choice of a run
-among many are not: an interval says nothing of them.
+The bootstrap resamples the test text and the items. An interval does not cover the calibration text,
+the seeds, or the choice of one run among many.
 """
 
 from collections.abc import Sequence
@@ -27,51 +27,51 @@ AT_ONCE = 100
 """Resamples held in memory at a time."""
 
 
-def pair_runs(run: Items, reference: Items, given: Report) -> Pair:
-    """Compare two runs on everything that both were measured on.
+def pair_runs(run: Items, reference: Items, settings: Report) -> Pair:
+    """Compare two runs on every text and task that both were measured on.
 
-    Raises RankwiseError where a text or task of one name holds other windows or items in the other.
-    Cost: ``given.resamples`` means of every text and every task.
+    Raises RankwiseError where a text or task of one name has other windows or items in the reference.
+    Cost: ``settings.resamples`` means of every text and every task.
     """
     texts = {
-        role: [_differences(text.losses, reference.texts[role].losses)]
+        role: [_subtract_items(text.losses, reference.texts[role].losses)]
         for role, text in run.texts.items()
-        if _same("text", role, run, reference, "texts")
+        if _is_shared("text", role, run, reference, "texts")
     }
     tasks = {
-        name: _differences(task.acc, reference.tasks[name].acc)
+        name: _subtract_items(task.acc, reference.tasks[name].acc)
         for name, task in run.tasks.items()
-        if _same("task", name, run, reference, "tasks")
+        if _is_shared("task", name, run, reference, "tasks")
     }
     return Pair(
         reference=reference.run,
-        losses={role: bootstrap_interval(losses, given) for role, losses in texts.items()},
-        tasks={name: _task(differences, given) for name, differences in tasks.items()},
-        average=bootstrap_interval(list(tasks.values()), given) if tasks else None,
+        losses={role: bootstrap_interval(losses, settings) for role, losses in texts.items()},
+        tasks={name: _compare_task(differences, settings) for name, differences in tasks.items()},
+        average=bootstrap_interval(list(tasks.values()), settings) if tasks else None,
     )
 
 
-def bootstrap_interval(samples: Sequence[np.ndarray], given: Report) -> Difference:
+def bootstrap_interval(samples: Sequence[np.ndarray], settings: Report) -> Difference:
     """Return the mean over ``samples`` of their means, and its bootstrap interval.
 
-    Each of ``samples`` [items] holds paired differences, two at least, and is resampled by itself.
-    The draw depends on ``given.seed`` and the numbers of items alone.
+    Each of ``samples`` [items] holds at least two paired differences and is resampled on its own. The
+    draw depends only on ``settings.seed`` and the numbers of items.
     """
     from scipy.stats import bootstrap
 
     def statistic(*parts: np.ndarray, axis: int) -> Any:
         return np.mean([part.mean(axis=axis) for part in parts], axis=0)
 
-    found = bootstrap(
+    result = bootstrap(
         samples,
         statistic,
-        n_resamples=given.resamples,
+        n_resamples=settings.resamples,
         batch=AT_ONCE,
-        confidence_level=given.confidence,
+        confidence_level=settings.confidence,
         method="percentile",
-        rng=np.random.default_rng(given.seed),
+        rng=np.random.default_rng(settings.seed),
     )
-    low, high = found.confidence_interval
+    low, high = result.confidence_interval
     return Difference(mean=float(statistic(*samples, axis=0)), low=float(low), high=float(high))
 
 
@@ -82,22 +82,22 @@ def mcnemar(gained: int, lost: int) -> float:
     return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
-def _task(differences: np.ndarray, given: Report) -> TaskPair:
+def _compare_task(differences: np.ndarray, settings: Report) -> TaskPair:
     gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
     return TaskPair(
-        acc=bootstrap_interval([differences], given),
+        acc=bootstrap_interval([differences], settings),
         gained=gained,
         lost=lost,
         p=mcnemar(gained, lost),
     )
 
 
-def _differences(run: Sequence[float], reference: Sequence[float]) -> np.ndarray:
+def _subtract_items(run: Sequence[float], reference: Sequence[float]) -> np.ndarray:
     return np.asarray(run, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
 
 
-def _same(kind: str, name: str, run: Items, reference: Items, field: str) -> bool:
-    """Tell whether both have it; refuse another text or task of the same name."""
+def _is_shared(kind: str, name: str, run: Items, reference: Items, field: str) -> bool:
+    """Tell whether both runs have this text or task; refuse one of the same name with other content."""
     ours, theirs = getattr(run, field)[name], getattr(reference, field).get(name)
     if theirs is not None and theirs.sha256 != ours.sha256:
         raise RankwiseError(

@@ -1,23 +1,23 @@
-"""Perplexity at token level, over windows of one fixed length, as the papers on compression take it.
+"""Perplexity at token level over windows of one fixed length, as the papers on compression measure it.
 
-What is counted, for windows of length 6 over a text of tokens a b c d …::
+The tokens that count, for windows of length 6 over a text of tokens a b c d …::
 
     window 0    a  b  c  d  e  f        window 1    g  h  i  j  k  l        m  n  o
-    context     a                       context     g                       left over
+    context     a                       context     g                       unused
     predicted      b  c  d  e  f        predicted      h  i  j  k  l
 
-The first token of a window is context only; every other token is predicted from all tokens of its
-own window before it, and counted once. No token carries context into the next window, no window is
-skipped, and tokens count alike: ``perplexity = exp(mean loss)`` over windows × (length − 1) tokens.
-Tokens after the last whole window are in no window (`sampling.draw`).
+The first token of a window is context only. The model predicts every other token once, from all
+earlier tokens of its own window. No token carries context into the next window, no window is skipped,
+and all tokens have equal weight: ``perplexity = exp(mean loss)`` over windows × (length − 1) tokens.
+Tokens after the last complete window are in no window (`rankwise.inputs.sampling.draw_windows`).
 
-The text is one string, encoded once without special tokens: no beginning-of-sequence token stands
-at the start of the text or of a window. (Scripts in GPTQ's line encode with the tokenizer's default,
-which puts one BOS before the whole text for LLaMA: it moves every window by one token.)
+The text is one string, encoded once without special tokens: there is no beginning-of-sequence token
+at the start of the text or of a window. (Scripts derived from GPTQ encode with the tokenizer's
+default, which puts one BOS before the text for LLaMA: it moves every window by one token.)
 
-The length is a choice that the number depends on: 2048 in most papers, 4096 in some. Several texts,
-and several lengths of one text, are `sample.further`. lm-eval's word-level perplexity divides the same
-kind of sum by words instead: another quantity, not computed here.
+The result depends on the length: 2048 in most papers, 4096 in some. `sample.further` sets more texts,
+or more lengths of one text. lm-eval's word-level perplexity divides the same kind of sum by the number
+of words: another quantity, not computed here.
 """
 
 import math
@@ -31,7 +31,7 @@ from tqdm import tqdm
 from rankwise.errors import RankwiseError
 
 LARGEST_LOSS = 700.0
-"""Mean loss beyond which ``exp`` leaves the range of a float [nats/token]."""
+"""Largest mean loss whose ``exp`` is in the range of a float [nats/token]."""
 
 
 @torch.no_grad()
@@ -40,12 +40,12 @@ def window_losses(
 ) -> Tensor:
     """Return the negative log-likelihood of every predicted token, [windows, length − 1] float32.
 
-    ``model`` is a causal language model, run where it lies and in its own precision; its logits are
-    normalised in float32. ``ids`` [windows, length] integers. ``what`` names run and text in errors;
-    ``progress`` draws a bar if stderr is a terminal. Raises RankwiseError for fewer than two windows,
-    whose loss would have no error, for windows longer than the model has positions, and naming the
-    first window whose loss is not finite.
+    ``model`` is a causal language model; it runs on its own device and in its own precision, and its
+    logits are normalised in float32. ``ids`` [windows, length] integers. ``what`` names run and text
+    in errors. ``progress`` draws a bar if stderr is a terminal.
 
+    Raises RankwiseError for fewer than two windows (their loss has no standard error), for windows
+    longer than the model has positions, and for a loss that is not finite, naming the first window.
     Cost: one forward pass; ``batch`` × length × vocabulary logits in memory.
     """
     _check_windows(model, ids, what)
@@ -55,7 +55,7 @@ def window_losses(
     for begin in tqdm(starts, "perplexity", disable=None if progress else True, leave=False):
         part = ids[begin : begin + batch].to(device, torch.long)
         logits = model(input_ids=part, use_cache=False).logits
-        parts += [  # window by window, so that float32 logits of one window exist at a time
+        parts += [  # window by window: float32 logits of only one window exist at a time
             functional.cross_entropy(window[:-1].float(), tokens[1:], reduction="none")
             for window, tokens in zip(logits, part, strict=True)
         ]
@@ -90,7 +90,7 @@ def mean_loss(losses: Tensor) -> float:
 
 
 def to_perplexity(losses: Tensor, what: str = "perplexity") -> float:
-    """Return exp(mean loss) over all tokens [-]; this file's first lines say what is counted."""
+    """Return exp(mean loss) over all tokens [-]; the module's docstring says which tokens count."""
     loss = mean_loss(losses)
     if loss > LARGEST_LOSS:
         raise RankwiseError(

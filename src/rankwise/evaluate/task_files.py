@@ -1,10 +1,10 @@
 """Task files of lm-eval, read as data.
 
-To lm-eval a task file is a program: ``!function`` imports Python, templates may reach into objects,
-and data sets come from the Hub. Here it is a description of multiple-choice items that lie beside
-it, or in the folder of data, as JSON lines. What is not on the list of keys below is refused,
-nothing is downloaded, and templates are rendered in a sandbox (see `zero_shot`). The one way to code
-is to include a task file of the installed lm-eval (see `official`).
+To lm-eval a task file is a program: ``!function`` imports Python, templates can access objects, and
+data sets come from the Hub. Here a task file only describes multiple-choice items. The items are JSON
+lines, next to the task file or in the data folder. Only the keys listed below are allowed, nothing is
+downloaded, and templates are rendered in a sandbox (see `zero_shot`). A task can use code only if it
+includes a task file of the installed lm-eval (see `official`).
 """
 
 import json
@@ -42,10 +42,10 @@ PASSED_ON = (
     "metric_list",
 )
 INCLUDED = (*PASSED_ON, "process_docs")
-"""What is taken from an included file of lm-eval's."""
+"""Keys that an included file of lm-eval may set."""
 METRICS = ("acc", "acc_norm")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-"""A task's: it stands in records, MLflow, the report, and the model card."""
+"""Pattern of a task's name, which appears in records, MLflow, the report and the model card."""
 KINDS: dict[str, type] = {
     "test_split": str,
     "validation_split": str,
@@ -53,17 +53,17 @@ KINDS: dict[str, type] = {
     "columns": dict,
     "metric_list": list,
 }
-"""Key → what stands there, if anything."""
+"""Key → type of its value, if the key is set."""
 
 
 @dataclass(frozen=True)
 class TaskFile:
-    """One task: what lm-eval is told, and its items."""
+    """One task: its lm-eval configuration and its items."""
 
     name: str
     path: Path
     config: dict[str, Any]
-    """The keys that lm-eval gets."""
+    """The keys passed on to lm-eval."""
     data: Path
     """The file of the items."""
     rows: list[dict[str, Any]]
@@ -73,7 +73,7 @@ class TaskFile:
 def read_tasks(
     manifest: TasksManifest, names: list[str] | None, limit: int | None
 ) -> list[TaskFile]:
-    """Return the tasks named, or all, sorted by name; only the first ``limit`` items of each."""
+    """Return the tasks called ``names``, or all, sorted by name; only the first ``limit`` items of each."""
     if manifest.source is None:
         if names:
             raise RankwiseError(
@@ -86,18 +86,18 @@ def read_tasks(
     data = folder if manifest.data is None else Path(manifest.data)
     check_files(data, manifest.data_files, "prepare.tasks.data")
     paths = [folder / file.path for file in manifest.files if file.path.endswith((".yaml", ".yml"))]
-    found = {config["task"]: (path, config) for path in paths for config in [read_yaml(path)]}
+    configs = {config["task"]: (path, config) for path in paths for config in [read_yaml(path)]}
     for name in names or []:
-        if name not in found:
+        if name not in configs:
             raise RankwiseError(
-                f"evaluate.tasks: '{name}' is not in {folder}; {nearest(name, found)}"
+                f"evaluate.tasks: '{name}' is not in {folder}; {nearest(name, configs)}"
             )
-    chosen = sorted(found if names is None else set(names))
-    return [_task(name, *found[name], data, limit) for name in chosen]
+    chosen = sorted(configs if names is None else set(names))
+    return [_read_task(name, *configs[name], data, limit) for name in chosen]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read one task file, with what it includes; code in it, and keys that are not data, are refused."""
+    """Read one task file and the file it includes; raises RankwiseError for code and unknown keys."""
     try:
         config = yamls.read_yaml(path)
     except RankwiseError as error:
@@ -150,46 +150,46 @@ def _check_values(path: Path, config: dict[str, Any]) -> None:
         )
 
 
-def _task(
+def _read_task(
     name: str, path: Path, config: dict[str, Any], folder: Path, limit: int | None
 ) -> TaskFile:
     split = config.get("test_split") or config.get("validation_split")
     files = (config.get("dataset_kwargs") or {}).get("data_files")
-    given = files.get(split) if isinstance(files, dict) else files
-    if not isinstance(given, str):
+    pattern = files.get(split) if isinstance(files, dict) else files
+    if not isinstance(pattern, str):
         raise RankwiseError(
             f"{path}: dataset_kwargs.data_files must name the JSON lines of split {split!r}, "
             f"found {str(files)[:200]}"
         )
-    data = _data_file(path, folder, given)
+    data = _find_data_file(path, folder, pattern)
     rows = _rename_keys(path, read_rows(path, data, limit), config.get("columns") or {})
-    passed = {key: value for key, value in config.items() if key in INCLUDED}
-    return TaskFile(name, path, passed, data, rows)
+    forwarded = {key: value for key, value in config.items() if key in INCLUDED}
+    return TaskFile(name, path, forwarded, data, rows)
 
 
-def _data_file(path: Path, folder: Path, given: str) -> Path:
-    """Return the one file of ``folder`` that the name, or pattern, says."""
-    resolve_inside(folder, given, f"{path}: data file")
-    names = [file.relative_to(folder).as_posix() for file in folder.glob(given)]
-    found = sorted(resolve_inside(folder, name, f"{path}: data file") for name in names)
-    if len(found) != 1 or not found[0].is_file():
-        there = ", ".join(file.name for file in found)
+def _find_data_file(path: Path, folder: Path, pattern: str) -> Path:
+    """Return the one file of ``folder`` that matches ``pattern``; raises RankwiseError for none or several."""
+    resolve_inside(folder, pattern, f"{path}: data file")
+    names = [file.relative_to(folder).as_posix() for file in folder.glob(pattern)]
+    matches = sorted(resolve_inside(folder, name, f"{path}: data file") for name in names)
+    if len(matches) != 1 or not matches[0].is_file():
+        listed = ", ".join(file.name for file in matches)
         raise RankwiseError(
-            f"{path}: expected one data file {folder / given}, found {there or 'none'}; "
+            f"{path}: expected one data file {folder / pattern}, found {listed or 'none'}; "
             "put it there, or name the wanted tasks in evaluate.tasks"
         )
-    return found[0]
+    return matches[0]
 
 
 def _rename_keys(
     path: Path, rows: list[dict[str, Any]], columns: dict[str, str]
 ) -> list[dict[str, Any]]:
-    """Return the items with columns under further names; true and false there become 1 and 0."""
+    """Add renamed columns to the items; true and false become 1 and 0."""
     for number, row in enumerate(rows, 1):
-        for name, origin in columns.items():
-            if origin not in row:
-                raise RankwiseError(f"{path}: item {number} has no column '{origin}'")
-            row[name] = int(row[origin]) if isinstance(row[origin], bool) else row[origin]
+        for name, source in columns.items():
+            if source not in row:
+                raise RankwiseError(f"{path}: item {number} has no column '{source}'")
+            row[name] = int(row[source]) if isinstance(row[source], bool) else row[source]
     return rows
 
 

@@ -1,7 +1,7 @@
 """Zero-shot accuracy through lm-eval, with a model that is already in memory.
 
-The average that papers on compression print, and this package, is the mean over tasks of ``acc``;
-``acc_norm`` stands beside it, task by task.
+The average that papers on compression and this package report is the mean over tasks of ``acc``. This
+package also reports ``acc_norm`` for every task.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from rankwise.records.measured import TaskScore
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One task: its score, and what became of each item, in the order of the data file."""
+    """One task: its score, and the result of each item, in the order of the data file."""
 
     score: TaskScore
     items: TaskItems
@@ -31,12 +31,12 @@ class TaskResult:
 def zero_shot(
     model: Any, tokenizer: Any, tasks: list[TaskFile], batch: int
 ) -> dict[str, TaskResult]:
-    """Ask every item of every task; return results by task name.
+    """Evaluate the model on every item of every task; return results by task name.
 
-    lm-eval's own prompt and metric: each choice is appended to the item's text, its log-likelihood
-    is the sum over its tokens, the largest wins (acc); for acc_norm the sum is divided by the
-    choice's length [characters]. Standard errors are those of a mean over items, without bootstrap.
-    Nothing is drawn at random, nothing is downloaded and no file is written.
+    Prompt and metric are lm-eval's own. lm-eval appends each choice to the item's text and sums the
+    log-likelihood of the choice's tokens; the largest sum wins (acc). For acc_norm it divides the sum
+    by the choice's length [characters]. Standard errors are those of a mean over items, without
+    bootstrap. The evaluation is not random, downloads nothing and writes no file.
 
     Cost: one forward pass over the text of every item times its number of choices.
     """
@@ -51,19 +51,19 @@ def zero_shot(
     harness.loglikelihood = lambda requests: score_pairs(
         requests, disable_tqdm=not sys.stderr.isatty()
     )
-    with _quiet():
+    with _sandbox_lm_eval():
         configured = {task.name: _build_task(task) for task in tasks}
-        found = evaluate(harness, {"tasks": configured}, bootstrap_iters=0, log_samples=True)
-    samples: dict[str, list[dict[str, Any]]] = found["samples"]
-    return {task.name: _result(task, samples[task.name]) for task in tasks}
+        results = evaluate(harness, {"tasks": configured}, bootstrap_iters=0, log_samples=True)
+    samples: dict[str, list[dict[str, Any]]] = results["samples"]
+    return {task.name: _build_result(task, samples[task.name]) for task in tasks}
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Have lm-eval render templates in Jinja's sandbox, and draw bars on terminals only or not at all.
+def _sandbox_lm_eval() -> Iterator[None]:
+    """Make lm-eval render templates in Jinja's sandbox, and draw progress bars only on terminals.
 
-    In the sandbox a template sees its item and nothing of Python. Templates are compiled once:
-    lm-eval compiles them for every item, a fifth of the time with a small model.
+    In the sandbox a template can access its item, but no Python objects. Templates are compiled once;
+    lm-eval alone compiles them for every item, a fifth of the time with a small model.
     """
     import datasets
     import lm_eval.api.task
@@ -85,7 +85,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _build_task(task: TaskFile) -> Any:
-    """Return lm-eval's task over the items in memory; every item is checked before any is asked."""
+    """Return lm-eval's task over the items in memory; checks every item before the evaluation starts."""
     from datasets import Dataset
     from lm_eval.api.task import ConfigurableTask
 
@@ -112,7 +112,7 @@ def _build_task(task: TaskFile) -> Any:
 
 
 def _check_item(where: str, choices: Any, answer: Any) -> None:
-    """Refuse an item that no answer could be right for."""
+    """Refuse an item without two choices or without a valid answer."""
     if not isinstance(choices, list) or len(choices) < 2 or not all(choices):
         raise RankwiseError(
             f"{where}: expected two or more choices that are not empty, found {choices!r}"
@@ -128,43 +128,47 @@ def _check_item(where: str, choices: Any, answer: Any) -> None:
         )
 
 
-def _result(task: TaskFile, samples: Sequence[dict[str, Any]]) -> TaskResult:
+def _build_result(task: TaskFile, samples: Sequence[dict[str, Any]]) -> TaskResult:
     samples = sorted(samples, key=lambda sample: sample["doc_id"])
-    broken = [sample["doc_id"] for sample in samples if not _finite(sample)]
-    if broken:
+    overflowing = [sample["doc_id"] for sample in samples if not _is_finite(sample)]
+    if overflowing:
         raise RankwiseError(
-            f"task {task.name}, item {broken[0] + 1}: its log-likelihood is not finite: the model "
+            f"task {task.name}, item {overflowing[0] + 1}: its log-likelihood is not finite: the model "
             "overflows there. Keep more, or run it in float32"
         )
-    right = [sample["acc"] > 0 for sample in samples]
-    normed = [sample["acc_norm"] > 0 for sample in samples] if "acc_norm" in samples[0] else None
+    correct = [sample["acc"] > 0 for sample in samples]
+    correct_norm = (
+        [sample["acc_norm"] > 0 for sample in samples] if "acc_norm" in samples[0] else None
+    )
     score = TaskScore(
         data=task.data.name,
-        **_name_task("acc", right),
-        **(_name_task("acc_norm", normed) if normed else {}),
+        **_score_metric("acc", correct),
+        **(_score_metric("acc_norm", correct_norm) if correct_norm else {}),
         items=len(samples),
         chance=sum(1 / len(sample["arguments"]) for sample in samples) / len(samples),
     )
-    return TaskResult(score, TaskItems(sha256=_digest(samples), acc=right, acc_norm=normed))
+    return TaskResult(
+        score, TaskItems(sha256=_hash_requests(samples), acc=correct, acc_norm=correct_norm)
+    )
 
 
-def _name_task(metric: str, right: Sequence[bool]) -> dict[str, Any]:
-    mean, error = mean_and_error(right)
+def _score_metric(metric: str, correct: Sequence[bool]) -> dict[str, Any]:
+    mean, error = mean_and_error(correct)
     return {metric: mean, f"{metric}_stderr": error}
 
 
-def _digest(samples: Sequence[dict[str, Any]]) -> str:
-    """Return a hash of what was asked, in order: every prompt with its choices, and the answer."""
-    asked = [(sample["arguments"], str(sample["target"])) for sample in samples]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+def _hash_requests(samples: Sequence[dict[str, Any]]) -> str:
+    """Return a hash of the requests, in order: every prompt with its choices, and the answer."""
+    requests = [(sample["arguments"], str(sample["target"])) for sample in samples]
+    return hashlib.sha256(json.dumps(requests).encode()).hexdigest()
 
 
-def _finite(sample: dict[str, Any]) -> bool:
+def _is_finite(sample: dict[str, Any]) -> bool:
     return all(math.isfinite(likelihood) for likelihood, _ in sample["filtered_resps"])
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean and its standard error by the sample variance (n − 1); zeros of nothing."""
+    """Return the mean and its standard error by the sample variance (n − 1); zeros for no values."""
     count = len(values)
     mean = sum(values) / count if count else 0.0
     if count < 2:
