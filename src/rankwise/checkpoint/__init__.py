@@ -1,1 +1,1 @@
-"""Checkpoints: written, read, checked, and merged back into dense models."""
+"""Checkpoints: write, read and check them, and merge them back into dense models."""

@@ -1,7 +1,7 @@
-"""A compressed model put together group by layer group, the dense model never whole in memory.
+"""Assembly of a compressed model, one layer group after another; memory never holds the complete dense model.
 
-Every group is run twice on some text while it is there, dense and with its factors sliced as a search
-slices them, so that the checkpoint can be compared with both when it is opened again.
+Every layer group runs twice on some text while it is in memory: dense, and with its factors sliced as
+in a search. The check of the written checkpoint compares its loss with both losses.
 """
 
 from collections.abc import Iterable
@@ -23,70 +23,71 @@ from rankwise.statistics.streamed import Streamed
 
 @dataclass(frozen=True)
 class ExpectedModel:
-    """What a compressed model should turn out to be; losses are means [nats/token]."""
+    """Expected properties of a compressed model; losses are means [nats/token]."""
 
     ids: Tensor
-    """[sequences, length]: the text that they are of."""
+    """[sequences, length]: the text of both losses."""
     dense_loss: float
     loss: float
-    """Of the factors as they are stored, sliced."""
+    """Loss of the model with the stored factors, sliced."""
     dense_numbers: int
-    """Parameters of the linears that may be factored, before [-]."""
+    """Parameters of the linears that may be factored, before compression [-]."""
     notes: dict[str, dict[str, Any]]
-    """What the decomposer noted of every linear."""
+    """Linear → notes of the decomposer."""
 
 
 @dataclass
-class _Held:
-    """Hidden states between two groups, in memory: [1, length, width] for every sequence."""
+class _HeldStates:
+    """Hidden states between two layer groups, in memory: [1, length, width] for every sequence."""
 
     states: list[Tensor] = field(default_factory=list)
 
-    def take(self, *given: Any, **named: Any) -> Tensor:
-        """Keep the states that are given: in place of the layer behind a group."""
-        self.states.append(states_argument(given, named))
+    def take(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Store the input states; replaces the layer after a layer group."""
+        self.states.append(states_argument(args, kwargs))
         return self.states[-1]
 
-    def give(self, *_given: Any, **_named: Any) -> Tensor:
-        """Return the next states: in place of the layer before a group."""
+    def give(self, *_args: Any, **_kwargs: Any) -> Tensor:
+        """Return the next states; replaces the layer before a layer group."""
         return self.states.pop(0)
 
 
 @dataclass
-class _Check:
-    """One of the two models on its way through the layers: the states that it has come to."""
+class _GroupwisePass:
+    """Forward pass of one of the two models, by layer groups: the states after the last group that ran."""
 
     streamed: Streamed
     ids: Tensor
     """[sequences, length]."""
-    before: _Held = field(default_factory=_Held)
+    before: _HeldStates = field(default_factory=_HeldStates)
     loss: float = float("nan")
 
     def pass_group(self, group: list[int]) -> None:
-        """Run one group on the states in front of it; behind the last one, take the loss."""
-        behind, model = _Held(), self.streamed.model
-        with self.streamed.only(group, self.before.give, behind.take):
+        """Run one layer group on the states before it; after the last group, compute the loss."""
+        after, model = _HeldStates(), self.streamed.model
+        with self.streamed.only(group, self.before.give, after.take):
             if group[-1] == self.streamed.layers - 1:
                 self.loss = mean_loss(window_losses(model, self.ids, 1))
             else:
                 for window in self.ids.long().split(1):
                     model.get_decoder()(window, use_cache=False)
-        self.before = behind
+        self.before = after
 
 
 @torch.no_grad()
 def assemble_checkpoint(
     streamed: Streamed, factors: Iterable[Path], choices: Choices, ids: Tensor
 ) -> tuple[Any, ExpectedModel]:
-    """Put a model together from the files of every group's ``factors``, in the order of the layers; what ``streamed`` held.
+    """Replace the linears of ``streamed``'s model by factors; return the model and its expected losses.
 
-    ``ids`` [sequences, length] is what the losses are measured on. Memory: what is compressed so far,
-    one group dense and its factors, mapped; hidden states of ``ids`` twice. Cost: two forward passes.
+    ``factors`` are the files of all layer groups, in the order of the layers. The losses are measured
+    on ``ids`` [sequences, length]. Memory: the layers compressed so far, one layer group dense and its
+    factors, mapped, and the hidden states of ``ids`` twice. Cost: two forward passes.
     """
     model = streamed.model
     numbers = sum(p.numel() for name in choices for p in model.get_submodule(name).parameters())
     streamed.keep(streamed.around() + streamed.behind())
-    dense, sliced = _Check(streamed, ids), _Check(streamed, ids)
+    dense, sliced = _GroupwisePass(streamed, ids), _GroupwisePass(streamed, ids)
     notes: dict[str, dict[str, Any]] = {}
     for path in factors:
         notes |= _add_group(GroupFactors.load(path), dense, sliced, choices)
@@ -94,23 +95,23 @@ def assemble_checkpoint(
 
 
 def _add_group(
-    group: GroupFactors, dense: _Check, sliced: _Check, choices: Choices
+    group: GroupFactors, dense: _GroupwisePass, sliced: _GroupwisePass, choices: Choices
 ) -> dict[str, dict[str, Any]]:
-    """Run one group both ways, then put its factors into the model for good; returns their notes."""
+    """Run one layer group dense and sliced, then replace its linears by the factors; return their notes."""
     streamed = dense.streamed
     model, names = streamed.model, streamed.inside(group.layers)
     with streamed.files.unchanged(), streamed.loaded(names):
         dense.pass_group(group.layers)
         for name, linear in group.linears.items():
-            stand_in = SlicedLinear(model.get_submodule(name), linear)
-            stand_in.choose(choices[name])
-            model.set_submodule(name, stand_in)
+            sliced_linear = SlicedLinear(model.get_submodule(name), linear)
+            sliced_linear.choose(choices[name])
+            model.set_submodule(name, sliced_linear)
         sliced.pass_group(group.layers)
         for name in group.linears:
             model.set_submodule(name, model.get_submodule(name).dense)
     for name, linear in group.linears.items():
-        if (kept := choices[name]) is not None:
-            replace_linear(model, name, linear, kept)
-    left = set(names) & set(streamed.inside(group.layers))
-    streamed.keep([name for name in names if name in left])
+        if (choice := choices[name]) is not None:
+            replace_linear(model, name, linear, choice)
+    remaining = set(names) & set(streamed.inside(group.layers))
+    streamed.keep([name for name in names if name in remaining])
     return {name: linear.notes for name, linear in group.linears.items()}

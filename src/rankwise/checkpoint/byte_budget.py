@@ -1,4 +1,4 @@
-"""A budget in bytes of the weight files, counted before they are written."""
+"""A budget in bytes of the weight files, computed before they are written."""
 
 import json
 import math
@@ -27,20 +27,20 @@ def linear_tensors(name: str, matrix: Matrix, choice: Choice, dtype: str) -> lis
     if choice is None:
         bias = [StoredTensor(f"{name}.bias", dtype, (out,))] if matrix.bias else []
         return [StoredTensor(f"{name}.weight", dtype, (out, columns)), *bias]
-    found = []
+    tensors = []
     if choice.entries:
-        found.append(StoredTensor(f"{name}.values", dtype, (choice.entries,)))
+        tensors.append(StoredTensor(f"{name}.values", dtype, (choice.entries,)))
         if index_bits(matrix.shape, choice.entries)[0] == "csr":
             integer = f"I{column_bits(columns)}"
-            found.append(StoredTensor(f"{name}.rows", "I32", (out + 1,)))
-            found.append(StoredTensor(f"{name}.columns", integer, (choice.entries,)))
+            tensors.append(StoredTensor(f"{name}.rows", "I32", (out + 1,)))
+            tensors.append(StoredTensor(f"{name}.columns", integer, (choice.entries,)))
         else:
-            found.append(StoredTensor(f"{name}.mask", "U8", (out, math.ceil(columns / 8))))
-    found.append(StoredTensor(f"{name}.right.weight", dtype, (choice.rank, columns)))
-    found.append(StoredTensor(f"{name}.left.weight", dtype, (out, choice.rank)))
+            tensors.append(StoredTensor(f"{name}.mask", "U8", (out, math.ceil(columns / 8))))
+    tensors.append(StoredTensor(f"{name}.right.weight", dtype, (choice.rank, columns)))
+    tensors.append(StoredTensor(f"{name}.left.weight", dtype, (out, choice.rank)))
     if matrix.factored_bias:
-        found.append(StoredTensor(f"{name}.left.bias", dtype, (out,)))
-    return found
+        tensors.append(StoredTensor(f"{name}.left.bias", dtype, (out,)))
+    return tensors
 
 
 @dataclass(frozen=True)
@@ -48,71 +48,75 @@ class ByteBudget(Budget):
     """A budget of bytes on disk, headers included."""
 
     dense: tuple[StoredTensor, ...] = ()
-    """Tensors of the dense model as a checkpoint holds them, in the order of its state."""
+    """Tensors of the dense model as a checkpoint stores them, in the order of its state."""
     dtype: str = "F32"
-    """Type that the checkpoint is stored in, as headers name it."""
+    """Type of the checkpoint's tensors, by its name in headers."""
 
     loose: ClassVar[bool] = True
-    """A price takes offsets to have as many digits as they can have."""
+    """A price is an upper bound: it counts the most digits that offsets can have."""
 
     @cached_property
     def _end(self) -> int:
-        """The last offset of the dense model, which no offset exceeds [bytes]."""
+        """Last offset of the dense model, an upper bound of every offset [bytes]."""
         return sum(tensor.nbytes for tensor in self.dense)
 
     @cached_property
     def _linear(self) -> dict[str, str]:
-        """Tensor of the dense model → the linear that it belongs to."""
+        """Tensor of the dense model → its linear."""
         known = {f"{name}.{part}": name for name in self.matrices for part in ("weight", "bias")}
         return {t.name: known[t.name] for t in self.dense if t.name in known}
 
     @cached_property
     def _others(self) -> int:
-        """The most that everything beside the linears takes [bytes]."""
+        """Upper bound of the size of everything except the linears [bytes]."""
         files = 1 + self._end // 10**9
-        return files * FIXED + sum(self._most(t) for t in self.dense if t.name not in self._linear)
+        return files * FIXED + sum(
+            self._bound_tensor(t) for t in self.dense if t.name not in self._linear
+        )
 
-    def _most(self, tensor: StoredTensor) -> int:
-        """Return the size of a tensor and of its entry, with a comma, at the longest offsets [bytes]."""
+    def _bound_tensor(self, tensor: StoredTensor) -> int:
+        """Return the size of a tensor and of its header entry, with a comma, at the longest offsets [bytes]."""
         name, shape = json.dumps(tensor.name, ensure_ascii=False), ",".join(map(str, tensor.shape))
         offsets = 2 * len(str(self._end))
         return tensor.nbytes + len(EMPTY + name + tensor.dtype + shape) + offsets
 
     @property
     def numbers(self) -> float:
-        """The numbers that the linears may hold, what they save being tensors alone [-]."""
+        """Numbers that the linears may hold, if all savings are in tensors and none in headers [-]."""
         saved = self.cost(dict.fromkeys(self.matrices)) - self.limit
         return total(self.matrices) - saved / SIZES[self.dtype]
 
     def price(self, name: str, choice: Choice) -> int:
-        """Return the most that one linear takes [bytes]."""
-        return sum(map(self._most, linear_tensors(name, self.matrices[name], choice, self.dtype)))
+        """Return an upper bound of the size of one linear [bytes]."""
+        return sum(
+            map(self._bound_tensor, linear_tensors(name, self.matrices[name], choice, self.dtype))
+        )
 
     def bound(self, choices: Choices) -> int:
-        """Return the most that the files take [bytes]."""
+        """Return an upper bound of the size of the files [bytes]."""
         return self._others + super().bound(choices)
 
     def cost(self, choices: Choices) -> int:
-        """Return what the files take [bytes]; cost: one header."""
+        """Return the size of the files [bytes]; cost: one header."""
         return checkpoint_bytes(self.layout(choices))
 
     def layout(self, choices: Choices) -> list[StoredTensor]:
         """Return all tensors of the checkpoint at these choices, in the order of its state."""
-        found, done = list[StoredTensor](), set[str]()
+        tensors, added = list[StoredTensor](), set[str]()
         for tensor in self.dense:
             name = self._linear.get(tensor.name)
             if name is None:
-                found.append(tensor)
-            elif name not in done:
-                done.add(name)
-                found += linear_tensors(name, self.matrices[name], choices[name], self.dtype)
-        return found
+                tensors.append(tensor)
+            elif name not in added:
+                added.add(name)
+                tensors += linear_tensors(name, self.matrices[name], choices[name], self.dtype)
+        return tensors
 
 
 def dense_tensors(manifest: ModelManifest, dtype: str) -> tuple[StoredTensor, ...]:
-    """Return the tensors that a checkpoint of the dense model would hold; ``dtype`` as headers name it.
+    """Return the tensors of a checkpoint of the dense model; ``dtype`` is its name in headers.
 
-    From an empty model, tied tensors once: nothing is read but its configuration.
+    Builds the model without weights, tied tensors once; reads only the configuration.
     """
     from rankwise.inputs.architecture import build_empty_dense
 

@@ -1,6 +1,8 @@
-"""Reading a checkpoint, or the dense model, by its manifest.
+"""Loading of a checkpoint, or of the dense model, by its manifest.
 
-What the folder holds and how transformers opens it is said in `rankwise.hub`, whose files travel in it."""
+`rankwise.hub` documents what the folder holds and how transformers opens it; every checkpoint contains a
+copy of its files.
+"""
 
 import shlex
 import sys
@@ -25,7 +27,7 @@ from rankwise.records.made import CheckpointManifest
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in evaluation mode and what is known of it."""
+    """A model in evaluation mode and its properties."""
 
     model: Any
     """A transformers causal language model."""
@@ -40,7 +42,7 @@ class LoadedModel:
 
 
 def manifest_of(checkpoint: Path) -> Path:
-    """Return the manifest of a checkpoint that a person names by its folder or its manifest."""
+    """Return the manifest of a checkpoint, given its folder or its manifest."""
     manifest = checkpoint if checkpoint.suffix == ".json" else Path(f"{checkpoint}.json")
     if not manifest.is_file():
         raise RankwiseError(
@@ -50,7 +52,7 @@ def manifest_of(checkpoint: Path) -> Path:
 
 
 def load_model(manifest: Path, device: torch.device | str = "cpu") -> LoadedModel:
-    """Load the dense model or a checkpoint by its manifest, ready to be measured."""
+    """Load the dense model or a checkpoint by its manifest, in evaluation mode and without gradients."""
     if schema_of(manifest) == ModelManifest.schema_name:
         dense = ModelManifest.load(manifest)
         facts = (DENSE, Target("keep", 1.0), 1.0, dense.parameters)
@@ -72,7 +74,7 @@ def load_dense(manifest: ModelManifest) -> tuple[Any, Any]:
     """Return the dense model, in the precision of its manifest, and its tokenizer."""
     from transformers import AutoModelForCausalLM
 
-    _quiet_unless_watched()
+    _hide_progress_bars()
     folder = model_folder(manifest.source, manifest.revision)
     check_files(folder, manifest.files, "prepare.model")
     model = AutoModelForCausalLM.from_pretrained(
@@ -83,10 +85,10 @@ def load_dense(manifest: ModelManifest) -> tuple[Any, Any]:
 
 
 def load_folder(folder: Path) -> tuple[Any, Any]:
-    """Return model and tokenizer of a checkpoint folder; every tensor must be there, and no other."""
+    """Return model and tokenizer of a checkpoint folder; missing and unexpected tensors are errors."""
     from transformers import AutoModelForCausalLM
 
-    _quiet_unless_watched()
+    _hide_progress_bars()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
@@ -96,8 +98,8 @@ def load_folder(folder: Path) -> tuple[Any, Any]:
     return model.eval(), read_tokenizer(folder, model.config)
 
 
-def _quiet_unless_watched() -> None:
-    """Turn transformers' progress bars off where no person sees them."""
+def _hide_progress_bars() -> None:
+    """Turn transformers' progress bars off unless stderr is a terminal."""
     from transformers.utils import logging
 
     if not sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""Whether a checkpoint, opened again, is the model that was meant: tensors, errors, perplexity."""
+"""Check that a checkpoint, opened again, is the expected model: tensors, errors, loss."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,14 +19,14 @@ from rankwise.model.weights import Weights
 from rankwise.records.made import LinearCheck, SelfCheck
 
 ROUNDING = 8.0
-"""Rounding errors of stored factors that a linear may be off by, each of eps·‖left‖·‖right‖."""
+"""Allowed distance of a linear from its factors, in rounding errors of eps·‖left‖·‖right‖ each."""
 LOSS_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.02}
-"""What storing the factors in that precision may change of the mean loss [nats/token]."""
+"""Allowed change of the mean loss when the factors are stored in that precision [nats/token]."""
 
 
-def unigram_loss(ids: Tensor, counted: Tensor, vocabulary: int) -> float:
-    """Return the mean loss on the predicted tokens of ``ids`` by the frequencies in ``counted`` [nats/token]."""
-    counts = torch.bincount(counted.flatten().long(), minlength=vocabulary).double() + 1
+def unigram_loss(ids: Tensor, text: Tensor, vocabulary: int) -> float:
+    """Return the mean loss on the predicted tokens of ``ids`` by token frequencies in ``text`` [nats/token]."""
+    counts = torch.bincount(text.flatten().long(), minlength=vocabulary).double() + 1
     return -float((counts / counts.sum()).log()[ids[:, 1:].long()].mean())
 
 
@@ -35,35 +35,35 @@ def verify_build(
     weights: Weights,
     factors: Iterable[Path],
     choices: Choices,
-    counted: Tensor,
-    meant: ExpectedModel,
+    text: Tensor,
+    expected: ExpectedModel,
 ) -> tuple[SelfCheck, dict[str, LinearCheck]]:
-    """Open a checkpoint folder and compare it with what was meant; raises RankwiseError where it differs.
+    """Open a checkpoint folder and compare it with ``expected``; raises RankwiseError where it differs.
 
-    ``weights`` are those of the dense model, ``factors`` the files of every group; token frequencies are
-    those of ``counted`` (any shape), every token of the vocabulary counted once more. Cost: one forward
-    pass over the text, and for every linear a product of its factors.
+    ``weights`` are those of the dense model, ``factors`` the files of every layer group. Token
+    frequencies come from ``text`` (any shape), with every token of the vocabulary counted once more.
+    Cost: one forward pass over the expected model's text, and one product of factors per linear.
     """
     model = open_checkpoint(folder)
     linears: dict[str, LinearCheck] = {}
     for path in factors:
-        linears |= _group_check(path, model, weights, choices)
-    ids = meant.ids
+        linears |= _check_group(path, model, weights, choices)
+    ids = expected.ids
     loss = mean_loss(window_losses(model, ids, 1))
-    refuse_other_loss(loss, meant.loss, model.dtype, f"build{_worst(linears)}")
+    refuse_other_loss(loss, expected.loss, model.dtype, f"build{_name_worst(linears)}")
     check = SelfCheck(
         sequences=len(ids),
         length=ids.shape[1],
-        dense_loss=meant.dense_loss,
-        expected_loss=meant.loss,
+        dense_loss=expected.dense_loss,
+        expected_loss=expected.loss,
         loss=loss,
-        unigram_loss=unigram_loss(ids, counted, model.config.vocab_size),
+        unigram_loss=unigram_loss(ids, text, model.config.vocab_size),
     )
     return check, linears
 
 
 def open_checkpoint(folder: Path) -> Any:
-    """Open a checkpoint folder; raises RankwiseError where a tensor was not filled or is not finite."""
+    """Open a checkpoint folder; raises RankwiseError for a tensor that is missing or not finite."""
     model, _ = load_folder(folder)
     model.requires_grad_(requires_grad=False)
     for name, tensor in model.state_dict().items():
@@ -75,66 +75,68 @@ def open_checkpoint(folder: Path) -> Any:
     return model
 
 
-def refuse_other_loss(found: float, expected: float, dtype: torch.dtype, where: str) -> None:
-    """Refuse a checkpoint whose loss is not the one of the model that was written [nats/token]."""
+def refuse_other_loss(loss: float, expected: float, dtype: torch.dtype, where: str) -> None:
+    """Refuse a checkpoint whose ``loss`` is not the ``expected`` one of the written model [nats/token]."""
     allowed = LOSS_TOLERANCE[dtype]
-    if not abs(found - expected) <= allowed:
+    if not abs(loss - expected) <= allowed:
         raise RankwiseError(
-            f"{where}: the checkpoint, opened again, loses {found:.4f} nats a token of calibration text, the model that was "
+            f"{where}: the checkpoint, opened again, loses {loss:.4f} nats a token of calibration text, the model that was "
             f"written {expected:.4f} (allowed: {allowed} apart); store it in a wider build.dtype"
         )
 
 
-def _worst(linears: dict[str, LinearCheck]) -> str:
-    """Name the linear with the largest error, if any is factored."""
+def _name_worst(linears: dict[str, LinearCheck]) -> str:
+    """Return a note that names the linear with the largest error, or "" where none is factored."""
     if not linears:
         return ""
     worst = max(linears, key=lambda name: linears[name].error)
     return f" (largest error: {worst}, {linears[worst].error:.0%} of its weight)"
 
 
-def _group_check(
+def _check_group(
     path: Path, model: Any, weights: Weights, choices: Choices
 ) -> dict[str, LinearCheck]:
-    """Check the linears of one group's factors; its file is mapped no longer than that."""
+    """Check the linears of one layer group; its file of factors is mapped only meanwhile."""
     return {
-        name: _linear_check(name, model.get_submodule(name), weights, linear, kept)
+        name: _check_linear(name, model.get_submodule(name), weights, linear, choice)
         for name, linear in GroupFactors.load(path).linears.items()
-        if (kept := choices[name]) is not None
+        if (choice := choices[name]) is not None
     }
 
 
-def _linear_check(
-    name: str, linear: LowRankLinear, weights: Weights, factors: Factors, kept: Kept
+def _check_linear(
+    name: str, linear: LowRankLinear, weights: Weights, factors: Factors, choice: Kept
 ) -> LinearCheck:
-    """Return how far a linear is from the dense weight, and was to be; refuses one further than rounding."""
-    meant = factors.left[:, : kept.rank].to(FACTORISE) @ factors.right[: kept.rank].to(FACTORISE)
+    """Return the expected and the actual error of a linear; refuses a difference above rounding."""
+    expected = factors.left[:, : choice.rank].to(FACTORISE) @ factors.right[: choice.rank].to(
+        FACTORISE
+    )
     if factors.sparse is not None:
-        meant += factors.sparse.dense(kept.entries, factors.shape)
+        expected += factors.sparse.dense(choice.entries, factors.shape)
     left, right = linear.left.weight.to(FACTORISE), linear.right.weight.to(FACTORISE)
-    found = left @ right
+    stored = left @ right
     if isinstance(linear, LowRankSparseLinear):
-        found += linear.sparse()
+        stored += linear.sparse()
     weight = weights.get(name).to(FACTORISE)
     size = float(weight.norm())
     eps = torch.finfo(linear.left.weight.dtype).eps
     rounding = ROUNDING * eps * max(float(left.norm() * right.norm()), size)
-    off = float((found - meant).norm())
-    if not off <= rounding:
+    distance = float((stored - expected).norm())
+    if not distance <= rounding:
         raise RankwiseError(
-            f"build: {name} of the checkpoint is {off:.3g} away from the factors it was made of (rounding: {rounding:.3g}); "
+            f"build: {name} of the checkpoint is {distance:.3g} away from the factors it was made of (rounding: {rounding:.3g}); "
             "the files do not hold what was written: build again"
         )
-    predicted, error = float((weight - meant).norm()), float((weight - found).norm())
+    predicted, error = float((weight - expected).norm()), float((weight - stored).norm())
     return LinearCheck(predicted_error=predicted / size, error=error / size)
 
 
 def refuse_worse_than_unigram(check: SelfCheck, linears: dict[str, LinearCheck]) -> None:
-    """Refuse a model that predicts text worse than token frequencies do; names the worst linear."""
+    """Refuse a model that predicts text worse than token frequencies; the error names the worst linear."""
     if check.loss < check.unigram_loss:
         return
     raise RankwiseError(
         f"build: the compressed model loses {check.loss:.2f} nats a token on {check.sequences} calibration sequences, token "
-        f"frequencies alone {check.unigram_loss:.2f}: nothing is left of it (dense: {check.dense_loss:.2f}){_worst(linears)}. "
+        f"frequencies alone {check.unigram_loss:.2f}: nothing is left of it (dense: {check.dense_loss:.2f}){_name_worst(linears)}. "
         "Keep more, choose another method, or write build.worse_than_unigram: record to have it all the same"
     )

@@ -1,7 +1,7 @@
-"""The weight files of a checkpoint: their bytes before they are written, what they hold afterwards.
+"""Weight files of a checkpoint: their size before they are written, and their contents afterwards.
 
-A safetensors file is 8 bytes, a JSON header padded to 8, and the tensors; the header's length depends on
-names, shapes and the digits of all offsets, so that it is known once every rank is.
+A safetensors file is 8 bytes, a JSON header padded to 8, and the tensors. The header's length depends on
+names, shapes and the digits of all offsets; it is known as soon as every rank is known.
 """
 
 import json
@@ -15,17 +15,17 @@ from safetensors import SafetensorError, safe_open
 from rankwise.errors import RankwiseError
 
 SIZES = {"I64": 8, "F64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "I16": 2, "U8": 1, "BOOL": 1}
-"""Types by their names in the header, in the order in which a file holds them, and their sizes [bytes]."""
+"""Name of a type in the header → its size [bytes], in the order of tensors in a file."""
 NAMES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 INTEGERS = {"torch.int64": "I64", "torch.int32": "I32", "torch.uint8": "U8", "torch.bool": "BOOL"}
 ORDER = list(SIZES)
 SHARD_SIZE = "5GB"
-"""Most that one file of a checkpoint holds, unless a tensor is larger."""
+"""Largest size of one file of a checkpoint, unless a single tensor is larger."""
 METADATA = {"__metadata__": {"format": "pt"}}
 EMPTY = ':{"dtype":"","shape":[],"data_offsets":[,]},'
-"""An entry without name, type, shape and offsets."""
+"""A header entry without name, type, shape and offsets."""
 FIXED = 8 + len(json.dumps(METADATA, separators=(",", ":"))) + 7
-"""What a file takes beside entries and tensors, at most [bytes]."""
+"""Upper bound of the size of a file without header entries and tensors [bytes]."""
 
 
 class StoredTensor(NamedTuple):
@@ -33,7 +33,7 @@ class StoredTensor(NamedTuple):
 
     name: str
     dtype: str
-    """As the header names it."""
+    """Name of the type in the header."""
     shape: tuple[int, ...]
 
     @property
@@ -58,7 +58,7 @@ def file_bytes(tensors: Iterable[StoredTensor]) -> int:
 
 
 def checkpoint_bytes(tensors: list[StoredTensor]) -> int:
-    """Return the size of all weight files of a checkpoint, split as they are when saved [bytes]."""
+    """Return the size of all weight files of a checkpoint, with the split of `save_checkpoint` [bytes]."""
     from huggingface_hub import split_state_dict_into_shards_factory
 
     by_name = {tensor.name: tensor for tensor in tensors}
@@ -74,14 +74,14 @@ def checkpoint_bytes(tensors: list[StoredTensor]) -> int:
 
 
 def read_headers(folder: Path) -> list[StoredTensor]:
-    """Return every tensor that a checkpoint's weight files hold, from their headers."""
+    """Return every tensor of a checkpoint's weight files, from their headers."""
     from rankwise.hub.checks import weight_files
 
     return [tensor for path in weight_files(folder) for tensor in read_header(path)]
 
 
 def read_header(path: Path) -> list[StoredTensor]:
-    """Return the tensors of one weight file, from its header; refuses a file that is not whole."""
+    """Return the tensors of one weight file, from its header; raises RankwiseError for a truncated file."""
     try:
         with safe_open(path, "np") as stream:
             parts = {name: stream.get_slice(name) for name in stream.keys()}  # noqa: SIM118
@@ -93,35 +93,35 @@ def read_header(path: Path) -> list[StoredTensor]:
 
 
 def count_parameters(tensors: Iterable[StoredTensor]) -> int:
-    """Return the numbers in these tensors, the places of sparse entries in numbers of their values' size."""
-    numbers, places, sizes = 0, dict[str, int](), dict[str, int]()
+    """Return the number of parameters; indices of nonzeros count by their bytes, in numbers of their values' size."""
+    numbers, index_bytes, sizes = 0, dict[str, int](), dict[str, int]()
     for tensor in tensors:
         linear, _, part = tensor.name.rpartition(".")
         if part in ("rows", "columns", "mask"):
-            places[linear] = places.get(linear, 0) + tensor.nbytes
+            index_bytes[linear] = index_bytes.get(linear, 0) + tensor.nbytes
         else:
             numbers += math.prod(tensor.shape)
         if part == "values":
             sizes[linear] = SIZES[tensor.dtype]
-    return numbers + sum(math.ceil(places[linear] / sizes[linear]) for linear in places)
+    return numbers + sum(math.ceil(index_bytes[linear] / sizes[linear]) for linear in index_bytes)
 
 
 class CheckpointSize(TypedDict):
-    """What a checkpoint came to."""
+    """Size of a checkpoint: share of parameters that remain, parameters, bytes."""
 
     keep_reached: float
     parameters: int
     checkpoint_bytes: int
 
 
-def count_checkpoint(folder: Path, linears: set[str], whole: int) -> CheckpointSize:
-    """Return what the files of a checkpoint hold; ``whole`` is what its ``linears`` held when dense [-]."""
+def count_checkpoint(folder: Path, linears: set[str], dense_numbers: int) -> CheckpointSize:
+    """Return the size of a checkpoint; ``dense_numbers`` is the size of its ``linears`` before compression [-]."""
     from rankwise.hub.checks import weight_files
 
     tensors = read_headers(folder)
     inside = [t for t in tensors if linears & {t.name.rsplit(".", 1)[0], t.name.rsplit(".", 2)[0]}]
     return CheckpointSize(
-        keep_reached=count_parameters(inside) / whole,
+        keep_reached=count_parameters(inside) / dense_numbers,
         parameters=count_parameters(tensors),
         checkpoint_bytes=sum(path.stat().st_size for path in weight_files(folder)),
     )
