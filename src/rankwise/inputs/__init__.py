@@ -1,1 +1,1 @@
-"""Where models, texts and tasks come from, and how they are opened."""
+"""Models, texts and tasks: find their files, read them, sample windows of tokens."""

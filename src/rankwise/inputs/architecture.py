@@ -1,4 +1,4 @@
-"""A model folder's configuration, the family that fits it, and the model without weights."""
+"""The configuration of a model folder, its model family, and the model without weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,15 +26,15 @@ def read_model_config(folder: Path, own: Path | None = None) -> tuple[Any, str, 
         raise RankwiseError(
             f"prepare.model.source: {folder} has no config.json; it is not a model folder"
         )
-    given = read_json(folder / "config.json")
-    named = given.get("architectures") if isinstance(given, dict) else None
+    config_json = read_json(folder / "config.json")
+    named = config_json.get("architectures") if isinstance(config_json, dict) else None
     architecture = str(named[0]) if isinstance(named, list) and named else "(none)"
     try:
-        refuse_switches(given, f"{folder}/config.json")
+        refuse_switches(config_json, f"{folder}/config.json")
     except CheckpointError as error:
         raise RankwiseError(f"prepare.model.source: {error}") from error
     own = own if own is not None and own.is_dir() else None
-    families_of(architecture, own)  # refuses more clearly than the library what neither knows
+    families_of(architecture, own)  # clearer error than the library's for an unknown architecture
     with _explain_refusal(f"{folder}/config.json"):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     family = family_of(architecture, lambda key: getattr(config, key, None), own)
@@ -42,21 +42,21 @@ def read_model_config(folder: Path, own: Path | None = None) -> tuple[Any, str, 
 
 
 def read_tokenizer(folder: Path, config: Any = None) -> Any:
-    """Return a model folder's tokenizer, by the library's own code; a broken one is a RankwiseError."""
+    """Return a model folder's tokenizer, using only the library's code; RankwiseError for a broken one."""
     from transformers import AutoTokenizer
 
-    given = {} if config is None else {"config": config}
+    options = {} if config is None else {"config": config}
     with _explain_refusal(f"{folder}, its tokenizer"):
         return AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, **given
+            folder, local_files_only=True, trust_remote_code=False, **options
         )
 
 
 def build_empty_model(config: Any, dtype: Any = None) -> Any:
-    """Return the causal language model of a configuration, its parameters on the meta device.
+    """Return the causal language model of a configuration, with parameters on the meta device.
 
-    Buffers that no file holds, such as rotary frequencies, are computed. Raises RankwiseError for a
-    configuration of which the library makes no model.
+    Buffers that no file holds, such as rotary frequencies, are computed. Raises RankwiseError if the
+    library cannot build a model from the configuration.
     """
     from accelerate import init_empty_weights
     from transformers import AutoModelForCausalLM
@@ -64,12 +64,12 @@ def build_empty_model(config: Any, dtype: Any = None) -> Any:
     where = f"config.json of a {type(config).__name__.removesuffix('Config')} model"
     with _explain_refusal(where), init_empty_weights(include_buffers=False):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
-    model.tie_weights()  # every parameter was made anew
+    model.tie_weights()  # the constructor created every parameter separately
     return model
 
 
 def build_empty_dense(manifest: "ModelManifest", folder: Path, dtype: Any = None) -> Any:
-    """Return the dense model of a manifest without weights, experts apart; nothing is read but its configuration."""
+    """Return the dense model of a manifest without weights, its experts separated; reads only the configuration."""
     from transformers import AutoConfig
 
     from rankwise.hub.experts import separate
@@ -82,14 +82,14 @@ def build_empty_dense(manifest: "ModelManifest", folder: Path, dtype: Any = None
 
 @contextmanager
 def _explain_refusal(what: str) -> Iterator[None]:
-    """Say in a sentence what transformers does not understand; it raises anything, Exception itself among it."""
+    """Turn an error of transformers into a RankwiseError; it raises any type, even plain Exception."""
     try:
         yield
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        said = " ".join(str(error).split())[:300]
+        message = " ".join(str(error).split())[:300]
         raise RankwiseError(
-            f"{what}: transformers does not read it ({type(error).__name__}: {said}); "
+            f"{what}: transformers does not read it ({type(error).__name__}: {message}); "
             "get the model's files again from its author"
         ) from error

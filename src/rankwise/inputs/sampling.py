@@ -1,4 +1,4 @@
-"""Drawing windows of tokens: seeded, and no two roles ever share a window."""
+"""Seeded sampling of token windows; two roles never share a window."""
 
 import torch
 from torch import Tensor
@@ -12,10 +12,11 @@ def draw_windows(
 ) -> tuple[Tensor, Tensor]:
     """Return windows [sequences, length] int32 of a token ``stream`` [tokens], and their starts.
 
-    The stream is cut into consecutive windows (a last partial one cannot be used); windows that
-    overlap one in ``taken`` are left out; ``sequences`` of the rest are drawn without replacement,
-    or all are returned in order where ``sequences`` is None. The draw depends on the seed and on the
-    number of windows to choose from.
+    The function cuts the stream into consecutive windows, without a last partial one, and excludes
+    those that overlap a window in ``taken``. It draws ``sequences`` of the others without replacement,
+    or returns all in order where ``sequences`` is None. The draw depends on the seed and on the number
+    of windows to choose from. ``what`` names the role in errors. Raises RankwiseError where the text
+    has too few windows.
     """
     starts = torch.arange(0, len(stream) - length + 1, length)
     if taken is not None:

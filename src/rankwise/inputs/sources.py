@@ -1,7 +1,7 @@
-"""Where models, texts and tasks come from: this package, a local path, or the Hub at a commit.
+"""Files of models, texts and tasks: from this package, a local path, or the Hub at a commit.
 
-Nothing is copied: a manifest records source, revision and hashes, and the files are found again from
-it. The Hub is asked only by the prepare stage; every later stage reads its local cache.
+rankwise does not copy them: a manifest records source, revision and hashes, and every stage finds the
+files by their manifest. Only the prepare stage contacts the Hub; every later stage reads its local cache.
 """
 
 from functools import cache
@@ -16,15 +16,15 @@ from rankwise.records.base import FileHash
 EMBEDDED = "embedded"
 PAPERS = "papers"
 TASK_FOLDERS = {EMBEDDED: files.TASKS, PAPERS: Path(__file__).with_name("paper_tasks")}
-"""Folders of task files that come with this package."""
+"""Name of a source → folder of task files that this package contains."""
 ITEM_FILES = ("*.jsonl",)
 MODEL_FILES = ("*.json", "*.safetensors", "tokenizer.model", "*.txt")
 
 
 def model_folder(source: str, revision: str | None, *, download: bool = False) -> Path:
-    """Return the folder of a model; raises RankwiseError if it is not there."""
+    """Return the folder of a model; raises RankwiseError if it does not exist."""
     if revision is not None:
-        return _snapshot(source, revision, download)
+        return _find_snapshot(source, revision, download)
     folder = files.MODEL if source == EMBEDDED else Path(source)
     if not folder.is_dir():
         raise RankwiseError(
@@ -37,16 +37,16 @@ def model_folder(source: str, revision: str | None, *, download: bool = False) -
 def text_file(
     source: str, revision: str | None, file: str | None, *, download: bool = False
 ) -> Path:
-    """Return the file of a text; raises RankwiseError if it is not there."""
+    """Return the file of a text; raises RankwiseError if it does not exist."""
     if revision is not None:
         if file is None:
             raise RankwiseError(
                 f"corpus '{source}' is on the Hub: name the file inside its repository (key 'file')"
             )
-        return _hub_file(source, revision, file, download)
+        return _find_hub_file(source, revision, file, download)
     prefix, _, rest = source.partition("/")
-    given = prefix == EMBEDDED and rest
-    path = resolve_inside(files.TEXT, rest, f"text '{source}'") if given else Path(source)
+    is_embedded = prefix == EMBEDDED and rest
+    path = resolve_inside(files.TEXT, rest, f"text '{source}'") if is_embedded else Path(source)
     if not path.is_file():
         raise RankwiseError(
             f"text file '{source}' does not exist; give a file, or 'embedded/<name>.txt'"
@@ -55,7 +55,7 @@ def text_file(
 
 
 def tasks_folder(source: str) -> Path:
-    """Return the folder of task files; raises RankwiseError if it is not there."""
+    """Return the folder of task files; raises RankwiseError if it does not exist."""
     folder = TASK_FOLDERS.get(source, Path(source))
     if not folder.is_dir():
         raise RankwiseError(
@@ -66,7 +66,7 @@ def tasks_folder(source: str) -> Path:
 
 
 def items_folder(source: str, data: str | None) -> Path | None:
-    """Return the folder of the tasks' items where it is not that of the task files."""
+    """Return the folder of the tasks' items, None where it is the folder of the task files."""
     if data is None and source == PAPERS:
         raise RankwiseError(
             f"prepare.tasks.data: is null, but the task files of '{PAPERS}' come without items; "
@@ -80,7 +80,7 @@ def items_folder(source: str, data: str | None) -> Path | None:
 
 
 def hash_files(folder: Path, patterns: tuple[str, ...]) -> list[FileHash]:
-    """Return name, SHA-256 and size of the folder's files that match, sorted by name."""
+    """Return name, SHA-256 and size of the folder's files that match ``patterns``, sorted by name."""
     paths = sorted(
         {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
     )
@@ -90,16 +90,16 @@ def hash_files(folder: Path, patterns: tuple[str, ...]) -> list[FileHash]:
 
 
 def check_files(folder: Path, files: list[FileHash], what: str) -> None:
-    """Refuse files that are gone or are not those of the manifest, by size and SHA-256.
+    """Raise RankwiseError for missing files, and for those whose size or SHA-256 differs from the manifest.
 
-    Cost: reads them once a process, about a second a gigabyte.
+    Cost: reads every file once per process, about one second per gigabyte.
     """
     for file in files:
         check_file(resolve_inside(folder, file.path, what), file.sha256, file.bytes, what)
 
 
 def check_file(path: Path, digest: str, size: int, what: str) -> None:
-    """Refuse a file that is gone or is not the one that a manifest describes."""
+    """Raise RankwiseError for a missing file, or one whose size or SHA-256 differs from the manifest."""
     try:
         stat = path.stat()
     except FileNotFoundError as error:
@@ -110,27 +110,27 @@ def check_file(path: Path, digest: str, size: int, what: str) -> None:
         raise RankwiseError(
             f"{what}: {path} has {stat.st_size:,} bytes, its manifest says {size:,} bytes; {_restore_hint(what)}"
         )
-    if (found := _cached_sha256(path, size, stat.st_mtime_ns)) != digest:
+    if (actual := _hash_file(path, size, stat.st_mtime_ns)) != digest:
         raise RankwiseError(
-            f"{what}: {path} is not the file of its manifest: expected SHA-256 {digest}, found {found}; {_restore_hint(what)}"
+            f"{what}: {path} is not the file of its manifest: expected SHA-256 {digest}, found {actual}; {_restore_hint(what)}"
         )
 
 
 @cache
-def _cached_sha256(path: Path, _size: int, _time: int) -> str:
-    """Return the SHA-256 of a file, read once as long as size and time stay."""
+def _hash_file(path: Path, _size: int, _time: int) -> str:
+    """Return the SHA-256 of a file; reads it again only if its size or modification time changed."""
     return sha256(path)
 
 
 def _restore_hint(what: str) -> str:
-    """Return how what a manifest describes is had again."""
+    """Return the command that restores the files of a manifest."""
     part = what.removeprefix("prepare.")
     if part == what:  # a checkpoint: its folder is an artifact
         return f"make it again with: rm -r {what} && rankwise run"
     return f"bring the file back, or if the new one is meant: rm data/prepare/{part}.json && rankwise run"
 
 
-def _snapshot(source: str, revision: str, download: bool) -> Path:
+def _find_snapshot(source: str, revision: str, download: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -147,7 +147,7 @@ def _snapshot(source: str, revision: str, download: bool) -> Path:
         raise _unreachable_error(source, revision, error) from error
 
 
-def _hub_file(source: str, revision: str, file: str, download: bool) -> Path:
+def _find_hub_file(source: str, revision: str, file: str, download: bool) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
