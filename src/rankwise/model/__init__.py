@@ -1,1 +1,1 @@
-"""Model families, the weights of a model folder, the device."""
+"""Model families, the weights of a model folder, and the compute device."""

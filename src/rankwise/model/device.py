@@ -1,4 +1,4 @@
-"""Where arithmetic happens: device, threads, and the switches that keep it repeatable."""
+"""Compute device: threads, deterministic algorithms, and the types of numbers."""
 
 import logging
 
@@ -12,10 +12,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def set_up_device(compute: Compute) -> torch.device:
-    """Set threads, and on a GPU deterministic algorithms, for this process; return the device asked for.
+    """Set threads, and on a GPU deterministic algorithms, for this process; return the device.
 
-    On the CPU every operation used here is deterministic as it is, and that switch would load
-    PyTorch's compiler: seconds in each of a study's many short jobs.
+    On the CPU every operation in use is deterministic without the switch. There the switch would load
+    PyTorch's compiler, which takes seconds in each of a study's many short jobs.
     """
     torch.set_num_threads(compute.threads)
     device = torch.device(compute.device)

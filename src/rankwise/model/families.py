@@ -1,6 +1,6 @@
-"""Model families: one YAML file each, found by listing this folder, keyed by architecture.
+"""Registry of model families: one YAML file each, discovered in a folder, keyed by architecture.
 
-The stage prepare looks the family up, once; later stages read it from the model's manifest.
+The stage prepare looks the family up once; later stages read it from the model's manifest.
 """
 
 from collections.abc import Callable
@@ -15,22 +15,22 @@ from rankwise.model.family import Family
 from rankwise.params.section import validate
 
 SHIPPED = resource(__file__, "family_files")
-"""The folder of the families that come with the package."""
+"""Folder of the families that the package contains."""
 FAMILIES = Path("families")
-"""Where a study may describe families of its own."""
+"""Folder in which a study may describe its own families."""
 PAGE = (
     "docs/extending.md says how to describe a family in one file, in the study's folder families/"
 )
 
 
 def read_family(path: Path) -> Family:
-    """Read one file; every mistake is a sentence that names file and key."""
-    given = read_yaml(path)
-    if not isinstance(given, dict):
+    """Read one family file; raises RankwiseError that names file and key of every mistake."""
+    keys = read_yaml(path)
+    if not isinstance(keys, dict):
         raise RankwiseError(
-            f"{path} must hold the keys of a family (architectures, layers, sublayers), found {type(given).__name__}"
+            f"{path} must hold the keys of a family (architectures, layers, sublayers), found {type(keys).__name__}"
         )
-    return validate(Family, given, str(path), ())
+    return validate(Family, keys, str(path), ())
 
 
 def families(folder: Path = SHIPPED) -> dict[str, Family]:
@@ -49,53 +49,53 @@ def family_of(
 ) -> Family:
     """Return the family of an architecture string from ``config.json``, its experts counted.
 
-    ``setting`` gives the value of a key of the model's configuration, None for one it has not.
-    Families in the folder ``own`` come before those of the package. Raises RankwiseError where none,
-    or more than one of a folder, fits.
+    ``setting`` returns the value of a key of the model's configuration, None for a missing key.
+    Families in the folder ``own`` come before those of the package. Raises RankwiseError where no
+    family fits, or where several of one folder do.
     """
-    found = families_of(architecture, own)
-    for folder, named in found.items():
-        fits = [file for file, family in named.items() if _conditions_hold(family, setting)]
-        if len(fits) > 1:
+    candidates = families_of(architecture, own)
+    for folder, by_file in candidates.items():
+        fitting = [file for file, family in by_file.items() if _conditions_hold(family, setting)]
+        if len(fitting) > 1:
             raise RankwiseError(
-                f"architecture {architecture} stands in several families of {folder}: {', '.join(fits)}; "
+                f"architecture {architecture} stands in several families of {folder}: {', '.join(fitting)}; "
                 "tell them apart by 'when', or remove one"
             )
-        if fits:
-            return _with_expert_count(named[fits[0]], fits[0], setting)
-    needs = "; or ".join(
+        if fitting:
+            return _with_expert_count(by_file[fitting[0]], fitting[0], setting)
+    conditions = "; or ".join(
         f"{file}: {key} = {value!r}, here {setting(key)!r}"
-        for named in found.values()
-        for file, family in named.items()
+        for by_file in candidates.values()
+        for file, family in by_file.items()
         for key, value in family.when.items()
         if setting(key) != value
     )
     raise RankwiseError(
-        f"architecture {architecture} is known for other settings of its configuration ({needs}). {PAGE}"
+        f"architecture {architecture} is known for other settings of its configuration ({conditions}). {PAGE}"
     )
 
 
 def families_of(architecture: str, own: Path | None = None) -> dict[Path, dict[str, Family]]:
-    """Return the families that name an architecture, by folder and file; refuses one that none names."""
+    """Return the families that name an architecture, by folder and file; RankwiseError if none does."""
     folders = [SHIPPED] if own is None else [own, SHIPPED]
-    all_there = {f: _shipped_families() if f == SHIPPED else families(f) for f in folders}
-    found = {
+    all_families = {f: _shipped_families() if f == SHIPPED else families(f) for f in folders}
+    matching = {
         folder: {
-            file: family for file, family in there.items() if architecture in family.architectures
+            file: family for file, family in by_file.items() if architecture in family.architectures
         }
-        for folder, there in all_there.items()
+        for folder, by_file in all_families.items()
     }
-    if not any(found.values()):
+    if not any(matching.values()):
         valid = {
             name
-            for there in all_there.values()
-            for family in there.values()
+            for by_file in all_families.values()
+            for family in by_file.values()
             for name in family.architectures
         }
         raise RankwiseError(
             f"architecture '{architecture}' is of no known family; {nearest(architecture, valid)}. {PAGE}"
         )
-    return found
+    return matching
 
 
 def _conditions_hold(family: Family, setting: Callable[[str], Any]) -> bool:
@@ -103,7 +103,7 @@ def _conditions_hold(family: Family, setting: Callable[[str], Any]) -> bool:
 
 
 def _with_expert_count(family: Family, file: str, setting: Callable[[str], Any]) -> Family:
-    """Return the family with the number of its experts in place of the key that holds it."""
+    """Return the family with its number of experts instead of the configuration key for it."""
     if not isinstance(family.experts, str):
         return family
     count = setting(family.experts)

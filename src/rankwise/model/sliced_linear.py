@@ -1,4 +1,4 @@
-"""The linear that stands in for ``nn.Linear`` during a search: factors sliced, nothing copied."""
+"""Replacement of ``nn.Linear`` during a search: slices the factors and copies nothing."""
 
 from typing import Any
 
@@ -17,10 +17,10 @@ def shape_of(linear: Any) -> tuple[int, int]:
 
 
 class SlicedLinear(nn.Module):
-    """A linear whose rank can be set at no cost: ranks are slices of factors stored at full rank.
+    """A linear whose rank can be set without cost: a rank is a slice of factors stored at full rank.
 
-    Holds views only: the dense linear it replaces, and the factors as they were mapped from disk. A
-    sparse part is laid out once, as a dense matrix, and changed in place.
+    It holds only views: the dense linear that it replaces, and the factors as mapped from disk. A sparse
+    part is allocated once, as a dense matrix, and changed in place.
     """
 
     def __init__(self, dense: nn.Module, factors: Factors) -> None:
@@ -33,19 +33,19 @@ class SlicedLinear(nn.Module):
         self._sparse: Tensor | None = None
 
     def choose(self, choice: Choice) -> None:
-        """Choose the first components and entries, or the dense weight."""
+        """Use the first components and nonzeros of ``choice``, or the dense weight where it is None."""
         self.rank = None if choice is None else choice.rank
         self._bias = None if choice is None else self.factors.bias(choice.rank)
         self._gates = None
         if choice is not None:
-            self._lay_out(slice(choice.entries), choice.entries)
+            self._fill_sparse(slice(choice.entries), choice.entries)
 
-    def mask(self, components: Tensor, entries: Tensor) -> None:
-        """Choose any components, ``components`` [R] bool, and entries, ``entries`` [n] bool."""
+    def mask(self, components: Tensor, nonzeros: Tensor) -> None:
+        """Use any subset of ``components`` [R] bool and ``nonzeros`` [n] bool."""
         self.rank = self.factors.max_rank
         self._gates = components.to(self.factors.right)
         self._bias = self.factors.bias(self.rank, self._gates)
-        self._lay_out(entries.to(self.factors.right.device), None)
+        self._fill_sparse(nonzeros.to(self.factors.right.device), None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [..., out] for x [..., in]."""
@@ -57,10 +57,10 @@ class SlicedLinear(nn.Module):
         y = functional.linear(codes, self.factors.left[:, : self.rank], self._bias)
         return y if self._sparse is None else y + functional.linear(x, self._sparse)
 
-    def _lay_out(self, which: slice | Tensor, first: int | None) -> None:
-        """Put the chosen entries of the sparse part, and no others, into the dense matrix.
+    def _fill_sparse(self, selection: slice | Tensor, count: int | None) -> None:
+        """Fill the dense matrix with the nonzeros in ``selection`` and zeros elsewhere.
 
-        Where they are the ``first`` so many, with the values that go with as many.
+        ``count`` is their number where they are the first ones; their values may depend on it.
         """
         part = self.factors.sparse
         if part is None:
@@ -68,5 +68,5 @@ class SlicedLinear(nn.Module):
         if self._sparse is None:
             self._sparse = part.values.new_zeros(self.factors.shape)
         flat = self._sparse.zero_().view(-1)
-        values = part.values[which] if first is None else part.values_of(first)
-        flat[part.places[which].long()] = values.to(flat)
+        values = part.values[selection] if count is None else part.values_of(count)
+        flat[part.places[selection].long()] = values.to(flat)

@@ -1,4 +1,4 @@
-"""The linears' weights of a model folder, read one at a time, however the files name and arrange them."""
+"""Weights of a model folder, read one at a time, for every naming and layout of its files."""
 
 import json
 import os
@@ -13,11 +13,11 @@ from rankwise.errors import RankwiseError
 from rankwise.model.family import Family
 
 Part = tuple[str, int | None]
-"""Name of a tensor, and where it holds all experts of a layer, the number of one."""
+"""Name of a tensor and, if it holds all experts of a layer, the number of one expert."""
 
 
 class Weights:
-    """Weight [out, in] and bias [out] of linears by the name of their module."""
+    """Reader of weight [out, in] and bias [out] of linears by module name."""
 
     def __init__(self, folder: Path, family: Family) -> None:
         self.folder, self.family = folder, family
@@ -33,37 +33,39 @@ class Weights:
 
     def get(self, linear: str) -> Tensor:
         """Return a weight [out, in]; raises RankwiseError if the files hold none."""
-        weight = self._joined(self._parts(linear))
+        weight = self._join(self._weight_parts(linear))
         return weight.T.contiguous() if self.family.transposed else weight
 
     def tensor(self, name: str) -> Tensor:
-        """Return any tensor by its name in the model's state, experts apart, as the module holds it."""
-        return self._joined(self._places(name))
+        """Return any tensor by its name in the model's state with separate experts, in the module's layout."""
+        return self._join(self._find_parts(name))
 
     def ahead(self, names: list[str]) -> None:
-        """Let the system begin to read these tensors' bytes beside what goes on; nothing waits for them."""
-        for path, parts in groupby((p for name in names for p in self._places(name)), self._path):
-            where = spans(path)
+        """Prefetch the bytes of these tensors in the background; returns immediately."""
+        for path, parts in groupby(
+            (p for name in names for p in self._find_parts(name)), self._path
+        ):
+            offsets = spans(path)
             with path.open("rb") as stream:
                 for name, _ in parts:
-                    begin, end = where[name]
+                    begin, end = offsets[name]
                     os.posix_fadvise(stream.fileno(), begin, end - begin, os.POSIX_FADV_WILLNEED)
 
     def _path(self, part: Part) -> Path:
         return self.where[part[0]]
 
-    def _places(self, name: str) -> list[Part]:
-        """Return where the files hold a tensor of the model's state."""
+    def _find_parts(self, name: str) -> list[Part]:
+        """Return the parts of the files that hold a tensor of the model's state."""
         owner, _, kind = name.rpartition(".")
         if kind == "weight" and owner.startswith(f"{self.family.layers}."):
-            return self._parts(owner)
+            return self._weight_parts(owner)
         names = [name, name.partition(".")[2]]
-        if not name.startswith(self.family.layers.partition(".")[0]):  # behind the decoder
+        if not name.startswith(self.family.layers.partition(".")[0]):  # after the decoder
             names += [f"{head}.{kind}" for head in self.family.head]
-        found = next((n for n in names if n in self.where), None)
-        if found is None:
+        stored_name = next((n for n in names if n in self.where), None)
+        if stored_name is None:
             raise RankwiseError(f"{self.folder}: the weight files hold no tensor '{name}'")
-        return [(found, None)]
+        return [(stored_name, None)]
 
     def bias(self, linear: str) -> Tensor | None:
         """Return a bias [out], None for a linear that has none."""
@@ -77,7 +79,7 @@ class Weights:
     def shape(self, linear: str) -> tuple[int, int]:
         """Return a weight's shape [out, in] from the files' headers."""
         shapes = []
-        for name, number in self._parts(linear):
+        for name, number in self._weight_parts(linear):
             with safe_open(self.where[name], "pt") as stream:
                 shape = stream.get_slice(name).get_shape()
             shapes.append(shape if number is None else shape[1:])
@@ -89,16 +91,16 @@ class Weights:
         out, columns = self.shape(linear)
         return out * columns + (out if self.has_bias(linear) else 0)
 
-    def _joined(self, parts: list[Part]) -> Tensor:
-        found = [self._read(part) for part in parts]
-        return found[0] if len(found) == 1 else torch.cat(found)
+    def _join(self, parts: list[Part]) -> Tensor:
+        tensors = [self._read(part) for part in parts]
+        return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
 
-    def _parts(self, linear: str) -> list[Part]:
-        ways = self.family.in_files(linear)
-        for way in ways:
-            if all(name in self.where for name, _ in way):
-                return way
-        tried = ", ".join(" + ".join(name for name, _ in way) for way in ways)
+    def _weight_parts(self, linear: str) -> list[Part]:
+        layouts = self.family.in_files(linear)
+        for layout in layouts:
+            if all(name in self.where for name, _ in layout):
+                return layout
+        tried = ", ".join(" + ".join(name for name, _ in layout) for layout in layouts)
         raise RankwiseError(
             f"{self.folder}: the weight files hold no weight for '{linear}' (looked for {tried}); "
             "check the files, or the family's layers, sites and 'stored'"
@@ -113,12 +115,12 @@ class Weights:
         with safe_open(self._path(part), "pt") as stream:
             if number is None:
                 return stream.get_tensor(name)
-            found: Tensor = stream.get_slice(name)[number]
-            return found
+            tensor: Tensor = stream.get_slice(name)[number]
+            return tensor
 
 
 def spans(path: Path) -> dict[str, tuple[int, int]]:
-    """Return where the bytes of every tensor begin and end in a safetensors file."""
+    """Return the first byte of every tensor in a safetensors file, and the byte after its last."""
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         header = json.loads(stream.read(length))
