@@ -1,4 +1,4 @@
-"""What allocation works on, read from its files: alike for a whole search, its rounds and its trials."""
+"""Inputs of an allocation, read from files: the same for a complete search, its rounds and its trials."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +24,13 @@ from rankwise.search.scorer import SearchModel
 
 @dataclass(frozen=True)
 class SearchInputs:
-    """One run's allocation: what is asked, by which method, of which model and factors."""
+    """Inputs of one run's allocation: the run, its allocator, the model and its factors."""
 
     asked: Run
     allocator: Allocator
     manifest: ModelManifest
     dtype: str
-    """Precision the checkpoint will be stored in."""
+    """Precision of the checkpoint."""
     factors: dict[str, Factors]
     device: torch.device
 
@@ -38,14 +38,14 @@ class SearchInputs:
     def read(
         cls, params: Path, run: Path, build: Path, compute: Path, model: Path, factors: list[Path]
     ) -> "SearchInputs":
-        """Read the section files, the manifest and all groups of factors."""
-        asked = read_section(run, Run)
+        """Read the section files, the manifest and the factors of all layer groups."""
+        run_section = read_section(run, Run)
         allocator = read_method(params, allocators)
-        if asked.seed is not None:
-            allocator = allocator.model_copy(update={"seed": asked.seed})
+        if run_section.seed is not None:
+            allocator = allocator.model_copy(update={"seed": run_section.seed})
         manifest = ModelManifest.load(model)
         return cls(
-            asked,
+            run_section,
             allocator,
             manifest,
             read_section(build, Build).dtype or manifest.dtype,
@@ -55,14 +55,14 @@ class SearchInputs:
 
     @property
     def scoring(self) -> ScoringAllocator:
-        """The allocator, where it is one that scores candidates."""
+        """The allocator; raises RankwiseError unless it scores candidates."""
         if not isinstance(self.allocator, ScoringAllocator):
             raise RankwiseError(f"{self.asked.allocate} scores no candidates; name a search")
         return self.allocator
 
     @property
     def search(self) -> SequentialSearch:
-        """The allocator, where it is a search of rounds."""
+        """The allocator; raises RankwiseError unless it is a search in rounds."""
         if not isinstance(self.allocator, SequentialSearch):
             raise RankwiseError(
                 f"{self.asked.allocate} is no search of rounds; name one that has 'q'"
@@ -70,7 +70,7 @@ class SearchInputs:
         return self.allocator
 
     def search_model(self, search: Path | None) -> SearchModel:
-        """Load the dense model and the search windows, to score on."""
+        """Load the dense model and the search windows for scoring."""
         if search is None:
             raise RankwiseError(
                 f"{self.asked.allocate} scores candidates: --search names the windows"
@@ -85,7 +85,7 @@ class SearchInputs:
         rows: Trials | None = None,
         similarity: dict[tuple[int, str], float] | None = None,
     ) -> Problem:
-        """Return the problem; without a search model nothing can be scored."""
+        """Return the allocation problem; only with a search model can it score candidates."""
         matrices = read_matrices(self.manifest, self.dtype, self.factors)
         budget = build_budget(self.asked, self.manifest, self.dtype, matrices)
         return build_problem(

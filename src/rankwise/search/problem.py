@@ -1,4 +1,4 @@
-"""From stored factors to an allocation problem, and from its answer to the record."""
+"""Conversion of stored factors to an allocation problem, and of its solution to a record."""
 
 from rankwise.allocate import Allocator
 from rankwise.allocate.problem import Candidate, Choices, Problem, Trials
@@ -21,17 +21,19 @@ from rankwise.search.scorer import SearchModel
 def read_matrices(
     manifest: ModelManifest, dtype: str, factors: dict[str, Factors]
 ) -> dict[str, Matrix]:
-    """Return every linear of the decoder layers; ``dtype`` is what the checkpoint will be stored in."""
+    """Return the shape and limits of every linear of the decoder layers; ``dtype`` is the checkpoint's."""
     weights = Weights(model_folder(manifest.source, manifest.revision), manifest.family)
     matrices: dict[str, Matrix] = {}
     for linear in manifest.family.linears(range(manifest.layers)):
-        found = factors.get(linear.name)
+        linear_factors = factors.get(linear.name)
         matrices[linear.name] = Matrix(
             shape=weights.shape(linear.name),
-            max_rank=found.max_rank if found else 0,
+            max_rank=linear_factors.max_rank if linear_factors else 0,
             bias=weights.has_bias(linear.name),
-            factored_bias=found is not None and found.offset is not None,
-            ladder=found.sparse.choices() if found and found.sparse else (),
+            factored_bias=linear_factors is not None and linear_factors.offset is not None,
+            ladder=linear_factors.sparse.choices()
+            if linear_factors and linear_factors.sparse
+            else (),
             value_bits=DTYPES[dtype].itemsize * 8,
         )
     return matrices
@@ -45,19 +47,19 @@ def build_problem(
     trials: Trials,
     similarity: dict[tuple[int, str], float] | None = None,
 ) -> Problem:
-    """Return the problem: a budget over every linear, those with factors as candidates."""
+    """Return the problem: a budget over all linears, with those that have factors as candidates."""
     candidates: dict[str, Candidate] = {}
     linears = {x.name: x for x in manifest.family.linears(range(manifest.layers))}
     for linear in linears.values():
-        found = factors.get(linear.name)
-        if found is not None:
+        linear_factors = factors.get(linear.name)
+        if linear_factors is not None:
             candidates[linear.name] = Candidate(
                 linear.layer,
                 linear.kind,
-                found.spectrum,
-                magnitudes=found.sparse.magnitudes if found.sparse else None,
+                linear_factors.spectrum,
+                magnitudes=linear_factors.sparse.magnitudes if linear_factors.sparse else None,
                 ladder=budget.matrices[linear.name].ladder,
-                weight_errors=found.weight_errors,
+                weight_errors=linear_factors.weight_errors,
                 sublayer=linear.sublayer,
             )
     score, masks = (searched.score, searched.score_masks) if searched else (None, None)
@@ -76,7 +78,7 @@ def build_problem(
 def build_budget(
     run: Run, manifest: ModelManifest, dtype: str, matrices: dict[str, Matrix]
 ) -> Budget:
-    """Return what the run's step may spend: so far on the way from the dense model's figure to its target.
+    """Return the budget of the run's step, interpolated between the dense model's figure and the target.
 
     Raises RankwiseError for a target above the dense model.
     """
@@ -90,12 +92,12 @@ def build_budget(
     tensors = dense_tensors(manifest, NAMES[dtype])
     dense = checkpoint_bytes(list(tensors))
     refuse_above(run, dense)
-    asked = target.on_the_way(dense, run.way)
-    return ByteBudget(matrices, asked, dense=tensors, dtype=NAMES[dtype])
+    target_bytes = target.on_the_way(dense, run.way)
+    return ByteBudget(matrices, target_bytes, dense=tensors, dtype=NAMES[dtype])
 
 
 def refuse_above(run: Run, dense: int) -> None:
-    """Refuse a target that the dense model does not exceed."""
+    """Raise RankwiseError for a target above the dense model's figure ``dense``."""
     if run.target.value > dense:
         raise RankwiseError(
             f"{run.target} asked, the dense model has {run.target.shown(dense)}; lower {run.target.kind}"
@@ -110,7 +112,7 @@ def build_record(
     choices: Choices,
     manifest: ModelManifest,
 ) -> AllocationRecord:
-    """Return the record of one run's choices: what was asked, what was reached, what it should cost."""
+    """Return the record of one run's choices: budget, reached size and predicted errors."""
     linears = {
         linear: LinearRank(
             layer=problem.linears[linear].layer,
@@ -144,7 +146,7 @@ def build_record(
 
 
 def read_choices(record: AllocationRecord) -> Choices:
-    """Return what a record says that every linear keeps."""
+    """Return the choice of every linear from an allocation record."""
     return {
         name: None if linear.rank is None else Kept(linear.rank, linear.entries)
         for name, linear in record.linears.items()
@@ -152,7 +154,7 @@ def read_choices(record: AllocationRecord) -> Choices:
 
 
 def _relative_error(problem: Problem, linear: str, choice: Choice) -> float | None:
-    """Return the share of the method's measure that is lost, None where it has none [-]."""
+    """Return the share of the spectrum's energy that is lost, None without a spectrum [-]."""
     if choice is None:
         return 0.0
     candidate = problem.candidates[linear]

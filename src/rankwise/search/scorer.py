@@ -1,4 +1,4 @@
-"""Scoring allocations on search text: one model in memory, ranks by slicing, no copy of anything."""
+"""Scoring of allocations on search text: one model in memory, ranks by slicing, no copies."""
 
 import hashlib
 import math
@@ -25,7 +25,7 @@ from rankwise.params.runs import Run
 def hash_search_inputs(
     allocator: ScoringAllocator, run: Run, dtype: str, inputs: list[Path]
 ) -> str:
-    """Return the hash of all that a trial depends on; the number of trials is not among it."""
+    """Return the hash of all inputs of a trial; the number of trials is not one of them."""
     settings = [
         allocator.model_dump(mode="json", exclude={"trials"}),
         str(run.target),
@@ -37,7 +37,7 @@ def hash_search_inputs(
 
 
 def refuse_beyond(sequences: list[int], count: int) -> None:
-    """Refuse sequences by index that a search text of ``count`` does not have."""
+    """Raise RankwiseError for indices outside a search text of ``count`` sequences."""
     if not 0 <= min(sequences) <= max(sequences) < count:
         raise RankwiseError(
             f"sequences {str(sequences)[:200]} asked, the search text has 0 to {count - 1}; "
@@ -46,7 +46,7 @@ def refuse_beyond(sequences: list[int], count: int) -> None:
 
 
 def _reserve_disk(path: Path, size: int) -> None:
-    """Make a file of ``size`` bytes that has them all: where a disk fills up later, a write to mapped memory is the process's end."""
+    """Create a file of ``size`` bytes with all its disk blocks; on a full disk a later mapped write would kill the process."""
     try:
         with path.open("wb") as stream:
             os.posix_fallocate(stream.fileno(), 0, size)
@@ -58,10 +58,10 @@ def _reserve_disk(path: Path, size: int) -> None:
 
 
 class SearchModel:
-    """A dense model whose factored linears can be set to any choices, and the search text.
+    """The search text, and a dense model whose factored linears can be set to any choices.
 
-    The dense model's log-probabilities are computed once and kept in a memory-mapped temporary file
-    of 4·sequences·length·vocabulary bytes, so that a trial costs one forward pass of the sliced model.
+    The dense model's log-probabilities are computed once and stored in a memory-mapped temporary file
+    of 4·sequences·(length−1)·vocabulary bytes. A trial costs one forward pass of the sliced model.
     """
 
     def __init__(self, model: Any, factors: dict[str, Factors], ids: Tensor, batch: int) -> None:
@@ -71,58 +71,60 @@ class SearchModel:
         for name, linear in factors.items():
             self.sliced[name] = SlicedLinear(model.get_submodule(name), linear.to(model.device))
             model.set_submodule(name, self.sliced[name])
-        self._dense = self._dense_log_probabilities()
+        self._dense = self._map_dense_predictions()
 
     def score(self, choices: Choices, sequences: list[int] | None = None) -> TrialScore:
         """Return perplexity, KL(compressed ‖ dense) per token and the loss of every sequence.
 
-        Of all sequences or of those named by index. Counts the last length−1 tokens of every window.
+        ``sequences`` are indices; None means all. Counts the last length−1 tokens of every window.
         Cost: one forward pass over these sequences.
         """
         for name, linear in self.sliced.items():
             linear.choose(choices[name])
-        return self._measured(sequences)
+        return self._score_current(sequences)
 
     def score_masks(self, masks: Masks) -> TrialScore:
-        """Return the same under any subset of components and entries of every linear."""
+        """Return the same score for any subset of components and nonzeros of every linear."""
         for name, linear in self.sliced.items():
-            components, entries = masks[name]
-            linear.mask(torch.from_numpy(components), torch.from_numpy(entries))
-        return self._measured()
+            components, nonzeros = masks[name]
+            linear.mask(torch.from_numpy(components), torch.from_numpy(nonzeros))
+        return self._score_current()
 
     @torch.no_grad()
-    def _measured(self, sequences: list[int] | None = None) -> TrialScore:
-        """Return the score of the model as it is set."""
+    def _score_current(self, sequences: list[int] | None = None) -> TrialScore:
+        """Return the score of the model with its current choices."""
         if sequences is not None:
             refuse_beyond(sequences, len(self.ids))
-        which = torch.arange(len(self.ids)) if sequences is None else torch.tensor(sequences)
+        indices = torch.arange(len(self.ids)) if sequences is None else torch.tensor(sequences)
         losses = []
         kl = torch.zeros((), dtype=torch.float64, device=self.ids.device)
-        for rows in which.split(self.batch):
+        for rows in indices.split(self.batch):
             part = self.ids[rows]
-            ours = self._log_probabilities(part)
+            ours = self._predict(part)
             dense = self._dense[rows].to(ours.device)
             losses.append(-ours.gather(-1, part[:, 1:, None]).mean((1, 2), dtype=torch.float64))
             kl += functional.kl_div(dense, ours, reduction="sum", log_target=True).double()
         loss = torch.cat(losses)
-        count = len(which) * (self.ids.shape[1] - 1)
+        count = len(indices) * (self.ids.shape[1] - 1)
         return TrialScore(float(loss.mean().exp()), float(kl / count), tuple(loss.tolist()))
 
-    def _log_probabilities(self, ids: Tensor) -> Tensor:
-        """[sequences, length−1, vocabulary] float32: prediction of every token but the first."""
+    def _predict(self, ids: Tensor) -> Tensor:
+        """Return log-probabilities [sequences, length−1, vocabulary] float32 of every token but the first."""
         logits = self.model(ids, use_cache=False).logits[:, :-1]
         return logits.float().log_softmax(-1)
 
     @torch.no_grad()
-    def _dense_log_probabilities(self) -> Tensor:
+    def _map_dense_predictions(self) -> Tensor:
         sequences, length = self.ids.shape
         shape = sequences, length - 1, self.model.config.vocab_size
         with tempfile.TemporaryDirectory(prefix="rankwise-") as folder:
-            # The mapping outlives its name: nothing is left behind however this process ends.
+            # The mapping outlives the file's name: no file remains, however this process ends.
             path = Path(folder) / "dense"
             _reserve_disk(path, 4 * math.prod(shape))
-            kept = torch.from_file(str(path), shared=True, size=math.prod(shape)).view(shape)
+            log_probabilities = torch.from_file(str(path), shared=True, size=math.prod(shape)).view(
+                shape
+            )
         for begin in range(0, sequences, self.batch):
             part = self.ids[begin : begin + self.batch]
-            kept[begin : begin + len(part)] = self._log_probabilities(part).cpu()
-        return kept
+            log_probabilities[begin : begin + len(part)] = self._predict(part).cpu()
+        return log_probabilities
