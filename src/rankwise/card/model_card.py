@@ -1,4 +1,4 @@
-"""The model card of a checkpoint: its README.md, what it is, what it costs and how it is opened."""
+"""The model card of a checkpoint: its README.md with method, size, scores and how to load it."""
 
 import re
 from typing import Any
@@ -17,10 +17,10 @@ def render_card(
     refined: RefineRecord | None = None,
     scores: list[Scores] | None = None,
 ) -> str:
-    """Return the card of a checkpoint with so many ``parameters``.
+    """Return the card of a checkpoint that has ``parameters`` parameters.
 
-    With ``scores``, those of the dense model and of the run, it has the table of what was measured;
-    before that was done, what the check of the build found.
+    With ``scores``, those of the dense model and of the run, the card has a table of the measurements.
+    Before the evaluation it reports the losses of the build's check instead.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
@@ -40,13 +40,13 @@ def render_card(
             refined=refined,
             scores=scores or [],
             tasks=sorted(scores[0].zero_shot) if scores else [],
-            code=_code,
+            code=_escape_code,
         )
     )
 
 
-def _code(text: str) -> str:
-    """Return a word of others as Markdown's code on one line, whatever it holds: nothing in it is markup."""
+def _escape_code(text: str) -> str:
+    """Return text from outside as Markdown code on one line, so that nothing in it is markup."""
     line = " ".join(text.split())
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"
