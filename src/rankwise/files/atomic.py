@@ -1,4 +1,4 @@
-"""Writing so that nothing looks finished that is not."""
+"""Atomic writes: a file or folder gets its name only when it is complete."""
 
 import errno
 import json
@@ -15,21 +15,21 @@ REFUSALS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
     | {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 )
-"""What a disk answers that a person can mend."""
+"""Error numbers of disk errors that the user can fix."""
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of ``path``; on success flush it to disk and rename it over.
+    """Yield a temporary sibling of ``path``; on success flush it to disk and rename it to ``path``.
 
-    What killed processes left of the same artifact is removed. A disk that refuses (full, read-only,
-    no permission) is a RankwiseError that names the artifact.
+    Temporary files that killed processes left of the same artifact are removed. Raises RankwiseError
+    that names the artifact if the disk refuses the write (full, read-only, no permission).
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in _stale_siblings(path):
-            _remove(left)
+        for stale in _find_stale(path):
+            _remove(stale)
         yield temporary
         _flush(temporary)
         if temporary.is_dir() and path.exists():
@@ -48,19 +48,19 @@ def atomic_write(path: Path) -> Iterator[Path]:
             _remove(temporary)
 
 
-def _stale_siblings(path: Path) -> list[Path]:
-    """Return temporary siblings of ``path`` whose process is gone."""
+def _find_stale(path: Path) -> list[Path]:
+    """Return temporary siblings of ``path`` whose process no longer runs."""
     start, end = f".{path.name}.", ".tmp"
-    found = []
+    stale = []
     for sibling in path.parent.iterdir():
         pid = sibling.name.removeprefix(start).removesuffix(end)
         if sibling.name == f"{start}{pid}{end}" and pid.isdecimal() and not _is_running(int(pid)):
-            found.append(sibling)
-    return found
+            stale.append(sibling)
+    return stale
 
 
 def _is_running(pid: int) -> bool:
-    """Tell whether a process of this machine runs."""
+    """Tell whether a process of this machine is running."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -78,7 +78,7 @@ def _remove(path: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Have the disk hold a file, or every file of a folder, before it gets its name."""
+    """Flush a file, or every file and folder below a folder, to the disk."""
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
     for file in files:
         with file.open("rb+") as stream:
@@ -89,21 +89,21 @@ def _flush(path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Have the disk hold the names in a folder."""
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Flush the names in a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(number)
+        os.fsync(descriptor)
     finally:
-        os.close(number)
+        os.close(descriptor)
 
 
 def to_json(value: Any) -> str:
-    """Return the one JSON form that this project writes: sorted keys, no NaN, newline at the end."""
+    """Return this project's JSON format: sorted keys, no NaN, a newline at the end."""
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def link_or_copy(path: Path, to: Path) -> None:
-    """Let a file also be at another place, whole or not at all: without a copy where the disk is the same."""
+    """Hard-link a file to ``to``, or copy it if the disks differ; atomic."""
     with atomic_write(to) as temporary:
         try:
             temporary.hardlink_to(path)
@@ -112,18 +112,18 @@ def link_or_copy(path: Path, to: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as JSON, whole or not at all."""
+    """Write ``value`` as JSON, atomically."""
     write_text(path, to_json(value))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all."""
+    """Write UTF-8 text, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_if_changed(path: Path, text: str) -> bool:
-    """Write only where the content differs, so that the modification time means something."""
+    """Write only if the content differs, so that the modification time changes only with the content."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return False
     write_text(path, text)

@@ -1,4 +1,4 @@
-"""Finding out what is not as it was written: artifacts that hold their own digest."""
+"""Checksummed artifacts: files that contain their own digest, so that damage is detected."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from rankwise.errors import RankwiseError
 from rankwise.files.atomic import to_json
 
 CHECKSUM = "sha256"
-"""Key under which a JSON object holds the digest of all its other keys."""
+"""Key of the digest of all other keys of a JSON object."""
 
 
 def read_json(path: Path) -> Any:
@@ -24,35 +24,35 @@ def read_json(path: Path) -> Any:
     except (
         ValueError,
         RecursionError,
-    ) as error:  # no JSON, no UTF-8, numbers or depth beyond sense
+    ) as error:  # not JSON, not UTF-8, numbers too large or nesting too deep
         raise RankwiseError(f"{path} is not JSON ({error}); {repair_hint(path)}") from error
 
 
 def with_checksum(value: dict[str, Any]) -> dict[str, Any]:
-    """Return a JSON object with the digest of its keys and values beside them, anew if it has one."""
-    rest = {key: given for key, given in value.items() if key != CHECKSUM}
+    """Return a JSON object with the digest of its other keys and values; replaces an old digest."""
+    rest = {key: item for key, item in value.items() if key != CHECKSUM}
     return {**rest, CHECKSUM: hashlib.sha256(to_json(rest).encode()).hexdigest()}
 
 
 def without_checksum(path: Path, value: dict[str, Any]) -> dict[str, Any]:
-    """Return a sealed object as it was given; raises RankwiseError where it is not what was written."""
+    """Return a checksummed object without its digest; raises RankwiseError if the digest does not match."""
     try:
-        found = with_checksum(value)[CHECKSUM]
-    except ValueError:  # NaN, a lone surrogate: nothing that this project writes
-        found = "no JSON that rankwise writes"
-    if found != value.get(CHECKSUM):
-        raise damage_error(path, f"SHA-256 {value.get(CHECKSUM)}", f"SHA-256 {found}")
-    return {key: given for key, given in value.items() if key != CHECKSUM}
+        digest = with_checksum(value)[CHECKSUM]
+    except ValueError:  # NaN or a lone surrogate, which this project never writes
+        digest = "no JSON that rankwise writes"
+    if digest != value.get(CHECKSUM):
+        raise damage_error(path, f"SHA-256 {value.get(CHECKSUM)}", f"SHA-256 {digest}")
+    return {key: item for key, item in value.items() if key != CHECKSUM}
 
 
 def to_checksummed_lines(rows: list[dict[str, Any]]) -> str:
-    """Return JSON lines, the last of which says how many there are and their digest."""
+    """Return JSON lines and a last line with their number and digest."""
     text = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
     return text + json.dumps(_closing_line(text)) + "\n"
 
 
 def read_checksummed_lines(path: Path) -> list[dict[str, Any]]:
-    """Read what `to_checksummed_lines` made; raises RankwiseError for a file that is not as it was written."""
+    """Read lines of `to_checksummed_lines`; raises RankwiseError if the digest does not match."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         rows = [json.loads(line) for line in lines]
@@ -64,14 +64,14 @@ def read_checksummed_lines(path: Path) -> list[dict[str, Any]]:
         raise RankwiseError(f"{path}: every line must be a JSON object; {repair_hint(path)}")
     if not rows or rows[-1].keys() != _closing_line("").keys():
         raise damage_error(path, "a last line with number and SHA-256 of the rows", "no such line")
-    said, found = rows[-1], _closing_line("".join(lines[:-1]))
-    if found != said:
-        raise damage_error(path, _describe_closing(said), _describe_closing(found))
+    expected, actual = rows[-1], _closing_line("".join(lines[:-1]))
+    if actual != expected:
+        raise damage_error(path, _describe_closing(expected), _describe_closing(actual))
     return rows[:-1]
 
 
 def _describe_closing(closing: dict[str, Any]) -> str:
-    """Return what a closing line says, no longer than a sentence bears."""
+    """Return the number and digest of a closing line, truncated for an error."""
     return f"{str(closing['rows'])[:80]} rows of SHA-256 {str(closing[CHECKSUM])[:80]}"
 
 
@@ -80,14 +80,14 @@ def _closing_line(text: str) -> dict[str, Any]:
 
 
 def damage_error(path: Path, expected: str, found: str) -> RankwiseError:
-    """Return the error for an artifact that is not as it was written."""
+    """Return the error for a damaged artifact."""
     return RankwiseError(
         f"{path} is not as it was written: expected {expected}, found {found}; {repair_hint(path)}"
     )
 
 
 def repair_hint(path: Path) -> str:
-    """Return how an artifact is made again: its own stage, and no other, runs."""
+    """Return the command that makes an artifact again; it runs only the artifact's own stage."""
     return f"make it again with: rm -r {shlex.quote(str(path))} && rankwise run"
 
 

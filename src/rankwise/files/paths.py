@@ -1,4 +1,4 @@
-"""Paths that come from a file: they stay below the folder they belong to."""
+"""Validation of paths read from a file: they must stay inside their folder."""
 
 import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -6,18 +6,18 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from rankwise.errors import RankwiseError
 
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-"""Names that are devices on Windows, with any ending."""
+"""Names that are devices on Windows, with any extension."""
 LONGEST = 255
-"""Of a name, on the usual file systems [bytes]."""
+"""Maximum length of a name on common file systems [bytes]."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def resolve_inside(root: Path, name: object, where: str) -> Path:
-    """Return ``root / name``; raises RankwiseError, naming ``where`` it was said, for what leads out.
+    """Return ``root / name``; raises RankwiseError, with the source ``where``, for a path outside ``root``.
 
-    Refused are absolute paths, steps upwards, names that other systems read so, control characters,
-    device names, names too long for a disk, and links that leave ``root``. The one way out is the Hub's own: a snapshot in its
-    cache consists of links to the ``blobs`` beside it.
+    Refused are absolute paths and steps upwards, in POSIX or Windows notation, control characters, device
+    names, names too long for a disk, and links that leave ``root``. The one exception is the Hub's cache:
+    a snapshot consists of links to the ``blobs`` next to it.
     """
     if not isinstance(name, str) or not name:
         raise RankwiseError(f"{where}: expected the name of a file, found {str(name)[:80]!r}")
