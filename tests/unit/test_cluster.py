@@ -42,7 +42,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     text = (PRESETS / "embedded.yaml").read_text()
     (tmp_path / "params.yaml").write_text(with_settings(text, ["compute.device=cuda"]))
     monkeypatch.chdir(tmp_path)
-    asked._planned.cache_clear()
+    asked._read_plan.cache_clear()
     return load_params(Path("params.yaml"))
 
 

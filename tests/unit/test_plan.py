@@ -18,8 +18,8 @@ from rankwise.model.families import family_of
 from rankwise.model.sliced_linear import shape_of
 from rankwise.params.stages import CovarianceParams, FisherParams, Params
 from rankwise.planning.machine import Room, _group_limit, probe
-from rankwise.planning.plan import LIBRARIES, MIB, StagePlan, _said, plan
-from rankwise.planning.sizes import Matrix, Sizes, moments_of, triangles
+from rankwise.planning.plan import LIBRARIES, MIB, StagePlan, _text_characters, plan
+from rankwise.planning.sizes import Matrix, Sizes, moments_of, triangle_bytes
 from rankwise.planning.stages import SAVED
 from rankwise.statistics.covariance import gather_covariance
 from rankwise.statistics.fisher import gather_fisher as gather_gradients
@@ -83,11 +83,11 @@ def test_sums_on_disk_are_those_that_are_gathered(
     ids = random_ids()
     [found] = gather_covariance(model, FAMILY, weight_of(model), ids, [[1]], asked)
     found.save(tmp_path / "file")
-    around = (tmp_path / "file").stat().st_size - triangles(moments_of(matrices, moments))
+    around = (tmp_path / "file").stat().st_size - triangle_bytes(moments_of(matrices, moments))
     assert 0 < around < 15_000
     [bent] = gather_gradients(model, FAMILY, weight_of(model), ids, [[1]], FisherParams())
     bent.save(tmp_path / "file")
-    around = (tmp_path / "file").stat().st_size - triangles([m.smaller for m in matrices])
+    around = (tmp_path / "file").stat().st_size - triangle_bytes([m.smaller for m in matrices])
     assert 0 < around < 15_000
 
 
@@ -209,8 +209,8 @@ def test_what_autograd_saves_of_a_block_is_what_is_planned() -> None:
 
 
 def test_items_are_what_they_say_and_not_their_keys() -> None:
-    assert _said('{"context": "abc", "choices": ["de", {"text": "f"}], "gold": 2}') == 6
-    assert _said("no item") == 7  # stage evaluate refuses it
+    assert _text_characters('{"context": "abc", "choices": ["de", {"text": "f"}], "gold": 2}') == 6
+    assert _text_characters("no item") == 7  # stage evaluate refuses it
 
 
 def test_a_study_that_times_no_run_never_holds_two_models(llama: Path, tmp_path: Path) -> None:

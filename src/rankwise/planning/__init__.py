@@ -1,1 +1,1 @@
-"""What a study takes: memory, disk and time, before anything runs."""
+"""Estimates of the memory, disk and time of a study, before anything runs."""

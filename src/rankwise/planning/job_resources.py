@@ -1,7 +1,7 @@
-"""What a job of each rule asks of a cluster: memory, time, GPUs. The one place that knows.
+"""Resources that a job of each rule requests from a cluster: memory, time, GPUs.
 
-By the study's plan where there is one (`rankwise run --profile` makes it, else `rankwise plan --out`), by
-a table otherwise. Only light imports here: every call of Snakemake reads this module.
+They come from the study's plan where one exists (`rankwise run --profile` makes it, or `rankwise plan
+--out`), otherwise from a table. Only light imports here: every call of Snakemake reads this module.
 """
 
 import json
@@ -14,32 +14,32 @@ from rankwise.files.checksummed import sha256
 from rankwise.params.stages import Params
 
 PLAN = Path("data/work/plan.json")
-"""Where a study keeps its plan for the rules; undeclared, and read only where it is of this params.yaml."""
+"""File of a study's plan; no rule declares it, and it is used only if it was made from this params.yaml."""
 STAGES = {"covariance_shard": "covariance", "suggest": "allocate", "trial": "allocate"}
-"""Rule → the stage that it is a part of; other rules are named as their stage."""
+"""Rule → its stage; all other rules have the name of their stage."""
 ON_DEVICE = frozenset(
     ("covariance", "fisher", "decompose", "allocate", "refine", "evaluate", "speed")
 )
 """Stages that compute on ``compute.device``."""
 MARGIN = 1.5
-"""Memory that is asked for, of the planned one [-]."""
+"""Requested memory / planned memory [-]."""
 ENGINE = 1000
 """Memory of the Snakemake that runs a job on its node [MiB]."""
 SLOWER = 4
-"""Time that is asked for, of the planned one: nodes may be slower than the machine that was probed [-]."""
+"""Requested time / planned time: nodes may be slower than the probed machine [-]."""
 SHORTEST = 30
-"""Time that is asked for at least [min]."""
+"""Minimum requested time [min]."""
 
 
 class JobResources(NamedTuple):
-    """What one job is given; a job that takes more is killed by the scheduler."""
+    """Resources of one job; the scheduler kills a job that exceeds them."""
 
     memory_mb: int
     """Main memory [MiB]."""
     minutes: int
     """Wall time [min]."""
     gpus: int
-    """Devices, used by this job alone [-]."""
+    """Devices for the exclusive use of this job [-]."""
 
 
 UNPLANNED = {
@@ -56,13 +56,13 @@ UNPLANNED = {
 
 
 def job_resources(rule: str, params: Params, plan: Path = PLAN) -> JobResources:
-    """Return what a job of a rule asks for in this study; no GPU where the study computes on the CPU.
+    """Return the resources of a rule's job in this study; no GPU where the study computes on the CPU.
 
-    Raises KeyError for a rule that is not submitted.
+    Raises KeyError for a rule that is never submitted to a cluster.
     """
     stage = STAGES.get(rule, rule)
     memory, minutes = UNPLANNED[stage]
-    planned = _planned(plan).get(stage)
+    planned = _read_plan(plan).get(stage)
     if planned is not None:
         memory = ENGINE + math.ceil(MARGIN * planned["memory_mib"])
         if planned["longest_seconds"] is not None:
@@ -72,11 +72,11 @@ def job_resources(rule: str, params: Params, plan: Path = PLAN) -> JobResources:
 
 
 @cache
-def _planned(plan: Path) -> dict[str, dict[str, Any]]:
-    """Return stage → its plan; nothing where there is no plan of params.yaml as it is now."""
+def _read_plan(plan: Path) -> dict[str, dict[str, Any]]:
+    """Return stage → its plan; empty without a plan made from the current params.yaml."""
     if not plan.is_file():
         return {}
-    found = json.loads(plan.read_text(encoding="utf-8"))
-    if found["params"] != sha256(Path("params.yaml")):
+    plan_json = json.loads(plan.read_text(encoding="utf-8"))
+    if plan_json["params"] != sha256(Path("params.yaml")):
         return {}
-    return {stage["stage"]: stage for stage in found["stages"]}
+    return {stage["stage"]: stage for stage in plan_json["stages"]}

@@ -1,4 +1,4 @@
-"""How large and how fast this machine is: a probe of some seconds."""
+"""Free memory and speed of this machine, measured in some seconds."""
 
 import importlib
 import os
@@ -23,66 +23,66 @@ from rankwise.model.device import DTYPES, set_up_device
 from rankwise.model.family import Linear
 from rankwise.params.stages import Params
 from rankwise.planning.sizes import Sizes, shapes_by_outputs
-from rankwise.planning.study import gathered
+from rankwise.planning.study import gathered_statistics
 from rankwise.validation.params import instantiate_method
 
 LONG = 0.25
 """A measurement is long enough when it takes this much [s]."""
 SMALLEST, LARGEST = 64, 1024
-"""Smaller sides of the matrices that decomposers are tried on."""
+"""Range of the smaller side of the matrices on which decomposers are timed."""
 GROWTH = 2.8
-"""Power of a matrix's side with which a decomposer's time grows: 2.4 from 512 on, 2.9 from 2048 on [-]."""
+"""Exponent of a decomposer's time in a matrix's side: 2.4 from 512 on, 2.9 from 2048 on [-]."""
 TRIED = Linear("probe", 0, "probe", "probe", "probe")
 TOKENS = 2048
-"""Tokens that one layer is tried on, at most."""
+"""Most tokens on which one layer is timed."""
 FILE = 2**26
-"""Size of the file that is written and read [bytes]."""
+"""Size of the file for timing the disk [bytes]."""
 
 
 @dataclass(frozen=True)
 class Room:
-    """What this machine has to give, now."""
+    """Memory and disk that are free on this machine now."""
 
     memory: int
-    """Main memory that is free or can be freed [bytes]."""
+    """Main memory that is free or that the system can free [bytes]."""
     disk: int
-    """On the file system of the study: free, or held by its results, which new ones replace [bytes]."""
+    """Disk of the study: free, or used by its results, which new results replace [bytes]."""
     gpu: int
-    """Free memory of the device that the study computes on, 0 on the CPU [bytes]."""
+    """Free memory of the study's compute device, 0 on the CPU [bytes]."""
 
     @classmethod
     def here(cls, device: str) -> "Room":
-        """Ask the system; a limit of a control group counts."""
-        found = {
+        """Read the free memory and disk from the system; a control group's limit applies."""
+        meminfo = {
             line.split(":")[0]: int(line.split()[1]) * 1024
             for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         }
-        memory = min(found["MemAvailable"], _group_limit())
-        there = device != "cpu" and torch.cuda.is_available()
-        gpu = torch.cuda.mem_get_info(torch.device(device))[0] if there else 0
-        held = sum(_bytes(Path(folder)) for folder in ("data", ".dvc/cache"))
-        return cls(memory, shutil.disk_usage(Path()).free + held, gpu)
+        memory = min(meminfo["MemAvailable"], _group_limit())
+        has_gpu = device != "cpu" and torch.cuda.is_available()
+        gpu = torch.cuda.mem_get_info(torch.device(device))[0] if has_gpu else 0
+        replaceable = sum(_folder_bytes(Path(folder)) for folder in ("data", ".dvc/cache"))
+        return cls(memory, shutil.disk_usage(Path()).free + replaceable, gpu)
 
 
-def _bytes(folder: Path) -> int:
+def _folder_bytes(folder: Path) -> int:
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def libraries() -> int:
-    """Return what the libraries of a stage take in memory, as this process finds when it loads them [bytes].
+    """Return the memory of a stage's libraries, measured in this process after loading them [bytes].
 
-    To be asked before `probe`, which takes more. Jobs are forked from one process: of the libraries' files
-    a job has those pages that it uses, about a third.
+    Call it before `probe`, which uses more memory. Jobs are forked from one process: a job maps only the
+    pages of the libraries' files that it uses, about a third.
     """
     for module in PRELOADED:
         importlib.import_module(module)
     status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    found = {line.split(":")[0]: line.split()[1] for line in status if line.startswith("Rss")}
-    return 1024 * (int(found["RssAnon"]) + int(found["RssFile"]) // 3)
+    resident = {line.split(":")[0]: line.split()[1] for line in status if line.startswith("Rss")}
+    return 1024 * (int(resident["RssAnon"]) + int(resident["RssFile"]) // 3)
 
 
 def _group_limit(folder: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return what a control group leaves to this process [bytes]; without one, no limit."""
+    """Return the memory that the control group leaves to this process [bytes]; 2**62 without a limit."""
     limit = folder / "memory.max"
     text = limit.read_text(encoding="ascii").strip() if limit.is_file() else "max"
     if text == "max":
@@ -92,59 +92,59 @@ def _group_limit(folder: Path = Path("/sys/fs/cgroup")) -> int:
 
 @dataclass(frozen=True)
 class Speed:
-    """Measured times, from which those of the study are extrapolated."""
+    """Measured times, from which the plan extrapolates the study's times."""
 
     layer: float
     """Forward pass of one decoder layer, per token [s]."""
     head: float
     """Embeddings, last norm and head, per token [s]."""
     product: float
-    """A multiplication and addition of float32 matrices [s]."""
+    """One multiplication and addition in a product of float32 matrices [s]."""
     write: float
     """Writing a file and its digest, per byte [s]."""
     read: float
-    """Reading one and its digest, per byte [s]."""
+    """Reading a file and its digest, per byte [s]."""
     factoring: dict[tuple[str, tuple[int, int]], float]
     """Section of decompose and shape [out, in] → one matrix [s]."""
 
 
 def probe(params: Params, sizes: Sizes) -> Speed:
-    """Measure on the device and with the threads that the study names.
+    """Measure the speed of the study's device, with its number of threads.
 
-    One decoder layer of the model with random weights, on a few tokens; products; a file; every
-    decomposer on matrices of the model's shapes or, where those take too long, on smaller ones of the same
-    proportions (`_factoring`).
+    Times one decoder layer of the model with random weights, on a few tokens; matrix products; a file; and
+    every decomposer on matrices of the model's shapes. Where a shape takes too long, it times a smaller
+    matrix of the same proportions (`_time_factoring`).
     """
     device = set_up_device(params.compute)
-    layer, head = _forward(params, sizes, device)
+    layer, head = _time_forward(params, sizes, device)
     square = torch.randn(1024, 1024, device=device)
-    product = _seconds(lambda: square @ square, device) / 1024**3
+    product = _time_call(lambda: square @ square, device) / 1024**3
     factoring = {}
-    by_outputs = shapes_by_outputs(sizes.matrices, gathered(params))
+    by_outputs = shapes_by_outputs(sizes.matrices, gathered_statistics(params))
     for name in dict.fromkeys(run.decompose for run in params.compressions().values()):
         method = instantiate_method(params, "decompose", name)
         for shape in sizes.shapes():
             outputs = shape in by_outputs
-            factoring[name, shape] = _factoring(method, shape, device, outputs=outputs)
-    return Speed(layer, head, product, *_disk(), factoring)
+            factoring[name, shape] = _time_factoring(method, shape, device, outputs=outputs)
+    return Speed(layer, head, product, *_time_disk(), factoring)
 
 
-def _seconds(action: Callable[[], Any], device: torch.device) -> float:
-    """Return what an action takes: the least of some calls, the first not counted unless it is long [s]."""
-    taken: list[float] = []
-    begin = time.perf_counter()
-    while not taken or (time.perf_counter() - begin < LONG and len(taken) < 5):
-        before = time.perf_counter()
+def _time_call(action: Callable[[], Any], device: torch.device) -> float:
+    """Return the least time of up to five calls, or of one call if it takes longer than `LONG` [s]."""
+    durations: list[float] = []
+    first_start = time.perf_counter()
+    while not durations or (time.perf_counter() - first_start < LONG and len(durations) < 5):
+        start = time.perf_counter()
         action()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - before)
-    return min(taken)
+        durations.append(time.perf_counter() - start)
+    return min(durations)
 
 
 @torch.no_grad()
-def _forward(params: Params, sizes: Sizes, device: torch.device) -> tuple[float, float]:
-    """Return seconds a token of one decoder layer, and of what is around the layers."""
+def _time_forward(params: Params, sizes: Sizes, device: torch.device) -> tuple[float, float]:
+    """Return the time per token of one decoder layer, and of embeddings, last norm and head [s]."""
     import copy
 
     from transformers import AutoModelForCausalLM
@@ -177,37 +177,37 @@ def _forward(params: Params, sizes: Sizes, device: torch.device) -> tuple[float,
 
     layer.register_forward_pre_hook(enter)
     layer.register_forward_hook(leave)
-    found = []
+    timings = []
     for _ in range(3):
         spent = 0.0
         begin = time.perf_counter()
         hidden = decoder(ids, use_cache=False).last_hidden_state
         model.get_output_embeddings()(hidden)
-        found.append((spent, time.perf_counter() - begin - spent))
-    layer, around = min(found)
+        timings.append((spent, time.perf_counter() - begin - spent))
+    layer, around = min(timings)
     return layer / ids.numel(), around / ids.numel()
 
 
-def _factoring(
+def _time_factoring(
     method: Decomposer, shape: tuple[int, int], device: torch.device, *, outputs: bool
 ) -> float:
-    """Return what a decomposer takes for a matrix of this shape [s]; a large one from a smaller of its proportions."""
+    """Return a decomposer's time for a matrix of this shape [s]; extrapolated for large ones."""
     scale = SMALLEST / min(shape)
     while True:
         small = shape if scale >= 1 else tuple(max(8, round(scale * side)) for side in shape)
         weight, inputs = _random(small, device, outputs=outputs)
-        # Each time with statistics of its own: what a site's linears share is found anew.
-        tried = lambda: factor_linear(TRIED, weight, inputs.to(device), method)  # noqa: B023, E731
-        taken = _seconds(tried, device)
-        if small == shape or taken > LONG or min(small) >= LARGEST:
-            return taken * max(1.0, 1 / scale) ** GROWTH
+        # A new copy of the statistics each time, so that no result is cached between calls.
+        factor = lambda: factor_linear(TRIED, weight, inputs.to(device), method)  # noqa: B023, E731
+        duration = _time_call(factor, device)
+        if small == shape or duration > LONG or min(small) >= LARGEST:
+            return duration * max(1.0, 1 / scale) ** GROWTH
         scale *= 2
 
 
 def _random(
     shape: tuple[int, ...], device: torch.device, *, outputs: bool
 ) -> tuple[Tensor, InputStatistics]:
-    """Return a random weight [out, in] and moments of its inputs, or of its ``outputs``, and of gradients."""
+    """Return a random weight [out, in] and second moments of inputs (or ``outputs``) and of gradients."""
     out, columns = shape
     generator = torch.Generator().manual_seed(0)
     draw = lambda *sides: torch.randn(*sides, generator=generator, dtype=FACTORISE)  # noqa: E731
@@ -226,8 +226,8 @@ def _random(
     return weight.to(device), inputs.to(device)
 
 
-def _disk() -> tuple[float, float]:
-    """Return seconds a byte of writing a file in the study, and of reading it, its digest included in both."""
+def _time_disk() -> tuple[float, float]:
+    """Return the time per byte of writing a file in the study and of reading it, both with its digest [s]."""
     import hashlib
 
     data = os.urandom(FILE)

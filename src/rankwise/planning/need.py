@@ -1,4 +1,4 @@
-"""What one stage takes: the numbers that a plan is made of."""
+"""Requirements of one stage: memory, disk and operations, from which a plan is computed."""
 
 from dataclasses import dataclass, field
 
@@ -7,34 +7,34 @@ from rankwise.planning.sizes import Sizes
 
 @dataclass(frozen=True)
 class Requirement:
-    """What one stage takes."""
+    """Requirements of one stage."""
 
     stage: str
     jobs: int
     tensors: int
-    """What the largest job holds on the device it computes on [bytes]."""
-    beside: int = 0
-    """What it holds beside that in main memory: mapped files, streams [bytes]."""
+    """Largest memory of one job on its compute device [bytes]."""
+    mapped: int = 0
+    """Main memory of that job in addition to ``tensors``: mapped files, streams [bytes]."""
     disk: int = 0
-    """What all jobs leave on the disk [bytes]."""
+    """Disk space of the results of all jobs [bytes]."""
     scratch: int = 0
-    """What the largest job has on the disk beside that while it runs [bytes]."""
+    """Largest temporary disk space of one job while it runs, in addition to ``disk`` [bytes]."""
     passed: float = 0.0
-    """Tokens that pass the decoder layers forward, all jobs; a backward pass to the activations counts as one more [tokens]."""
+    """Tokens that pass the decoder layers, all jobs; a backward pass to the activations counts like a forward pass [tokens]."""
     heads: float = 0.0
     """Tokens whose predictions are computed, all jobs [tokens]."""
     products: float = 0.0
-    """Other multiplications of matrices in float32, all jobs [-]."""
+    """Multiplications in other float32 matrix products, all jobs [-]."""
     factored: dict[tuple[str, tuple[int, int]], int] = field(default_factory=dict)
     """Section of decompose and shape [out, in] → matrices factored."""
     moved: int = 0
-    """What all jobs read and write [bytes]."""
+    """Bytes that all jobs read and write [bytes]."""
     scoring: int = 0
-    """Jobs that do what is passed, where not all do [-]."""
+    """Jobs that run forward passes; 0 means all jobs [-]."""
 
     @property
     def share(self) -> int:
-        """Jobs among which what is passed is shared out evenly [-]."""
+        """Number of jobs that share the forward passes evenly [-]."""
         return self.scoring or self.jobs
 
     def flops(self, sizes: Sizes) -> float:

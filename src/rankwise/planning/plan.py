@@ -1,4 +1,4 @@
-"""What a study needs and takes, stage by stage, beside what this machine has."""
+"""Plan of a study: memory, disk and time of every stage, compared with this machine."""
 
 import json
 from pathlib import Path
@@ -18,13 +18,13 @@ from rankwise.planning.study import StudySizes, count
 
 MIB = 2**20
 PER_TOKEN = 4
-"""Characters of a text that make a token, about."""
+"""Average characters per token, roughly."""
 REQUESTS = 3
-"""Answers that a model is asked to weigh an item, about."""
+"""Average number of choices per item, roughly."""
 PER_REQUEST = 3e-4
-"""What lm-eval does around a request, about [s]."""
+"""Time that lm-eval adds per request, roughly [s]."""
 COPIES = 2
-"""Of every result but MLflow's store: the file, and the copy in DVC's cache that records it."""
+"""Copies of every result but MLflow's store: the file, and its copy in DVC's cache."""
 LIBRARIES = {
     "covariance": (0, 1.0),
     "fisher": (0, 1.0),
@@ -32,11 +32,11 @@ LIBRARIES = {
     "report": (60, 0.5),
     "track": (80, 2.0),
 }
-"""Stage → what its own libraries, their data and a first pass take beside what all stages load, about [MiB], [s]."""
+"""Stage → memory and time of its own libraries, their data and a first pass, roughly [MiB], [s]."""
 
 
 class StagePlan(BaseModel):
-    """What one stage takes."""
+    """Estimated resources of one stage."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,52 +47,52 @@ class StagePlan(BaseModel):
     gpu_mib: int
     """Memory of the device, 0 on the CPU [MiB]."""
     disk_mib: int
-    """What its jobs leave [MiB]."""
+    """Disk space of the results of its jobs [MiB]."""
     scratch_mib: int
-    """What the largest of them has on disk beside that while it runs [MiB]."""
+    """Largest temporary disk space of one job while it runs [MiB]."""
     moved_mib: int
-    """What all its jobs read and write [MiB]."""
+    """Bytes that all its jobs read and write [MiB]."""
     flops: float
-    """Of forward and backward passes, sums and checks; those of decomposers are measured as time [-]."""
+    """Floating-point operations of passes, sums and checks; decomposers are measured as time instead [-]."""
     seconds: float | None
-    """Of all its jobs, one after the other; None without a probe [s]."""
+    """Time of all its jobs, one after the other; None without a probe [s]."""
     longest_seconds: float | None
-    """Of its longest job [s]."""
+    """Time of its longest job [s]."""
 
 
 class Plan(BaseModel):
-    """What a study takes, and whether it fits."""
+    """Estimated resources of a study, and whether they suffice."""
 
     model_config = ConfigDict(frozen=True)
 
     parameters: int
-    """Of the dense model [-]."""
+    """Parameters of the dense model [-]."""
     factored: int
-    """Of them in linears that may be factored [-]."""
+    """Parameters in linears that may be factored [-]."""
     stages: list[StagePlan]
     memory_mib: int
-    """Of the largest job [MiB]."""
+    """Main memory of the largest job [MiB]."""
     gpu_mib: int
     disk_mib: int
-    """What the study leaves, DVC's copy of it included [MiB]."""
+    """Disk space of the study's results, DVC's copy included [MiB]."""
     seconds: float | None
-    """One job after the other [s]."""
+    """Time of all jobs, one after the other [s]."""
     room: dict[str, int]
-    """What this machine has: memory_mib, gpu_mib, disk_mib."""
+    """Free resources of this machine: memory_mib, gpu_mib, disk_mib."""
     missing: list[str]
-    """A sentence for each thing that does not suffice; empty: the study fits."""
+    """One sentence per resource that does not suffice; empty: the study fits."""
 
 
 def plan(params: Params, sizes: Sizes, room: Room, base: int, speed: Speed | None = None) -> Plan:
-    """Put needs and machine together; ``base`` is what the libraries of a stage take [bytes]."""
-    study = _study(params, sizes)
+    """Compare requirements and machine; ``base`` is the memory of a stage's libraries [bytes]."""
+    study = _measure_study(params, sizes)
     on_gpu = params.compute.device != "cpu"
-    stages = [_stage(need, study, speed, base, on_gpu=on_gpu) for need in requirements(study)]
+    stages = [_plan_stage(need, study, speed, base, on_gpu=on_gpu) for need in requirements(study)]
     worst = max(stages, key=lambda stage: stage.memory_mib)
     tightest = max(stages, key=lambda stage: stage.gpu_mib)
     disk = sum(stage.disk_mib * (1 if stage.stage == "track" else COPIES) for stage in stages)
-    there = {"memory": room.memory // MIB, "GPU memory": room.gpu // MIB, "disk": room.disk // MIB}
-    asked = [
+    free = {"memory": room.memory // MIB, "GPU memory": room.gpu // MIB, "disk": room.disk // MIB}
+    demands = [
         ("memory", worst.memory_mib, f"stage {worst.stage}", advise_less_memory([worst.stage])),
         (
             "GPU memory",
@@ -103,10 +103,10 @@ def plan(params: Params, sizes: Sizes, room: Room, base: int, speed: Speed | Non
         ("disk", disk + max(stage.scratch_mib for stage in stages), "the study", "make room"),
     ]
     missing = [
-        f"{who} needs about {need:,} MiB of {what}, {there[what]:,} MiB are free: "
-        f"{need - there[what]:,} MiB are missing; {advice}"
-        for what, need, who, advice in asked
-        if need > there[what]
+        f"{who} needs about {need:,} MiB of {what}, {free[what]:,} MiB are free: "
+        f"{need - free[what]:,} MiB are missing; {advice}"
+        for what, need, who, advice in demands
+        if need > free[what]
     ]
     return Plan(
         parameters=sizes.parameters,
@@ -116,18 +116,18 @@ def plan(params: Params, sizes: Sizes, room: Room, base: int, speed: Speed | Non
         gpu_mib=tightest.gpu_mib,
         disk_mib=disk,
         seconds=None if speed is None else sum(stage.seconds or 0 for stage in stages),
-        room={f"{name.replace(' ', '_').lower()}_mib": value for name, value in there.items()},
+        room={f"{name.replace(' ', '_').lower()}_mib": value for name, value in free.items()},
         missing=missing,
     )
 
 
-def _stage(
+def _plan_stage(
     need: Requirement, study: StudySizes, speed: Speed | None, base: int, *, on_gpu: bool
 ) -> StagePlan:
     extra, _ = LIBRARIES.get(need.stage, (0, 0))
     on_gpu = on_gpu and need.stage in ON_DEVICE
-    loaded = min(need.tensors, study.sizes.bytes)  # in main memory before it is on the device
-    host = base + extra * MIB + need.beside + (loaded if on_gpu else need.tensors)
+    loaded = min(need.tensors, study.sizes.bytes)  # into main memory, then moved to the device
+    host = base + extra * MIB + need.mapped + (loaded if on_gpu else need.tensors)
     return StagePlan(
         stage=need.stage,
         jobs=need.jobs,
@@ -137,44 +137,48 @@ def _stage(
         scratch_mib=round(need.scratch / MIB),
         moved_mib=round(need.moved / MIB),
         flops=need.flops(study.sizes),
-        seconds=None if speed is None else round(_seconds(need, study, speed), 3),
-        longest_seconds=None if speed is None else round(_longest(need, study, speed), 3),
+        seconds=None if speed is None else round(_total_time(need, study, speed), 3),
+        longest_seconds=None if speed is None else round(_longest_time(need, study, speed), 3),
     )
 
 
-def _seconds(need: Requirement, study: StudySizes, speed: Speed) -> float:
+def _total_time(need: Requirement, study: StudySizes, speed: Speed) -> float:
     """Return the time of all jobs of a stage, one after the other [s]."""
     factoring = sum(n * speed.factoring[key] for key, n in need.factored.items())
-    return _shared(need, study, speed) + factoring
+    return _time_without_factoring(need, study, speed) + factoring
 
 
-def _shared(need: Requirement, study: StudySizes, speed: Speed) -> float:
-    """Return the time of all jobs of a stage but for what decomposers take [s]."""
+def _time_without_factoring(need: Requirement, study: StudySizes, speed: Speed) -> float:
+    """Return the time of all jobs of a stage, without the decomposers' time [s]."""
     passes = need.passed * study.sizes.layers * speed.layer + need.heads * speed.head
-    asking = PER_REQUEST * study.items if need.stage == "evaluate" else 0
-    around = need.jobs * (asking + LIBRARIES.get(need.stage, (0, 0))[1])
+    requests = PER_REQUEST * study.items if need.stage == "evaluate" else 0
+    around = need.jobs * (requests + LIBRARIES.get(need.stage, (0, 0))[1])
     written = need.disk + need.scratch
     files = written * speed.write + max(0, need.moved - written) * speed.read
     return passes + need.products * speed.product + around + files
 
 
-def _longest(need: Requirement, study: StudySizes, speed: Speed) -> float:
-    """Return the time of the longest job: of a group of the slowest decomposer, of one search [s].
+def _longest_time(need: Requirement, study: StudySizes, speed: Speed) -> float:
+    """Return the time of the longest job: one layer group of the slowest decomposer, or one search [s].
 
-    Other jobs of a stage are taken to be alike; searches that differ in their trials too.
+    All other jobs of a stage count as equally long, even searches with different numbers of trials.
     """
     sections: dict[str, float] = {}
     for (section, shape), number in need.factored.items():
-        taken = number * speed.factoring[section, shape] / len(study.groups)
-        sections[section] = sections.get(section, 0.0) + taken
-    return _shared(need, study, speed) / need.share + max(sections.values(), default=0.0)
+        duration = number * speed.factoring[section, shape] / len(study.groups)
+        sections[section] = sections.get(section, 0.0) + duration
+    return _time_without_factoring(need, study, speed) / need.share + max(
+        sections.values(), default=0.0
+    )
 
 
-def _study(params: Params, sizes: Sizes) -> StudySizes:
-    """Count windows and items by the sizes of the files that are here; what is not here counts as none."""
+def _measure_study(params: Params, sizes: Sizes) -> StudySizes:
+    """Estimate test tokens and items from the sizes of local files; other files count as empty."""
     tests = [text for role, text in params.sample.by_role().items() if role.startswith("test")]
-    tokens = sum(count(text) or _characters(params, text.corpus) // PER_TOKEN for text in tests)
-    items, characters = _items(params)
+    tokens = sum(
+        count(text) or _corpus_characters(params, text.corpus) // PER_TOKEN for text in tests
+    )
+    items, characters = _count_items(params)
     return StudySizes(
         params,
         sizes,
@@ -184,33 +188,33 @@ def _study(params: Params, sizes: Sizes) -> StudySizes:
     )
 
 
-def _characters(params: Params, corpus: str) -> int:
-    given = params.prepare.corpora[corpus]
-    if given.revision is not None:
-        return given.characters or 0
-    size = text_file(given.source, None, given.file).stat().st_size
-    return min(size, given.characters or size)
+def _corpus_characters(params: Params, corpus: str) -> int:
+    source = params.prepare.corpora[corpus]
+    if source.revision is not None:
+        return source.characters or 0
+    size = text_file(source.source, None, source.file).stat().st_size
+    return min(size, source.characters or size)
 
 
-def _items(params: Params) -> tuple[int, int]:
-    """Return how many items the zero-shot tasks have, and the characters of what they say."""
+def _count_items(params: Params) -> tuple[int, int]:
+    """Return the number of items of the zero-shot tasks, and the characters of their texts."""
     tasks, limit = params.prepare.tasks, params.evaluate.limit
     if tasks.source is None:
         return 0, 0
     folder: Path = items_folder(tasks.source, tasks.data) or tasks_folder(tasks.source)
-    found: dict[str, Any] = {}
+    sizes_by_file: dict[str, Any] = {}
     for path in {path for pattern in ITEM_FILES for path in folder.rglob(pattern)}:
         lines = [line for line in path.read_text(encoding="utf-8").split("\n")[:limit] if line]
-        found[path.name] = (len(lines), sum(map(_said, lines)))
-    numbers = list(found.values())
+        sizes_by_file[path.name] = (len(lines), sum(map(_text_characters, lines)))
+    numbers = list(sizes_by_file.values())
     return sum(n for n, _ in numbers), sum(size for _, size in numbers)
 
 
-def _said(line: str) -> int:
-    """Return the characters of all texts of an item, a line of JSON; its keys are no text."""
+def _text_characters(line: str) -> int:
+    """Return the characters of all texts of an item, a line of JSON; its keys do not count."""
     try:
         parts, characters = [json.loads(line)], 0
-    except (ValueError, RecursionError):  # stage evaluate refuses it, and names the line
+    except (ValueError, RecursionError):  # the stage evaluate refuses the line
         return len(line)
     while parts:
         match parts.pop():

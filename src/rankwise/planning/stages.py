@@ -1,7 +1,7 @@
-"""What every stage holds, keeps on disk and multiplies, in terms of the model's sizes.
+"""Requirements of every stage, as functions of the model's sizes: memory, disk and operations.
 
-Memory is that of the largest job of a stage: what its libraries take (`Plan.base`), and the tensors that
-live at its fullest moment, as the docstrings say; files that are mapped count when their pages are read.
+Memory is that of the largest job of a stage: its libraries (``base`` of `rankwise.planning.plan.plan`),
+and the tensors at its peak, which the docstrings name. Mapped files count when their pages are read.
 """
 
 from collections.abc import Iterator
@@ -11,29 +11,36 @@ from plotly.offline import get_plotlyjs
 from rankwise.allocate.rounds import plan_rounds
 from rankwise.decompose import decomposers
 from rankwise.planning.need import Requirement
-from rankwise.planning.sizes import SUM, gradients, moments_of, panels, triangles, whole
+from rankwise.planning.sizes import (
+    SUM,
+    matrix_bytes,
+    moments_of,
+    panel_bytes,
+    triangle_bytes,
+    uses_gradients,
+)
 from rankwise.planning.study import FLOAT, StudySizes, count
 from rankwise.validation.params import instantiate_method
 
 TRAINED = 4
-"""Numbers that AdamW holds for one it trains: the number, its gradient, two moments [-]."""
+"""Numbers that AdamW stores per trained number: the number, its gradient, two moments [-]."""
 SAVED = 1.5
-"""What autograd saves of a decoder layer, in activations at their fullest (`Sizes.activations`) [-].
+"""Memory that autograd saves of a decoder layer, relative to the peak of activations (`Sizes.activations`) [-].
 
-LLaMA's in float32: 6 numbers a token and width, 3 an inner width, 1.4 in all; norms stay in float32 in any model.
+For LLaMA in float32: 6 numbers per token and width, 3 per inner width, 1.4 in all; norms are in float32 in any model.
 """
 MULTIPLIED = 5
-"""Matrices of the size of a weight, in float64, that the check of a checkpoint multiplies factors in [-]."""
+"""Matrices of a weight's size, in float64, that the check of a checkpoint needs for products of factors [-]."""
 CHECKED = 2
-"""Products [out, width, in] in float32 that the check of a linear is worth: two of its factors, of half that rank, in float64 [-]."""
+"""Cost of checking a linear, in products [out, width, in] in float32: two products of factors of half that rank, in float64 [-]."""
 DATABASE = 2**20
-"""MLflow's, of a few runs [bytes]."""
+"""Size of MLflow's database with a few runs [bytes]."""
 
 
 def requirements(study: StudySizes) -> Iterator[Requirement]:
-    """Yield what every stage takes, in order."""
+    """Yield the requirements of every stage, in order."""
     yield covariance(study)
-    if gradients(study.params):
+    if uses_gradients(study.params):
         yield fisher(study)
     yield decompose(study)
     yield allocate(study)
@@ -49,165 +56,165 @@ def requirements(study: StudySizes) -> Iterator[Requirement]:
 
 
 def covariance(study: StudySizes) -> Requirement:
-    """The model, sums of one pool and of all before, activations of one group.
+    """Return the requirements: the model, sums of one pool and of all earlier ones, activations of one layer group.
 
-    Streamed: one layer group and what is around the layers, its sums likewise; hidden states lie on disk.
+    With streaming: one layer group and the weights around the layers, and its sums. Hidden states are on disk.
     """
-    asked, text = study.params.covariance, study.params.sample.calibration
+    settings, text = study.params.covariance, study.params.sample.calibration
     sides = [moments_of(group, study.moments) for group in study.groups]
-    every = [side for group in sides for side in group]
+    all_sides = [side for group in sides for side in group]
     tokens = count(text)
-    pools = 1 if asked.pools // asked.shards == 1 and asked.shards > 1 else 2
-    active, scratch = study.active(asked.batch, text.length), 0
-    tensors = study.models(1, _summed(sides, every, pools, active))
-    if asked.streaming:
-        sums = max(_summed([group], group, pools, active) for group in sides)
+    pools = 1 if settings.pools // settings.shards == 1 and settings.shards > 1 else 2
+    activations, scratch = study.active(settings.batch, text.length), 0
+    tensors = study.models(1, _peak_sums(sides, all_sides, pools, activations))
+    if settings.streaming:
+        sums = max(_peak_sums([group], group, pools, activations) for group in sides)
         tensors = study.around + study.largest_group + sums
-        scratch = triangles(every) + 2 * study.states
-    jobs = study.origins * (1 if asked.shards == 1 else asked.shards + 1)
-    kept = triangles(every) * study.origins
-    parts = kept * asked.pools if asked.shards > 1 else 0
+        scratch = triangle_bytes(all_sides) + 2 * study.states
+    jobs = study.origins * (1 if settings.shards == 1 else settings.shards + 1)
+    stored = triangle_bytes(all_sides) * study.origins
+    parts = stored * settings.pools if settings.shards > 1 else 0
     return Requirement(
         "covariance",
         jobs,
         tensors,
-        disk=kept + parts,
+        disk=stored + parts,
         scratch=scratch,
         passed=tokens * study.origins,
-        products=tokens * study.origins * sum(side * side // 2 for side in every),
-        moved=kept + 2 * parts + study.sizes.bytes * jobs,
+        products=tokens * study.origins * sum(side * side // 2 for side in all_sides),
+        moved=stored + 2 * parts + study.sizes.bytes * jobs,
     )
 
 
-def _summed(groups: list[list[int]], sides: list[int], pools: int, active: int) -> int:
-    """Return the most that sums take: while activations are there, or while those of a group are written."""
-    written = max(triangles(group) + whole([max(group, default=0)]) for group in groups)
-    return panels(sides) + max((pools - 1) * panels(sides) + active, written)
+def _peak_sums(groups: list[list[int]], sides: list[int], pools: int, activations: int) -> int:
+    """Return the peak memory of the sums: next to activations, or while a layer group's sums are written [bytes]."""
+    writing = max(triangle_bytes(group) + matrix_bytes([max(group, default=0)]) for group in groups)
+    return panel_bytes(sides) + max((pools - 1) * panel_bytes(sides) + activations, writing)
 
 
 def fisher(study: StudySizes) -> Requirement:
-    """The model, sums of every linear, weights with more outputs than inputs again, what autograd saves.
+    """Return the requirements: the model, sums of every linear, copies of weights with more outputs than inputs, autograd's memory.
 
-    Streamed: one layer group and what is around the layers, its sums likewise, what autograd saves of it;
-    hidden states in front of every group lie on disk, and the text passes forward twice.
+    With streaming: one layer group and the weights around the layers, its sums, and autograd's memory for
+    it. Hidden states before every layer group are on disk, and the text passes forward twice.
     """
-    asked, text = study.params.fisher, study.params.sample.calibration
+    settings, text = study.params.fisher, study.params.sample.calibration
     groups, layers, passes, scratch = [study.sizes.matrices], study.sizes.layers, 2, 0
     sides = [matrix.smaller for matrix in study.sizes.matrices]
-    if asked.streaming:
+    if settings.streaming:
         groups, layers, passes = study.groups, study.params.compute.layers_per_job, 3
-        scratch = triangles(sides) + len(groups) * study.states
+        scratch = triangle_bytes(sides) + len(groups) * study.states
     wide = [sum(m.numbers for m in group if m.out > m.columns) for group in groups]
-    sums = max(panels([matrix.smaller for matrix in group]) for group in groups)
-    active = study.active(asked.batch, text.length)
-    saved = round((SAVED * min(layers, study.sizes.layers) + 1) * active)
-    work = sums + saved + study.predictions(asked.batch, text.length)
+    sums = max(panel_bytes([matrix.smaller for matrix in group]) for group in groups)
+    activations = study.active(settings.batch, text.length)
+    saved = round((SAVED * min(layers, study.sizes.layers) + 1) * activations)
+    work = sums + saved + study.predictions(settings.batch, text.length)
     streamed = study.around + study.largest_group + work
     tokens = count(text) * study.origins
-    kept = triangles(sides) * study.origins
+    stored = triangle_bytes(sides) * study.origins
     return Requirement(
         "fisher",
         study.origins,
-        streamed if asked.streaming else study.models(1, work),
-        beside=max(wide) * study.sizes.itemsize,
-        disk=kept,
+        streamed if settings.streaming else study.models(1, work),
+        mapped=max(wide) * study.sizes.itemsize,
+        disk=stored,
         scratch=scratch,
         passed=passes * tokens,
         heads=2 * tokens,
         products=tokens * (sum(wide) + sum(side * side // 2 for side in sides)),
-        moved=kept + study.sizes.bytes * study.origins + 2 * scratch,
+        moved=stored + study.sizes.bytes * study.origins + 2 * scratch,
     )
 
 
 def decompose(study: StudySizes) -> Requirement:
-    """One group's statistics, mapped, the largest of them whole, its factors, and the work on the largest weight."""
+    """Return the requirements: one layer group's statistics, mapped, the largest unpacked, its factors, and the workspace of the largest weight."""
     largest, itemsize = 0, study.sizes.itemsize
     for group in study.groups:
         weights = sum(matrix.numbers for matrix in group)
         sides = moments_of(group, study.moments)
-        if gradients(study.params):
+        if uses_gradients(study.params):
             sides += [matrix.smaller for matrix in group]
-        held = whole([max(sides, default=0)]) + triangles(sides) + weights * itemsize
+        held = matrix_bytes([max(sides, default=0)]) + triangle_bytes(sides) + weights * itemsize
         largest = max(largest, held + study.sizes.largest * itemsize)
     used = {(run.origin, run.decompose) for run in study.params.built().values()}
     factored: dict[tuple[str, tuple[int, int]], int] = {}
     for _, name in used:
         for shape, number in study.sizes.shapes().items():
             factored[name, shape] = factored.get((name, shape), 0) + number
-    kept = study.factors * len(used)
+    stored = study.factors * len(used)
     work = max(workspace(study, name) for _, name in used)
     return Requirement(
         "decompose",
         len(used) * len(study.groups),
         largest + work,
-        disk=kept,
+        disk=stored,
         factored=factored,
-        moved=kept + (study.sizes.bytes + covariance(study).disk) * len(used),
+        moved=stored + (study.sizes.bytes + covariance(study).disk) * len(used),
     )
 
 
 def workspace(study: StudySizes, name: str) -> int:
-    """Return the bytes that a section of decompose works in on the largest weight."""
+    """Return the workspace that a section of decompose needs for the largest weight [bytes]."""
     method = decomposers[study.params.method("decompose", name)]
     return round(method.workspace * SUM * study.sizes.largest)
 
 
 def allocate(study: StudySizes) -> Requirement:
-    """The factors, mapped; where candidates are scored also the model and two models' predictions.
+    """Return the requirements: the factors, mapped; for scoring also the model and two models' predictions.
 
-    Of a search in rounds every suggestion and every trial is a job, which reads model and factors.
+    In a search in rounds every suggestion and every trial is a job, which reads model and factors.
     """
     text = study.params.sample.search
-    tensors = beside = 0
+    tensors = mapped = 0
     passed = 0.0
-    scored = further = 0
+    scored = extra_jobs = 0
     for run in study.params.built().values():
         method = instantiate_method(study.params, "allocate", run.allocate)
-        beside = max(beside, study.factors)
+        mapped = max(mapped, study.factors)
         if method.scores:
             batch = min(method.batch, text.sequences or method.batch)
             work = study.predictions(batch, text.length) + study.active(batch, text.length)
             tensors = max(tensors, study.models(1, work))
-            beside = max(beside, study.factors + FLOAT * count(text) * study.sizes.vocabulary)
+            mapped = max(mapped, study.factors + FLOAT * count(text) * study.sizes.vocabulary)
             passed += (1 + method.trials) * count(text)
-            together = plan_rounds(method.trials, method.q) if getattr(method, "q", 1) > 1 else []
-            scored += method.trials if together else 1
-            further += sum(1 + len(trials) for trials in together)
+            rounds = plan_rounds(method.trials, method.q) if getattr(method, "q", 1) > 1 else []
+            scored += method.trials if rounds else 1
+            extra_jobs += sum(1 + len(trials) for trials in rounds)
     runs = len(study.params.built())
     return Requirement(
         "allocate",
-        runs + further,
+        runs + extra_jobs,
         tensors,
-        beside=beside,
+        mapped=mapped,
         passed=passed,
         heads=2 * passed,
-        moved=study.factors * (runs + further) + study.sizes.bytes * scored,
+        moved=study.factors * (runs + extra_jobs) + study.sizes.bytes * scored,
         scoring=scored,
     )
 
 
 def build(study: StudySizes) -> Requirement:
-    """The checkpoint; one group dense with its factors, mapped, or its factors and the work on the largest weight."""
+    """Return the requirements: the checkpoint; one layer group dense with its factors, mapped, or its factors and the workspace of the largest weight."""
     runs = study.params.built().values()
-    kept = sum(study.checkpoint(run.keep) for run in runs)
-    most = max(study.checkpoint(run.keep) for run in runs)
+    stored = sum(study.checkpoint(run.keep) for run in runs)
+    largest = max(study.checkpoint(run.keep) for run in runs)
     work = MULTIPLIED * SUM * study.sizes.largest
     text = study.params.sample.calibration
     checked = min(study.params.build.check_sequences, count(text)) * text.length
     return Requirement(
         "build",
         len(runs),
-        most + study.largest_group + max(study.largest_group, work),
-        disk=kept,
+        largest + study.largest_group + max(study.largest_group, work),
+        disk=stored,
         passed=3 * checked * len(runs),
         heads=3 * checked * len(runs),
         products=CHECKED * study.sizes.linear_numbers * len(runs) * study.sizes.width,
-        moved=kept + (study.sizes.bytes + study.factors) * len(runs),
+        moved=stored + (study.sizes.bytes + study.factors) * len(runs),
     )
 
 
 def refine(study: StudySizes) -> Requirement:
-    """Both models, hidden states of all text twice, and the optimiser's state of what is trained."""
+    """Return the requirements: both models, hidden states of all text twice, and the state of the optimiser."""
     text = study.params.sample.calibration
     tensors, passed = 0, 0.0
     for run in study.params.refinements().values():
@@ -219,17 +226,17 @@ def refine(study: StudySizes) -> Requirement:
         tensors = max(tensors, study.models(2, work))
         passed += count(text) * (3 * method.epochs + 4)
     runs = len(study.params.refinements())
-    kept = study.sizes.bytes * runs
-    return Requirement("refine", runs, tensors, disk=kept, passed=passed, moved=3 * kept)
+    stored = study.sizes.bytes * runs
+    return Requirement("refine", runs, tensors, disk=stored, passed=passed, moved=3 * stored)
 
 
 def evaluate(study: StudySizes) -> Requirement:
-    """One model and a batch's predictions, raw and as logarithms; with divergence two, and one more of these."""
-    asked, text = study.params.evaluate, study.params.sample.test
-    models = 2 if asked.divergence else 1
+    """Return the requirements: one model and a batch's logits and log-probabilities; with divergence two models and one more copy."""
+    settings, text = study.params.evaluate, study.params.sample.test
+    models = 2 if settings.divergence else 1
     runs = 1 + len(study.params.runs)
-    predicted = study.predictions(asked.batch, text.length, copies=1 + models)
-    work = predicted + study.active(asked.batch, text.length)
+    predictions = study.predictions(settings.batch, text.length, copies=1 + models)
+    work = predictions + study.active(settings.batch, text.length)
     tokens = (study.test_tokens * models + study.item_tokens) * runs
     return Requirement(
         "evaluate",
@@ -242,15 +249,17 @@ def evaluate(study: StudySizes) -> Requirement:
 
 
 def speed(study: StudySizes) -> Requirement:
-    """Two models, and a batch's predictions."""
-    asked = study.params.speed
+    """Return the requirements: two models, and a batch's predictions."""
+    settings = study.params.speed
     runs = 1 + len(study.params.runs)
-    most = max(asked.batches)
-    passes = sum(asked.batches) * (asked.length + asked.new_tokens) * (asked.repeats + 1)
+    largest_batch = max(settings.batches)
+    passes = (
+        sum(settings.batches) * (settings.length + settings.new_tokens) * (settings.repeats + 1)
+    )
     return Requirement(
         "speed",
         runs,
-        study.models(2, study.predictions(most, asked.length)),
+        study.models(2, study.predictions(largest_batch, settings.length)),
         passed=2 * passes * runs,
         heads=2 * passes * runs,
         moved=2 * study.sizes.bytes * runs,

@@ -1,4 +1,4 @@
-"""The facts of a study that its plan is made of: how large a group, a batch or a checkpoint is."""
+"""Sizes of a study's layer groups, batches and checkpoints, from which its plan is computed."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ LOGITS = 3
 
 @dataclass(frozen=True)
 class StudySizes:
-    """A study's parameters beside the sizes of its model."""
+    """A study's parameters together with the sizes of its model."""
 
     params: Params
     sizes: Sizes
@@ -28,7 +28,7 @@ class StudySizes:
 
     @property
     def origins(self) -> int:
-        """Models that are looked at: the dense one, and steps on the way to runs [-]."""
+        """Number of models that are statistics sources: the dense one, and steps of runs [-]."""
         return len({run.origin for run in self.params.built().values()})
 
     @property
@@ -38,7 +38,7 @@ class StudySizes:
         return [self.sizes.group(layers) for layers in groups]
 
     def predictions(self, batch: int, length: int, copies: int = LOGITS) -> int:
-        """Return the bytes of a batch's predictions, all copies."""
+        """Return the bytes of ``copies`` copies of a batch's predictions in float32."""
         return copies * FLOAT * batch * length * self.sizes.vocabulary
 
     def active(self, batch: int, length: int) -> int:
@@ -46,12 +46,12 @@ class StudySizes:
         return batch * length * self.sizes.activations * self.sizes.itemsize
 
     def models(self, number: int, work: int) -> int:
-        """Return the most that whole models take, with what is done with them or while the last is loaded."""
+        """Return the peak memory of ``number`` models and their ``work``, or of loading the last one [bytes]."""
         return number * self.sizes.bytes + max(work, self.sizes.converted)
 
     @property
     def around(self) -> int:
-        """Bytes of the weights that no layer's linears hold: embeddings, head, norms."""
+        """Bytes of the weights outside the layers' linears: embeddings, head, norms."""
         return self.sizes.bytes - self.sizes.linear_numbers * self.sizes.itemsize
 
     @property
@@ -61,14 +61,14 @@ class StudySizes:
 
     @property
     def states(self) -> int:
-        """Bytes of the hidden states of all calibration text behind one layer."""
+        """Bytes of the hidden states of all calibration text after one layer."""
         text = self.params.sample.calibration
         return count(text) * self.sizes.width * self.sizes.itemsize
 
     @property
     def moments(self) -> RequiredStatistics:
-        """What the forward pass gathers."""
-        return gathered(self.params)
+        """Statistics that the forward pass gathers."""
+        return gathered_statistics(self.params)
 
     @property
     def factors(self) -> int:
@@ -76,17 +76,17 @@ class StudySizes:
         return self.sizes.linear_numbers * self.sizes.itemsize
 
     def checkpoint(self, keep: float | None) -> int:
-        """Return the bytes of a checkpoint."""
+        """Return the bytes of a checkpoint with this share of parameters; None means all."""
         linears = self.sizes.linear_numbers * self.sizes.itemsize
         return round(self.sizes.bytes - linears * (1 - (keep or 1.0)))
 
 
-def gathered(params: Params) -> RequiredStatistics:
-    """Return what the forward pass gathers."""
-    asked = params.covariance
-    return asked.gathered if asked.moments else required_statistics(params)
+def gathered_statistics(params: Params) -> RequiredStatistics:
+    """Return the statistics that the forward pass gathers."""
+    covariance = params.covariance
+    return covariance.gathered if covariance.moments else required_statistics(params)
 
 
 def count(text: Sample) -> int:
-    """Return the tokens of some windows; of all there are it is not known before the text is read."""
+    """Return the tokens of the windows; 0 for all windows, whose number depends on the text."""
     return (text.sequences or 0) * text.length
