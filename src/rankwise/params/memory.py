@@ -1,7 +1,7 @@
-"""What is said to a person when memory runs out: which stage, and the setting that makes it need less."""
+"""Advice for a job that runs out of memory: the setting that lowers its stage's memory."""
 
 KILLED = 137
-"""Exit code of a job that got SIGKILL, which is how a system takes memory back."""
+"""Exit code of a job that got SIGKILL, the signal that a system sends when memory runs out."""
 SETTINGS = {
     "covariance": "covariance.batch, or set covariance.streaming to true",
     "fisher": "fisher.batch, or set fisher.streaming to true",
@@ -14,11 +14,11 @@ SETTINGS = {
     "evaluate": "evaluate.batch",
     "speed": "speed.batches, or set it to [] where nothing need be timed",
 }
-"""Stage → what to lower."""
+"""Stage → setting to lower."""
 OTHERS = "the number of jobs beside each other: --cores"
 
 
 def advise_less_memory(words: list[str]) -> str:
-    """Return the advice for a command line, or for the parts of a log's name."""
+    """Return the advice for the stage in ``words``: a command line, or the parts of a log's name."""
     setting = next((SETTINGS[word] for word in words if word in SETTINGS), OTHERS)
     return f"lower {setting}, or use a machine with more memory"

@@ -1,4 +1,4 @@
-"""Section ``runs``: what a person asks for, and the compressions that it comes to."""
+"""Section ``runs``: the runs as written, and the compressions that they expand to."""
 
 from typing import Annotated, Any, Self
 
@@ -8,20 +8,20 @@ from rankwise.params.section import Count, Section, Seed
 from rankwise.params.target import Target, exactly_one_target
 
 DENSE = "dense"
-"""Name of the model itself, beside the runs."""
+"""Name of the dense model where the name of a run is expected."""
 
 
 class Budgeted(Section):
-    """A compression to a budget: exactly one of the three targets is given."""
+    """A compression to a budget: exactly one of the three targets is set."""
 
     decompose: str
     allocate: str
     keep: Annotated[float, Field(gt=0, le=1)] | None = None
     """Parameters that remain / parameters before, over the decoder layers' linears, biases counted [-]."""
     total_params: Count | None = None
-    """Parameters of the whole model, tied ones once, places of sparse entries in numbers of the values' size [-]."""
+    """Parameters of the complete model, tied ones once; indices of nonzeros count in numbers of the values' size [-]."""
     checkpoint_bytes: Count | None = None
-    """Bytes of the weight files, their headers included [bytes]."""
+    """Size of the weight files, headers included [bytes]."""
     seed: Seed | None = None
     """Of the allocator's search, its steps' too unless ``steps_allocate`` names another; null = that of its section."""
 
@@ -32,12 +32,12 @@ class Budgeted(Section):
 
     @property
     def target(self) -> Target:
-        """The one that is given."""
+        """The one target that is set."""
         return exactly_one_target(dict(self))
 
 
 class Run(Budgeted):
-    """One compression as the stages see it: from which statistics, how, to which budget."""
+    """One compression as the stages read it: statistics source, methods and budget."""
 
     origin: str = DENSE
     """The model whose statistics are used: the dense one, or the step before."""
@@ -46,7 +46,7 @@ class Run(Budgeted):
 
 
 class CompressedRun(Budgeted):
-    """One named run: which decomposer, which allocator, which budget, in how many steps."""
+    """One named run: decomposer, allocator, budget and number of steps."""
 
     steps: Count = 1
     """Statistics are gathered again on the compressed model at each step, the budget falling evenly from the
@@ -60,13 +60,13 @@ class RefinedRun(Section):
 
     refine: str
     of: str
-    """Name of the run that it starts from."""
+    """Name of the run that is refined."""
 
 
-def _kind_of_run(given: Any) -> str:
-    if isinstance(given, dict):
-        return "refinement" if "refine" in given or "of" in given else "compression"
-    return "refinement" if isinstance(given, RefinedRun) else "compression"
+def _kind_of_run(run: Any) -> str:
+    if isinstance(run, dict):
+        return "refinement" if "refine" in run or "of" in run else "compression"
+    return "refinement" if isinstance(run, RefinedRun) else "compression"
 
 
 AnyRun = Annotated[
@@ -76,23 +76,25 @@ AnyRun = Annotated[
 
 
 def expand_steps(runs: dict[str, CompressedRun]) -> dict[str, Run]:
-    """Return every compression to be made, the steps on the way included, each before its next.
+    """Return every compression that the runs need, intermediate steps included, each before its successor.
 
-    Runs that differ only in their last step share those before; they bear the first one's name.
+    Runs that differ only in their last step share the earlier steps, which have the first run's name.
     """
-    found: dict[str, Run] = {}
+    compressions: dict[str, Run] = {}
     owners: dict[Any, str] = {}
     for name, run in runs.items():
-        between = run.steps_allocate or run.allocate
+        earlier_allocate = run.steps_allocate or run.allocate
         seed = None if run.steps_allocate else run.seed
-        owner = owners.setdefault((run.decompose, between, run.target, run.steps, seed), name)
+        owner = owners.setdefault(
+            (run.decompose, earlier_allocate, run.target, run.steps, seed), name
+        )
         origin = DENSE
         for step in range(1, run.steps + 1):
             last = step == run.steps
-            this = name if last else f"{owner}--step{step}"
-            found[this] = Run(
+            step_name = name if last else f"{owner}--step{step}"
+            compressions[step_name] = Run(
                 decompose=run.decompose,
-                allocate=run.allocate if last else between,
+                allocate=run.allocate if last else earlier_allocate,
                 keep=run.keep,
                 total_params=run.total_params,
                 checkpoint_bytes=run.checkpoint_bytes,
@@ -100,5 +102,5 @@ def expand_steps(runs: dict[str, CompressedRun]) -> dict[str, Run]:
                 origin=origin,
                 way=step / run.steps,
             )
-            origin = this
-    return found
+            origin = step_name
+    return compressions

@@ -1,4 +1,4 @@
-"""What a section of params.yaml is, and how one is read: every mistake is a sentence."""
+"""Sections of params.yaml: base class, reading and validation with a clear error for every mistake."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
@@ -15,7 +15,7 @@ S = TypeVar("S", bound=BaseModel)
 
 
 class Section(BaseModel):
-    """One section: unknown keys are errors, values never change after reading."""
+    """One section: unknown keys are errors, and values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -25,24 +25,24 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 def read_method(path: Path, registry: "Registry[S]") -> S:
-    """Read the section of a method: ``method`` names its file, the rest are its fields."""
-    given = read_object(path)
-    name = given.pop("method", None)
+    """Read the section of a method: ``method`` names its file, all other keys are its fields."""
+    fields = read_object(path)
+    name = fields.pop("method", None)
     if not isinstance(name, str):
         raise RankwiseError(
             f"{path}: method: expected the name of a file of methods, found {str(name)[:80]!r}; {repair_hint(path)}"
         )
-    return validate(registry[name], given, str(path), ())
+    return validate(registry[name], fields, str(path), ())
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read a section file, or one that holds several, as what every one of them is: a JSON object."""
-    given = read_json(path)
-    if not isinstance(given, dict):
+    """Read a file of one or several sections; raises RankwiseError unless it is a JSON object."""
+    content = read_json(path)
+    if not isinstance(content, dict):
         raise RankwiseError(
-            f"{path}: expected a JSON object, found {type(given).__name__}; {repair_hint(path)}"
+            f"{path}: expected a JSON object, found {type(content).__name__}; {repair_hint(path)}"
         )
-    return given
+    return content
 
 
 def read_section(path: Path, cls: type[S]) -> S:
@@ -50,24 +50,24 @@ def read_section(path: Path, cls: type[S]) -> S:
     return validate(cls, read_json(path), str(path), ())
 
 
-def validate(cls: type[S], given: Any, where: str, at: tuple[str, ...]) -> S:
-    """Return ``given`` as ``cls``; each mistake is one line: where, key path, given, allowed."""
+def validate(cls: type[S], value: Any, where: str, key_prefix: tuple[str, ...]) -> S:
+    """Return ``value`` as ``cls``; RankwiseError has one line per mistake: where, key path, value, allowed."""
     try:
-        return cls.model_validate(given)
+        return cls.model_validate(value)
     except ValidationError as error:
-        lines = [_sentence(cls, problem, at) for problem in error.errors(include_url=False)]
+        lines = [_sentence(cls, problem, key_prefix) for problem in error.errors(include_url=False)]
         raise RankwiseError("\n".join(f"{where}: {line}" for line in lines)) from error
 
 
-def _sentence(cls: type[BaseModel], problem: Any, at: tuple[str, ...]) -> str:
-    """Say one mistake: key path, given, allowed, nearest valid name."""
+def _sentence(cls: type[BaseModel], problem: Any, key_prefix: tuple[str, ...]) -> str:
+    """Return the sentence for one mistake: key path, value, allowed values, nearest valid name."""
     keys, _ = _walk(cls, problem["loc"])
-    _, inside = _walk(cls, problem["loc"][:-1])
-    key = ".".join([*at, *keys])
-    given = problem["input"]
-    shown = "a section" if isinstance(given, dict | list) and given else repr(given)
+    _, parent = _walk(cls, problem["loc"][:-1])
+    key = ".".join([*key_prefix, *keys])
+    value = problem["input"]
+    shown = "a section" if isinstance(value, dict | list) and value else repr(value)
     if problem["type"] == "extra_forbidden":
-        allowed = list(getattr(inside, "model_fields", {}))
+        allowed = list(getattr(parent, "model_fields", {}))
         return f"{key}: no such key (given {shown}); {nearest(keys[-1], allowed)}"
     if problem["type"] == "missing":
         return f"{key}: is missing; give it a value"
@@ -75,9 +75,9 @@ def _sentence(cls: type[BaseModel], problem: Any, at: tuple[str, ...]) -> str:
 
 
 def _walk(cls: Any, location: tuple[Any, ...]) -> tuple[list[str], Any]:
-    """Return the keys a person wrote on the way to ``location``, and the type that stands there.
+    """Return the keys of params.yaml that lead to ``location``, and the type at that location.
 
-    Pydantic also names the member of a tagged union on the way, which no person wrote.
+    Pydantic's location also contains the tags of union members, which are no keys of the file.
     """
     keys: list[str] = []
     for part in map(str, location):

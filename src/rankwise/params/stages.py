@@ -1,7 +1,7 @@
-"""The sections of params.yaml, typed: every key with its default, unit and sentence.
+"""The sections of params.yaml as types: every key with its default, unit and description.
 
 A stage never reads params.yaml. It reads ``data/params/<section>.json`` with `read_section`: one
-section, defaults filled in. How the whole file is read and cut is in `rankwise.validation.params`.
+section, defaults filled in. `rankwise.validation.params` reads the complete file and splits it.
 """
 
 import re
@@ -15,13 +15,13 @@ from rankwise.params.section import Count, Section, Seed
 
 ROLES = ("calibration", "search", "test")
 FURTHER = "test-"
-"""What the roles of further test texts begin with."""
+"""Prefix of the roles of extra test texts."""
 NAME = re.compile(r"[A-Za-z0-9](-?[A-Za-z0-9_])*")
-"""Of runs and sections. No two hyphens in a row: they set off the steps on the way to a run (`rankwise.params.runs.built`)."""
+"""Pattern of names of runs and sections. Two hyphens in a row are reserved for the steps of a run (`rankwise.params.runs.expand_steps`)."""
 
 
 class Source(Section):
-    """Where something comes from: this package ('embedded…'), a local path, or the Hub."""
+    """Source of a model or text: this package ('embedded…'), a local path, or the Hub."""
 
     source: Annotated[str, Field(min_length=1)]
     revision: str | None = None
@@ -41,9 +41,9 @@ class Model(Source):
     """The dense model."""
 
     layers: Count
-    """Decoder layers [-]; stands here so that the job graph is known before the model is read."""
+    """Decoder layers [-]; set here so that the job graph is known before the model is read."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision the model is loaded and run in."""
+    """Precision in which the model is loaded and run."""
 
 
 class Corpus(Source):
@@ -52,9 +52,9 @@ class Corpus(Source):
     file: str | None = None
     """File inside the Hub data set's repository."""
     field: str = "text"
-    """Column that holds the text, for JSON lines and parquet."""
+    """Column of the text, for JSON lines and parquet."""
     characters: Count | None = None
-    """Use only the first so many [characters]; null = all."""
+    """Length of the used beginning of the text [characters]; null = all."""
 
 
 class Tasks(Section):
@@ -63,11 +63,11 @@ class Tasks(Section):
     source: str | None = "embedded"
     """'embedded', 'papers' (the seven of the papers), a local folder, or null for no zero-shot tasks."""
     data: str | None = None
-    """Folder of the items (JSONL); null: beside the task files. 'papers' needs one."""
+    """Folder of the items (JSONL); null: next to the task files. 'papers' needs one."""
 
 
 class Prepare(Section):
-    """Section ``prepare``: what goes in, at pinned revisions."""
+    """Section ``prepare``: model, texts and tasks, at pinned revisions."""
 
     model: Model
     corpora: Annotated[dict[str, Corpus], Field(min_length=1)]
@@ -79,23 +79,23 @@ class Sample(Section):
 
     corpus: str
     sequences: Count | None = None
-    """How many windows; null = all there are, in order (test text only)."""
+    """Number of windows; null = all windows, in order (test text only)."""
     length: Annotated[int, Field(ge=2)] = 128
     """Window length [tokens]."""
     seed: Seed = 0
 
 
 class SampleRoles(Section):
-    """Section ``sample``: the three roles, and further texts to test on."""
+    """Section ``sample``: the three roles, and extra test texts."""
 
     calibration: Sample
     search: Sample
     test: Sample
     further: dict[str, Sample] = Field(default_factory=dict)
-    """Name → windows of another test text; measured beside the first, steering nothing."""
+    """Name → windows of an extra test text; measured like the first, and never used for a choice."""
 
     def by_role(self) -> dict[str, Sample]:
-        """Return every set of windows by its role; further texts have the roles ``test-<name>``."""
+        """Return every set of windows by its role; extra test texts have the roles ``test-<name>``."""
         further = {f"{FURTHER}{name}": sample for name, sample in self.further.items()}
         return {role: getattr(self, role) for role in ROLES} | further
 
@@ -108,40 +108,40 @@ class CovarianceParams(Section):
     batch: Count = 16
     """Sequences in one forward pass."""
     moments: Literal["channels", "smaller", "inputs"] | None = None
-    """Which second moments are gathered (`rankwise.methods.required_statistics`); null = those that the methods of section decompose need."""
+    """Second moments to gather (`rankwise.methods.required_statistics`); null = those that the methods of section decompose need."""
     shards: Count = 1
-    """Jobs that the pools are spread over, any number gives the same bytes; divides ``pools``."""
+    """Jobs that share the pools; any number gives the same bytes; divides ``pools``."""
     streaming: bool = False
-    """Whether the dense model is read a layer group (`compute.layers_per_job`) at a time, never whole."""
+    """Whether only one layer group (`compute.layers_per_job`) of the dense model is in memory at a time."""
 
     @property
     def gathered(self) -> RequiredStatistics:
-        """What is gathered; where nothing says what is needed, all there is."""
+        """Statistics to gather; all of them where ``moments`` is null."""
         return RequiredStatistics[(self.moments or "inputs").upper()]
 
 
 class FisherParams(Section):
-    """Section ``fisher``: the backward pass, for decomposers that ask for it."""
+    """Section ``fisher``: the backward pass, for decomposers that need it."""
 
     batch: Count = 16
     """Sequences in one forward and backward pass."""
     labels: Literal["text", "model"] = "text"
-    """Whose next tokens the loss is taken of: the text's, or drawn from the model's own prediction."""
+    """Labels of the loss: the next tokens of the text, or tokens sampled from the model's prediction."""
     seed: Seed = 0
-    """For labels drawn from the model."""
+    """Seed for labels sampled from the model."""
     streaming: bool = False
-    """Whether the dense model is read a layer group (`compute.layers_per_job`) at a time, never whole."""
+    """Whether only one layer group (`compute.layers_per_job`) of the dense model is in memory at a time."""
 
 
 class Build(Section):
     """Section ``build``."""
 
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    """Precision the checkpoint is stored in; null = that of the model."""
+    """Precision of the checkpoint; null = that of the model."""
     check_sequences: Count = 8
-    """Calibration sequences on which the checkpoint is compared with the factors it was made of."""
+    """Calibration sequences on which the checkpoint is compared with its factors."""
     worse_than_unigram: Literal["refuse", "record"] = "refuse"
-    """What to do with a model that predicts them worse than token frequencies do."""
+    """Action for a model that predicts these sequences worse than token frequencies do."""
 
 
 class Evaluate(Section):
@@ -152,24 +152,24 @@ class Evaluate(Section):
     tasks: list[str] | None = None
     """Names of the zero-shot tasks; null = every task of ``prepare.tasks``."""
     limit: Annotated[int, Field(ge=2)] | None = None
-    """Use only the first so many items of each task; null = all."""
+    """Maximum number of items of each task, from the first; null = all."""
     divergence: bool = False
-    """KL divergence from the dense model and agreement with its likeliest token, on every text; holds both models."""
+    """Whether to measure KL divergence from the dense model and top-1 agreement on every text; needs both models in memory."""
     prompts: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
-    """Continued greedily by every model, side by side in the report; none = off."""
+    """Prompts that every model continues greedily, for comparison in the report; empty = off."""
     new_tokens: Count = 32
     """Length of the continuations [tokens]."""
 
 
 class Speed(Section):
-    """Section ``speed``: prefill and decoding, the run beside the dense model, both in memory."""
+    """Section ``speed``: prefill and decoding of the run and the dense model, both in memory."""
 
     batches: list[Count] = Field(default=[1, 8])
-    """Sequences at once; the table shows prefill at the largest. [] = no run is timed."""
+    """Batch sizes [sequences]; the table shows prefill at the largest. [] = no run is timed."""
     length: Count = 128
     """Prompt length [tokens]."""
     new_tokens: Count = 8
-    """Tokens decoded behind the prompt."""
+    """Tokens decoded after the prompt."""
     repeats: Annotated[int, Field(ge=3)] = 5
     """Timed repeats, interleaved between the two models; the median is reported."""
 
@@ -179,11 +179,11 @@ class Report(Section):
 
     title: str = "rankwise study"
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    """Of the paired bootstrap intervals [-]."""
+    """Confidence level of the paired bootstrap intervals [-]."""
     resamples: Annotated[int, Field(ge=100)] = 2000
     """Bootstrap resamples of each interval."""
     seed: Seed = 0
-    """Of the resampling."""
+    """Seed of the bootstrap."""
 
 
 class Track(Section):
@@ -193,22 +193,22 @@ class Track(Section):
 
 
 class Compute(Section):
-    """Section ``compute``: where arithmetic happens; part of what fixes the bytes."""
+    """Section ``compute``: device and threads; the bytes of results depend on them."""
 
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
     threads: Count = 1
-    """Threads of one job on the CPU; the engine runs several jobs beside each other."""
+    """Threads of one job on the CPU; several jobs run at the same time."""
     layers_per_job: Count = 2
     """Decoder layers in one file of statistics, and in one decomposition job."""
 
     def layer_groups(self, layers: int) -> list[list[int]]:
-        """Return the layers of each job, consecutive ones."""
+        """Return the layer group of each job: consecutive layers."""
         step = self.layers_per_job
         return [list(range(layers))[i : i + step] for i in range(0, layers, step)]
 
 
 class Params(Section):
-    """The whole of params.yaml."""
+    """All sections of params.yaml."""
 
     prepare: Prepare
     sample: SampleRoles
@@ -227,8 +227,8 @@ class Params(Section):
 
     def method(self, kind: str, name: str) -> str:
         """Return the method of a section of decompose, allocate or refine: its own name, or its key ``method``."""
-        given = getattr(self, kind)[name] or {}
-        return str(given.get("method", name))
+        section = getattr(self, kind)[name] or {}
+        return str(section.get("method", name))
 
     def compressions(self) -> dict[str, CompressedRun]:
         """Return the runs that factor the dense model."""
@@ -239,10 +239,10 @@ class Params(Section):
         return {name: run for name, run in self.runs.items() if isinstance(run, RefinedRun)}
 
     def built(self) -> dict[str, Run]:
-        """Return every compression to be made, the steps on the way included; see `rankwise.params.runs.built`."""
+        """Return every compression, intermediate steps included; see `rankwise.params.runs.expand_steps`."""
         return expand_steps(self.compressions())
 
     def compressed(self, name: str) -> str:
-        """Return the compression that a run is or that it refines, through refinements of refinements."""
+        """Return the compression of a run: the run itself, or the one that it refines, directly or not."""
         run = self.runs[name]
         return self.compressed(run.of) if isinstance(run, RefinedRun) else name

@@ -1,4 +1,4 @@
-"""Section ``runs`` as written, where a key may carry a list: every combination is a run of its own."""
+"""Expansion of sweeps in section ``runs``: a key may have a list, and every combination is one run."""
 
 from itertools import product
 from typing import Any
@@ -6,40 +6,40 @@ from typing import Any
 from rankwise.errors import RankwiseError
 
 SHARES = ("keep",)
-"""Keys whose value is named in per cent."""
+"""Keys whose value appears as per cent in a run's name."""
 NUMBERED = ("steps", "seed")
-"""Keys whose value is named with the key in front of it."""
+"""Keys whose value appears with the key before it in a run's name."""
 
 
 def expand_sweeps(runs: Any, where: str) -> Any:
-    """Return the runs with every list of values written out, in the order in which they are written.
+    """Return the runs with every list of values expanded, in the order of the file.
 
-    ``ours: {…, keep: [0.9, 0.8], seed: [0, 1]}`` makes ``ours-90-seed0``, ``ours-90-seed1``, ``ours-80-seed0``
-    and ``ours-80-seed1``: the lists' keys in the order in which they stand. A refinement ``of: ours`` of
-    such a sweep is one of each of its runs, under its own name and their endings. What is no mapping is
-    returned as it is, for the section's type to refuse. Raises RankwiseError, which begins with ``where``,
-    for an empty list and where two runs would have one name.
+    ``svd: {…, keep: [0.9, 0.8], seed: [0, 1]}`` makes ``svd-90-seed0``, ``svd-90-seed1``,
+    ``svd-80-seed0`` and ``svd-80-seed1``, with the keys in the order of the file. A refinement
+    ``of: svd`` of such a sweep makes one refinement per run, named by its own name and the run's ending.
+    A value that is no mapping is returned unchanged; the section's type refuses it later. Raises
+    RankwiseError, which begins with ``where``, for an empty list and for two runs of one name.
     """
     if not isinstance(runs, dict):
         return runs
-    found: dict[Any, Any] = {}
+    expanded: dict[Any, Any] = {}
     endings: dict[Any, list[str]] = {}
     for name, run in runs.items():
-        made = _combinations(name, run, endings, where)
-        if len(made) > 1 or "" not in made:
-            endings[name] = list(made)
-        for ending, one in made.items():
-            full = f"{name}{ending}" if ending else name
-            if full in found or (ending and full in runs):
+        combinations = _combinations(name, run, endings, where)
+        if len(combinations) > 1 or "" not in combinations:
+            endings[name] = list(combinations)
+        for ending, combination in combinations.items():
+            full_name = f"{name}{ending}" if ending else name
+            if full_name in expanded or (ending and full_name in runs):
                 raise RankwiseError(
-                    f"{where}: runs.{name}: two runs would be named '{full}', as its lists are written out; rename one of them"
+                    f"{where}: runs.{name}: two runs would be named '{full_name}', as its lists are written out; rename one of them"
                 )
-            found[full] = one
-    return found
+            expanded[full_name] = combination
+    return expanded
 
 
 def _combinations(name: Any, run: Any, endings: dict[Any, list[str]], where: str) -> dict[str, Any]:
-    """Return what one entry stands for: ending of the name → run without lists."""
+    """Return the combinations of one run: ending of the name → run without lists."""
     if not isinstance(run, dict):
         return {"": run}
     axes: list[list[tuple[str, str, Any]]] = []
@@ -49,23 +49,23 @@ def _combinations(name: Any, run: Any, endings: dict[Any, list[str]], where: str
                 raise RankwiseError(
                     f"{where}: runs.{name}.{key}: an empty list given; give it a value"
                 )
-            axes.append([(f"-{_word(key, one)}", key, one) for one in value])
+            axes.append([(f"-{_word(key, item)}", key, item) for item in value])
         elif key == "of" and isinstance(value, str) and value in endings:
             axes.append([(ending, key, f"{value}{ending}") for ending in endings[value]])
-    made: dict[str, Any] = {}
-    for chosen in product(*axes):
-        ending = "".join(part for part, _, _ in chosen)
-        if ending in made:
+    combinations: dict[str, Any] = {}
+    for combination in product(*axes):
+        ending = "".join(part for part, _, _ in combination)
+        if ending in combinations:
             raise RankwiseError(
                 f"{where}: runs.{name}: two runs would be named '{name}{ending}', as its lists are written out; "
                 "give every value once"
             )
-        made[ending] = run | {key: value for _, key, value in chosen}
-    return made
+        combinations[ending] = run | {key: value for _, key, value in combination}
+    return combinations
 
 
 def _word(key: str, value: Any) -> str:
-    """Return how a value is called in a run's name: 0.8 of ``keep`` is 80, 0.825 is 82_5."""
+    """Return the form of a value in a run's name: 0.8 of ``keep`` is 80, 0.825 is 82_5."""
     if key in SHARES and isinstance(value, float):
         return f"{100 * value:.10g}".replace(".", "_")
     return f"{key}{value}" if key in NUMBERED else str(value)

@@ -1,4 +1,4 @@
-"""What a run is asked to come to: a share of the blocks' linears, all parameters, or bytes on disk."""
+"""Target of a run: a share of the layers' linears, all parameters, or bytes on disk."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class Target:
-    """One budget, as a person asks for it."""
+    """One budget, as params.yaml sets it."""
 
     kind: Kind
     value: int | float
@@ -20,27 +20,29 @@ class Target:
         return f"{self.kind} {self.shown(self.value)}"
 
     def shown(self, value: float) -> str:
-        """Return a figure of this kind as it is written in a sentence."""
+        """Return a value of this kind as text for a sentence."""
         return f"{value:g}" if self.kind == "keep" else f"{value:,.0f}"
 
     def short(self) -> str:
-        """Return the target as a cell of a table shows it, with its unit."""
+        """Return the target as text for a table cell, with its unit."""
         if self.kind == "keep":
             return f"{self.value:.2f}"
         return f"{self.value:,}" if self.kind == "total_params" else f"{self.value / 1e6:.2f} MB"
 
     def on_the_way(self, dense: float, share: float) -> "Target":
-        """Return the target a ``share`` of the way down from the ``dense`` model's figure; rounded up."""
+        """Return the target after a ``share`` of the reduction from the ``dense`` model's figure; rounded up."""
         if self.kind == "keep":
             return Target(self.kind, round(dense - (dense - self.value) * share, 12))
         return Target(self.kind, int(dense) - int((dense - self.value) * share))
 
 
-def exactly_one_target(given: Mapping[str, Any], suffix: str = "") -> Target:
-    """Return the one of the three kinds that is not None; raises ValueError unless it is exactly one."""
-    found = {kind: given[kind + suffix] for kind in KINDS if given.get(kind + suffix) is not None}
-    if len(found) != 1:
-        said = " and ".join(found) or "none"
-        raise ValueError(f"give exactly one of {', '.join(KINDS)}; found {said}")
-    [(kind, value)] = found.items()
+def exactly_one_target(values: Mapping[str, Any], suffix: str = "") -> Target:
+    """Return the one target of ``values`` that is not None; raises ValueError unless there is exactly one."""
+    targets = {
+        kind: values[kind + suffix] for kind in KINDS if values.get(kind + suffix) is not None
+    }
+    if len(targets) != 1:
+        names = " and ".join(targets) or "none"
+        raise ValueError(f"give exactly one of {', '.join(KINDS)}; found {names}")
+    [(kind, value)] = targets.items()
     return Target(kind, value)
