@@ -1,4 +1,4 @@
-"""Targets that no compression can meet, found before anything is computed where the model is at hand."""
+"""Check for targets that no compression can meet, before any stage runs, if the model is available."""
 
 import math
 from pathlib import Path
@@ -23,43 +23,43 @@ from rankwise.params.stages import Params
 def find_impossible_targets(params: Params, decomposers: dict[str, Decomposer]) -> list[str]:
     """Return a sentence for every target above the dense model or below what stays dense.
 
-    Reads configuration and headers of the model's files. Of a model that is not on this machine yet
-    nothing is said: the stage allocate looks at the budget again.
+    Reads configuration and headers of the model's files. Returns nothing for a model that is not on this
+    machine yet; the stage allocate checks the budget again.
     """
     runs = {n: run for n, run in params.compressions().items() if run.target.kind != "keep"}
     if not runs:
         return []
     from rankwise.model.weights import Weights
 
-    given = params.prepare.model
+    model = params.prepare.model
     try:
-        folder = model_folder(given.source, given.revision)
-    except RankwiseError:  # said by the stage prepare, which may also fetch it
+        folder = model_folder(model.source, model.revision)
+    except RankwiseError:  # the stage prepare reports it, or downloads the model
         return []
     config, _, family = read_model_config(folder, FAMILIES)
-    tensors = _tensors(folder, config, NAMES[params.build.dtype or given.dtype])
+    tensors = _tensors(folder, config, NAMES[params.build.dtype or model.dtype])
     weights, linears = Weights(folder, family), family.linears(range(config.num_hidden_layers))
     problems = []
     for name, run in runs.items():
-        left_dense = getattr(decomposers.get(run.decompose), "dense", ())
-        factored = [linear.name for linear in linears if linear.kind not in left_dense]
+        unfactored = getattr(decomposers.get(run.decompose), "dense", ())
+        factored = [linear.name for linear in linears if linear.kind not in unfactored]
         problems += _problems(name, run, tensors, sum(weights.numbers(x) for x in factored))
     return problems
 
 
 def _tensors(folder: Path, config: Any, dtype: str) -> list[StoredTensor]:
-    """Return the tensors of a model's files in the type of the checkpoint, a tied head left out."""
-    found = [
+    """Return the tensors of a model's files in the checkpoint's type, without a tied head."""
+    stored = [
         tensor for path in sorted(folder.glob("*.safetensors")) for tensor in read_header(path)
     ]
     tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
-    return [StoredTensor(t.name, dtype, t.shape) for t in found if t.name not in tied]
+    return [StoredTensor(t.name, dtype, t.shape) for t in stored if t.name not in tied]
 
 
 def _problems(
     name: str, run: CompressedRun, tensors: list[StoredTensor], factored: int
 ) -> list[str]:
-    """Return what is wrong with a target, given the dense model and the numbers that may be factored."""
+    """Return the problems of a target, given the dense tensors and the count of numbers in factored linears."""
     target = run.target
     if target.kind == "total_params":
         most = sum(math.prod(t.shape) for t in tensors)
@@ -67,13 +67,13 @@ def _problems(
     else:
         most = checkpoint_bytes(tensors)
         least = sum(t.nbytes for t in tensors) - factored * SIZES[tensors[0].dtype]
-    where, asked = f"runs.{name}.{target.kind}", target.shown(target.value)
+    where, shown = f"runs.{name}.{target.kind}", target.shown(target.value)
     if target.value > most:
         return [
-            f"{where}: {asked} asked, the dense model has {target.shown(most)}; give that or less"
+            f"{where}: {shown} asked, the dense model has {target.shown(most)}; give that or less"
         ]
     if target.value <= least:
         return [
-            f"{where}: {asked} asked, what stays dense alone has {target.shown(least)}; give more than that"
+            f"{where}: {shown} asked, what stays dense alone has {target.shown(least)}; give more than that"
         ]
     return []

@@ -1,4 +1,4 @@
-"""Reading params.yaml whole: every mistake found before anything runs, then cut into section files."""
+"""Validation of the complete params.yaml before any stage runs, and its split into section files."""
 
 from pathlib import Path
 from typing import Any
@@ -24,33 +24,33 @@ METHODS: dict[str, Registry[Any]] = {
     "allocate": allocators,
     "refine": refiners,
 }
-"""Sections that hold a section a method."""
+"""Section that holds one section per method → registry of its methods."""
 NAMED_BY = {
     "decompose": "decompose",
     "allocate": "allocate",
     "steps_allocate": "allocate",
     "refine": "refine",
 }
-"""Key of a run → section of the method that it names."""
+"""Key of a run → section in which its value must be."""
 
 
 def load_params(path: Path) -> Params:
-    """Read and validate a whole params.yaml; every mistake is one line of one RankwiseError."""
+    """Read and validate params.yaml; every mistake is one line of one RankwiseError."""
     try:
-        given = read_yaml(path)
+        content = read_yaml(path)
     except FileNotFoundError as error:
         raise RankwiseError(
             f"{path} does not exist; make a study with: rankwise init DIR"
         ) from error
-    if not isinstance(given, dict):
+    if not isinstance(content, dict):
         raise RankwiseError(
-            f"{path} must hold sections (prepare, sample, runs, …), found {type(given).__name__}"
+            f"{path} must hold sections (prepare, sample, runs, …), found {type(content).__name__}"
         )
-    if old_names := list(find_old_names(given)):
+    if old_names := list(find_old_names(content)):
         raise RankwiseError("\n".join(f"{path.name}: {sentence}" for sentence in old_names))
-    if "runs" in given:
-        given["runs"] = expand_sweeps(given["runs"], path.name)
-    params = validate(Params, given, path.name, ())
+    if "runs" in content:
+        content["runs"] = expand_sweeps(content["runs"], path.name)
+    params = validate(Params, content, path.name, ())
     problems = list(_cross_checks(params))
     if problems:
         raise RankwiseError("\n".join(f"{path.name}: {problem}" for problem in problems))
@@ -58,22 +58,22 @@ def load_params(path: Path) -> Params:
 
 
 def effective_sections(params: Params) -> dict[str, Any]:
-    """Return every section a rule may name, keyed by its path, defaults filled in.
+    """Return every section that a rule may name, by its path, defaults filled in.
 
-    ``runs`` is a list, for the order of the runs is the order of the report's rows.
+    ``runs`` is a list, because the order of the runs is the order of the report's rows.
     """
-    found: dict[str, Any] = {}
+    sections: dict[str, Any] = {}
     for part in ("model", "corpora", "tasks"):
-        found[f"prepare.{part}"] = params.model_dump()["prepare"][part]
+        sections[f"prepare.{part}"] = params.model_dump()["prepare"][part]
     for role, sample in params.sample.by_role().items():
-        found[f"sample.{role}"] = sample.model_dump()
+        sections[f"sample.{role}"] = sample.model_dump()
     for kind in METHODS:
         for name in getattr(params, kind):
             values = instantiate_method(params, kind, name).model_dump(mode="json")
-            found[f"{kind}.{name}"] = {"method": params.method(kind, name), **values}
+            sections[f"{kind}.{name}"] = {"method": params.method(kind, name), **values}
     for name, run in {**params.built(), **params.refinements()}.items():
-        found[f"runs.{name}"] = run.model_dump()
-    found["runs"] = [{"name": name, **run.model_dump()} for name, run in params.runs.items()]
+        sections[f"runs.{name}"] = run.model_dump()
+    sections["runs"] = [{"name": name, **run.model_dump()} for name, run in params.runs.items()]
     for name in (
         "covariance",
         "fisher",
@@ -84,31 +84,31 @@ def effective_sections(params: Params) -> dict[str, Any]:
         "track",
         "compute",
     ):
-        found[name] = getattr(params, name).model_dump()
-    found["covariance"]["moments"] = params.covariance.moments or str(
+        sections[name] = getattr(params, name).model_dump()
+    sections["covariance"]["moments"] = params.covariance.moments or str(
         statistics.required_statistics(params)
     )
-    return found
+    return sections
 
 
 def cut_sections(params: Params, folder: Path) -> None:
-    """Write every section to ``folder/<section>.json`` if it changed; drop those that are no more."""
-    cut = effective_sections(params)
-    for name, value in cut.items():
+    """Write every section to ``folder/<section>.json`` if it changed; delete files of removed sections."""
+    sections = effective_sections(params)
+    for name, value in sections.items():
         write_if_changed(folder / f"{name}.json", to_json(value))
     for path in folder.glob("*.json"):
-        if path.stem not in cut and path.name != "checked.json":
+        if path.stem not in sections and path.name != "checked.json":
             path.unlink(missing_ok=True)
 
 
 def instantiate_method(params: Params, kind: str, name: str) -> Any:
-    """Return the method of a section of decompose, allocate or refine, its defaults filled in."""
+    """Return the method of a section of decompose, allocate or refine, with its defaults filled in."""
     return METHODS[kind][params.method(kind, name)](**_fields(getattr(params, kind)[name]))
 
 
-def _fields(given: dict[str, Any] | None) -> dict[str, Any]:
+def _fields(section: dict[str, Any] | None) -> dict[str, Any]:
     """Return the fields of a method's section."""
-    return {key: value for key, value in (given or {}).items() if key != "method"}
+    return {key: value for key, value in (section or {}).items() if key != "method"}
 
 
 def _cross_checks(params: Params) -> list[str]:
@@ -119,10 +119,10 @@ def _cross_checks(params: Params) -> list[str]:
                 f"runs.{name}: a run is named by letters, digits, '_' and single '-', and not '{DENSE}' (the model itself)"
             )
         for key, section in NAMED_BY.items():
-            asked, listed = getattr(run, key, None), getattr(params, section)
-            if asked is not None and asked not in listed:
+            reference, available = getattr(run, key, None), getattr(params, section)
+            if reference is not None and reference not in available:
                 problems.append(
-                    f"runs.{name}.{key}: '{asked}' has no section {section}.{asked}; {nearest(asked, listed)}"
+                    f"runs.{name}.{key}: '{reference}' has no section {section}.{reference}; {nearest(reference, available)}"
                 )
         if isinstance(run, RefinedRun):
             problems += _refinement_checks(params, name, run, methods["refine"])
@@ -135,11 +135,11 @@ def _cross_checks(params: Params) -> list[str]:
 
 
 def _methods(params: Params) -> tuple[Methods, list[str]]:
-    """Return the methods of all sections that are right, and what is wrong with the others."""
-    found: Methods = {section: {} for section in METHODS}
+    """Return the methods of all valid sections, and the problems of the others."""
+    methods: Methods = {section: {} for section in METHODS}
     problems: list[str] = []
     for section, registry in METHODS.items():
-        for name, given in getattr(params, section).items():
+        for name, fields in getattr(params, section).items():
             method = params.method(section, name)
             if not NAME.fullmatch(name):
                 problems.append(
@@ -151,21 +151,21 @@ def _methods(params: Params) -> tuple[Methods, list[str]]:
                 )
                 continue
             try:
-                made = validate(registry[method], _fields(given), "", (section, name))
-                found[section][name] = made
+                instance = validate(registry[method], _fields(fields), "", (section, name))
+                methods[section][name] = instance
             except RankwiseError as error:
                 problems.append(str(error).removeprefix(": "))
-    return found, problems
+    return methods, problems
 
 
 def _search_checks(params: Params, methods: Methods) -> list[str]:
-    """Refuse searches that choose more sequences than the search text has."""
-    there = params.sample.search.sequences
+    """Return the problems of searches that choose more sequences than the search text has."""
+    available = params.sample.search.sequences
     return [
-        f"allocate.{name}.validation: {method.validation} sequences asked, sample.search.sequences is {there}; "
+        f"allocate.{name}.validation: {method.validation} sequences asked, sample.search.sequences is {available}; "
         "lower the one or raise the other"
         for name, method in methods["allocate"].items()
-        if there is not None and (getattr(method, "validation", None) or 0) > there
+        if available is not None and (getattr(method, "validation", None) or 0) > available
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a run asks of its methods that they cannot give: found when params.yaml is read."""
+"""Compatibility checks of a run's methods, done when params.yaml is read."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ Methods = dict[str, dict[str, Any]]
 
 
 def check_run(name: str, run: CompressedRun, methods: Methods) -> list[str]:
-    """Return a sentence for everything that the run's decomposer or allocator cannot do."""
+    """Return one sentence for every requirement that the run's decomposer or allocator does not meet."""
     return [
         *_measure_checks(name, run, methods),
         *_multiple_checks(name, run, methods),
@@ -20,21 +20,21 @@ def check_run(name: str, run: CompressedRun, methods: Methods) -> list[str]:
 
 
 def _measure_checks(name: str, run: CompressedRun, methods: Methods) -> list[str]:
-    """Refuse allocators that need more of the spectrum than the run's decomposer gives."""
+    """Return the problems of allocators that need more of the spectrum than the decomposer provides."""
     decomposer = methods["decompose"].get(run.decompose)
     if decomposer is None:
         return []
     problems = []
     for key in ("allocate", "steps_allocate"):
-        asked = getattr(run, key)
-        allocator = methods["allocate"].get(asked)
+        section = getattr(run, key)
+        allocator = methods["allocate"].get(section)
         if allocator is None or decomposer.measure >= allocator.requires:
             continue
         able = [
             n for n, method in decomposers.classes().items() if method.measure >= allocator.requires
         ]
         problems.append(
-            f"runs.{name}.{key}: '{asked}' needs a decomposer whose spectrum says {allocator.requires}, "
+            f"runs.{name}.{key}: '{section}' needs a decomposer whose spectrum says {allocator.requires}, "
             f"that of '{run.decompose}' says {decomposer.measure}; "
             f"name another allocator, or a decomposer of method {' or '.join(able)}{_ablation(allocator)}"
         )
@@ -42,7 +42,7 @@ def _measure_checks(name: str, run: CompressedRun, methods: Methods) -> list[str
 
 
 def _multiple_checks(name: str, run: CompressedRun, methods: Methods) -> list[str]:
-    """Refuse rank multiples that a decomposer of few ranks does not have."""
+    """Return the problems of rank multiples that a decomposer with few ranks does not support."""
     ranks = getattr(methods["decompose"].get(run.decompose), "ranks", None)
     problems = []
     for key in ("allocate", "steps_allocate"):
@@ -56,7 +56,7 @@ def _multiple_checks(name: str, run: CompressedRun, methods: Methods) -> list[st
 
 
 def _seed_checks(name: str, run: CompressedRun, methods: dict[str, Any]) -> list[str]:
-    """Refuse a seed for an allocator that draws nothing."""
+    """Return the problem of a seed for an allocator that is not random."""
     allocator = methods.get(run.allocate)
     if run.seed is None or allocator is None or hasattr(allocator, "seed"):
         return []
@@ -68,7 +68,7 @@ def _seed_checks(name: str, run: CompressedRun, methods: dict[str, Any]) -> list
 
 
 def _ablation(allocator: Any) -> str:
-    """Return the way out for an allocator that can be told to go on all the same."""
+    """Return the hint to set ``any_measure``, for an allocator that has it; else ""."""
     return (
         ", or set its any_measure to true" if "any_measure" in type(allocator).model_fields else ""
     )

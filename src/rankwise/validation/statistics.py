@@ -1,4 +1,4 @@
-"""What the covariance pass of a study has to gather, and what it is asked in vain."""
+"""Statistics that the covariance pass of a study must gather, and checks of its settings."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from rankwise.params.stages import Params
 def required_statistics(params: Params) -> RequiredStatistics:
     """Return the moments that the most demanding section of decompose needs.
 
-    Not of the runs: one that is taken out or put in would have the whole model gathered again.
+    The sections count, not the runs: adding or removing a run must not repeat the covariance pass.
     """
     listed = {params.method("decompose", section) for section in params.decompose}
     return max(
@@ -19,17 +19,17 @@ def required_statistics(params: Params) -> RequiredStatistics:
 
 
 def check_statistics(params: Params, methods: dict[str, Any]) -> list[str]:
-    """Return what is wrong with sections covariance and fisher, given the decomposers by name of their section.
+    """Return the problems of sections covariance and fisher; ``methods`` are decomposers by section name.
 
-    Statistics that say less than a decomposer needs, and a streamed pass over models that are not the
-    dense one.
+    Problems are moments that do not suffice for a decomposer, and a streamed pass over a model that is not
+    the dense one.
     """
-    asked, problems = params.covariance, []
+    covariance, problems = params.covariance, []
     for name, run in params.compressions().items():
         method = methods.get(run.decompose)
-        if asked.moments and method and asked.gathered < method.moments:
+        if covariance.moments and method and covariance.gathered < method.moments:
             problems.append(
-                f"covariance.moments: '{asked.moments}' asked, '{run.decompose}' of runs.{name} needs '{method.moments}'; "
+                f"covariance.moments: '{covariance.moments}' asked, '{run.decompose}' of runs.{name} needs '{method.moments}'; "
                 "leave the key out, or ask for more"
             )
         streamed = [part for part in ("covariance", "fisher") if getattr(params, part).streaming]
