@@ -81,14 +81,14 @@ def test_names_and_limit(folder: Path) -> None:
     [
         ("doc_to_text: !function utils.text", "!function, which is Python code"),
         ("doc_to_text: !!python/name:os.system", "is not plain YAML"),
-        ("process_docs: utils.run", "key 'process_docs' is not read here"),
+        ("process_docs: utils.run", "key 'process_docs' is not supported"),
         ("include: /etc/passwd", "include must name a task file of the installed lm-eval"),
         ("include: tiny.yaml", "include must name a task file of the installed lm-eval"),
         ("include: lm_eval/tasks/../utils.yaml", "include must name a task file"),
         ("include: lm_eval/tasks/hellaswag/utils.py", "include must name a task file"),
         ("include: lm_eval/tasks/piqa/pika.yaml", "include must name a task file"),
         ("include: [lm_eval/tasks/piqa/piqa.yaml]", "include must name a task file"),
-        ("class: utils.Task", "key 'class' is not read here"),
+        ("class: utils.Task", "key 'class' is not supported"),
         (
             "output_type: generate_until",
             "output_type must be 'multiple_choice', found 'generate_until'",

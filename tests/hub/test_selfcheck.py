@@ -71,7 +71,7 @@ def test_a_fault_stops_the_build_and_names_the_matrix(study, monkeypatch, fault)
 
 
 def test_a_model_worse_than_counting_is_refused_or_recorded(study):
-    with pytest.raises(RankwiseError, match=r"token frequencies alone .* nothing is left of it"):
+    with pytest.raises(RankwiseError, match=r"token frequencies alone .* the model is unusable"):
         study.build()
     assert nothing_stays(study)
     study.build(worse_than_unigram="record")

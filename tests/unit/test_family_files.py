@@ -54,7 +54,7 @@ def test_a_study_s_own_family_comes_first(tmp_path):
         ("layers:", "layer:", "own.yaml: layer: no such key .* did you mean 'layers'"),
         ("adds: mlp,", "", "own.yaml: sublayers.all: .*one of 'adds' and 'gives'"),
         ("attention_in", "attention.in", "site 'attention.in': a site's name has no dot"),
-        ("self_attn.k_proj,", "self_attn.q_proj,", "'self_attn.q_proj' stands there twice"),
+        ("self_attn.k_proj,", "self_attn.q_proj,", "'self_attn.q_proj' appears twice"),
         ("adds: mlp", "adds: [mlp", "own.yaml is not plain YAML"),
         (OWN, "- 1", "own.yaml must hold the keys of a family"),
     ],

@@ -137,6 +137,6 @@ def refuse_worse_than_unigram(check: SelfCheck, linears: dict[str, LinearCheck])
         return
     raise RankwiseError(
         f"build: the compressed model loses {check.loss:.2f} nats a token on {check.sequences} calibration sequences, token "
-        f"frequencies alone {check.unigram_loss:.2f}: nothing is left of it (dense: {check.dense_loss:.2f}){_name_worst(linears)}. "
-        "Keep more, choose another method, or write build.worse_than_unigram: record to have it all the same"
+        f"frequencies alone {check.unigram_loss:.2f}: the model is unusable (dense: {check.dense_loss:.2f}){_name_worst(linears)}. "
+        "Keep more, choose another method, or set build.worse_than_unigram: record to keep the checkpoint"
     )

@@ -104,7 +104,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if "!function" in str(error):
             raise RankwiseError(
                 f"{path}: holds !function, which is Python code; task files are read as data, "
-                "say it as a template in doc_to_text, doc_to_choice or doc_to_target"
+                "write it as a template in doc_to_text, doc_to_choice or doc_to_target"
             ) from error
         raise
     if not isinstance(config, dict) or not isinstance(config.get("task", ""), str):
@@ -113,7 +113,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     for key in config:
         if key not in allowed:
             raise RankwiseError(
-                f"{path}: key '{key}' is not read here; {nearest(str(key), allowed)}"
+                f"{path}: key '{key}' is not supported; {nearest(str(key), allowed)}"
             )
     if "include" in config:
         included = official_task(config.pop("include"), path)

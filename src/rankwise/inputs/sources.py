@@ -164,6 +164,6 @@ def _find_hub_file(source: str, revision: str, file: str, download: bool) -> Pat
 def _unreachable_error(source: str, revision: str, error: Exception) -> RankwiseError:
     reason = str(error).splitlines()[0]
     return RankwiseError(
-        f"'{source}' at revision {revision} can be had neither from the Hub nor from its local cache "
+        f"'{source}' at revision {revision} is available neither from the Hub nor from its local cache "
         f"({type(error).__name__}: {reason}); check name, revision, network and 'hf auth login'"
     )

@@ -29,7 +29,9 @@ def read_text(path: Path, field: str, characters: int | None) -> str:
     except UnicodeDecodeError as error:
         raise RankwiseError(f"{path} is not UTF-8 text: {error}") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise RankwiseError(f"{path} is no whole gzip file ({error}); get it again") from error
+        raise RankwiseError(
+            f"{path} is not a complete gzip file ({error}); get it again"
+        ) from error
     return text[:characters]
 
 

@@ -58,7 +58,7 @@ def family_of(
         fitting = [file for file, family in by_file.items() if _conditions_hold(family, setting)]
         if len(fitting) > 1:
             raise RankwiseError(
-                f"architecture {architecture} stands in several families of {folder}: {', '.join(fitting)}; "
+                f"architecture {architecture} is in several families of {folder}: {', '.join(fitting)}; "
                 "tell them apart by 'when', or remove one"
             )
         if fitting:
@@ -71,7 +71,7 @@ def family_of(
         if setting(key) != value
     )
     raise RankwiseError(
-        f"architecture {architecture} is known for other settings of its configuration ({conditions}). {PAGE}"
+        f"architecture {architecture} is not supported with this configuration ({conditions}). {PAGE}"
     )
 
 
@@ -93,7 +93,7 @@ def families_of(architecture: str, own: Path | None = None) -> dict[Path, dict[s
             for name in family.architectures
         }
         raise RankwiseError(
-            f"architecture '{architecture}' is of no known family; {nearest(architecture, valid)}. {PAGE}"
+            f"architecture '{architecture}' belongs to no known family; {nearest(architecture, valid)}. {PAGE}"
         )
     return matching
 

@@ -81,13 +81,13 @@ class Family(Section):
         names = [site for sublayer in self.sublayers.values() for site in sublayer.sites]
         paths = [path for _, path in sites] + self.dense
         for duplicate in {name for name in [*names, *paths] if [*names, *paths].count(name) > 1}:
-            raise ValueError(f"'{duplicate}' stands there twice")
+            raise ValueError(f"'{duplicate}' appears twice")
         for site, path in sites:
             if "." in site:
                 raise ValueError(f"site '{site}': a site's name has no dot")
             if (EXPERT in site) != (EXPERT in path):
                 raise ValueError(
-                    f"site '{site}': '{EXPERT}' stands in both site and module or in neither"
+                    f"site '{site}': '{EXPERT}' must appear in both site and module, or in neither"
                 )
         if (self.experts is not None) != any(EXPERT in site for site, _ in sites):
             raise ValueError(f"'experts' goes with sites named by '{EXPERT}'")

@@ -15,7 +15,7 @@ SETTINGS = {
     "speed": "speed.batches, or set it to [] where nothing need be timed",
 }
 """Stage → setting to lower."""
-OTHERS = "the number of jobs beside each other: --cores"
+OTHERS = "the number of parallel jobs: --cores"
 
 
 def advise_less_memory(words: list[str]) -> str:

@@ -57,7 +57,7 @@ class SearchInputs:
     def scoring(self) -> ScoringAllocator:
         """The allocator; raises RankwiseError unless it scores candidates."""
         if not isinstance(self.allocator, ScoringAllocator):
-            raise RankwiseError(f"{self.asked.allocate} scores no candidates; name a search")
+            raise RankwiseError(f"{self.asked.allocate} does not score candidates; name a search")
         return self.allocator
 
     @property
@@ -65,7 +65,7 @@ class SearchInputs:
         """The allocator; raises RankwiseError unless it is a search in rounds."""
         if not isinstance(self.allocator, SequentialSearch):
             raise RankwiseError(
-                f"{self.asked.allocate} is no search of rounds; name one that has 'q'"
+                f"{self.asked.allocate} is not a search in rounds; name one that has 'q'"
             )
         return self.allocator
 

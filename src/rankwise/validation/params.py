@@ -176,7 +176,7 @@ def _refinement_checks(
         return [f"runs.{name}.of: there is no run '{run.of}'; {nearest(run.of, params.runs)}"]
     names = list(params.runs)
     if names.index(run.of) >= names.index(name):
-        return [f"runs.{name}.of: '{run.of}' must stand above the run that refines it"]
+        return [f"runs.{name}.of: '{run.of}' must come before the run that refines it"]
     sequences = params.sample.calibration.sequences
     if run.refine in methods and sequences is not None:
         try:
