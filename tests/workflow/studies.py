@@ -9,14 +9,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from functools import cache
 from pathlib import Path
 
-from ruamel.yaml import YAML
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from rankwise.commands.init import CUT, DVC_SETTINGS, with_settings
+from rankwise.commands.init import DVC_IGNORED, DVC_SETTINGS, with_settings
+from rankwise.workflow.dvc_yaml import outputs_of, read_stages
 from tests.conftest import tiny_llama
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +57,8 @@ report: {title: tiny}
 track: {experiment: tiny}
 compute: {device: cpu, threads: 1, layers_per_job: 1}
 """
+WRITERS = {"code", "params"}
+"""Stages that write fingerprints and sections."""
 FEWER = (
     "runs={plain: {decompose: svd, allocate: uniform, keep: 0.6},"
     " searched: {decompose: pooled_pca, allocate: hyperopt, keep: 0.6}}",
@@ -107,19 +108,19 @@ class Study:
         params.write_text(with_settings(params.read_text(), list(settings)))
 
     def print_dvc(self) -> None:
-        """Bring sections and dvc.yaml up to date."""
-        self.do("python", "-m", "rankwise", *CUT)
+        """Bring sections, fingerprints and dvc.yaml up to date."""
+        self.do("python", "-m", "rankwise", "sync")
 
     def stages(self) -> dict[str, dict]:
-        """Return the stages of dvc.yaml."""
-        return _stages((self.folder / "dvc.yaml").read_text())
+        """Return the stages of dvc.yaml, those of templates by the names that DVC gives them."""
+        return read_stages(self.folder / "dvc.yaml")
 
     def snakemake_would_run(self) -> set[str]:
         """Return the jobs of a dry run, named as DVC's stages."""
         said = self.do("snakemake", "--dry-run", "--quiet", "host")
         if "Nothing to be done" in said:
             return set()
-        made = {out: name for name, stage in self.stages().items() for out in _outputs(stage)}
+        made = {out: name for name, stage in self.stages().items() for out in outputs_of(stage)}
         outputs = re.findall(r"^    output: (.*)$", said, re.MULTILINE)
         assert outputs, said
         return {made.get(line.split(", ")[0], line) for line in outputs}
@@ -127,12 +128,12 @@ class Study:
     def dvc_would_run(self) -> set[str]:
         """Return the stages that DVC finds changed and all that depend on them.
 
-        What only reads the sections follows its own section, not the stage that cuts them.
+        What only reads sections and fingerprints follows its own ones, not the stages that write them.
         """
         stages = self.stages()
         due = set(json.loads(self.do("dvc", "status", "--json")))
         while True:
-            remade = {out for name in due - {"params"} for out in _outputs(stages[name])}
+            remade = {out for name in due - WRITERS for out in outputs_of(stages[name])}
             more = {name for name, stage in stages.items() if remade & set(stage["deps"])}
             if more <= due:
                 return due
@@ -142,22 +143,13 @@ class Study:
         """Return path → digest of every artifact that holds no time."""
         from rankwise.files.checksummed import sha256
 
-        measured = ("params", "speed", "report", "track", "mlflow", "work")
+        measured = ("params", "code", "speed", "report", "track", "mlflow", "work")
         data = self.folder / "data"
         paths = [path for path in data.rglob("*") if path.is_file() and path.name[0] != "."]
         names = {path.relative_to(data): path for path in sorted(paths)}
         return {
             str(name): sha256(path) for name, path in names.items() if name.parts[0] not in measured
         }
-
-
-@cache
-def _stages(text: str) -> dict[str, dict]:
-    return YAML(typ="safe").load(text)["stages"]
-
-
-def _outputs(stage: dict) -> list[str]:
-    return [out if isinstance(out, str) else next(iter(out)) for out in stage["outs"]]
 
 
 def named(patterns: str, stages: set[str]) -> set[str]:
@@ -196,7 +188,7 @@ def make_study(folder: Path, *, quick: bool, settings: Sequence[str] = ()) -> St
     (folder / "params.yaml").write_text(with_settings(PARAMS, list(settings)))
     shutil.copy(ROOT / "Snakefile", folder)
     shutil.copytree(ROOT / "workflow/profiles", folder / "profiles")
-    shutil.copy(ROOT / ".dvcignore", folder)
+    (folder / ".dvcignore").write_text(DVC_IGNORED)
     study.do("dvc", "init", "--quiet", "--no-scm")
     for key, value in DVC_SETTINGS.items():
         study.do("dvc", "config", key, value)

@@ -2,13 +2,14 @@
 
 import difflib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from rankwise.commands.init import CUT, DVC_IGNORED, DVC_SETTINGS, PRESETS, with_settings
+from rankwise.commands.init import DVC_IGNORED, DVC_SETTINGS, PRESETS, with_settings
 from rankwise.validation.params import load_params
 from tests.workflow.studies import ROOT, Study
 
@@ -19,14 +20,14 @@ def test_dvc_yaml_is_what_the_rules_give(tmp_path: Path) -> None:
     for name in ("src", "workflow", "Snakefile", "params.yaml"):
         (tmp_path / name).symlink_to(ROOT / name)
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
-    command = [sys.executable, "-m", "rankwise", *CUT]
+    command = [sys.executable, "-m", "rankwise", "sync"]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
     committed = (ROOT / "dvc.yaml").read_text().splitlines()
     printed = (tmp_path / "dvc.yaml").read_text().splitlines()
     difference = "\n".join(
         difflib.unified_diff(committed, printed, "dvc.yaml", "the rules", "", "", 1)
     )
-    assert not difference, f"{difference}\nRun: python -m rankwise {' '.join(CUT)}"
+    assert not difference, f"{difference}\nRun: rankwise sync"
 
 
 def test_the_default_study_is_a_preset() -> None:
@@ -63,7 +64,9 @@ def test_preset_gives_a_graph_without_network(name: str, finished: Study, tmp_pa
     (study.folder / "params.yaml").write_text(text)
     params = load_params(study.folder / "params.yaml")
     study.print_dvc()
-    runs = {name.removeprefix("build-") for name in study.stages() if name.startswith("build-")}
+    runs = {
+        re.split("[@-]", name, maxsplit=1)[1] for name in study.stages() if name.startswith("build")
+    }
     assert runs == set(params.runs)
     assert len(study.snakemake_would_run()) >= 10
 
@@ -78,7 +81,7 @@ def test_init_writes_a_study_that_has_a_graph(finished: Study, tmp_path: Path) -
     assert "# Bolaco's setting" in (study.folder / "params.yaml").read_text()
     assert load_params(study.folder / "params.yaml").runs["bolaco-70"].keep == 0.75
     assert load_params(study.folder / "params.yaml").prepare.model.layers == 40
-    assert "decompose-dense-pooled_pca-group_9" in study.stages()
+    assert "decompose@pooled_pca-9" in study.stages()
     assert (study.folder / ".dvc").is_dir()
     again = finished.call("python", "-m", "rankwise", "init", str(study.folder))
     assert (again.returncode, "is not an empty folder" in again.stderr) == (2, True)

@@ -35,7 +35,7 @@ def fold(jobs: list[Job]) -> dict[str, Stage]:
     for job in jobs:
         template = _template(job, varying)
         groups.setdefault(repr(template), []).append((job, template))
-    ordered = sorted(groups.values(), key=len, reverse=True)
+    ordered = sorted(groups.values(), key=lambda members: len(members[0][1]["deps"]))
     stages: dict[str, Stage] = {}
     for members in ordered:
         some = [job for job, _ in members]

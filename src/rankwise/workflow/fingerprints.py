@@ -35,6 +35,8 @@ STAGES = (
     *("build", "evaluate", "speed", "report", "track", "params"),
 )
 """Stages with one fingerprint. Those that read all methods list them: `_methods_of`."""
+ROUNDS = ("suggest", "trial")
+"""Stages of a search in rounds."""
 TRAVELLING = {"rankwise.checkpoint.saving": "hub"}
 """Module → the package whose files it copies, byte for byte."""
 RULE_FILES = {
@@ -75,7 +77,13 @@ def write_fingerprints(
 def list_fingerprints(params: Params) -> list[tuple[str, str | None]]:
     """Return stage and method of every fingerprint that the rules of a study name."""
     used = used_methods(params)
-    by_method = [(stage, m) for stage, kind in STAGE_METHODS.items() for m in used[kind]]
+    searches = {m for m in used["allocate"] if _searches_in_rounds(params, m)}
+    by_method = [
+        (stage, method)
+        for stage, kind in STAGE_METHODS.items()
+        for method in used[kind]
+        if stage not in ROUNDS or method in searches
+    ]
     return [*((stage, None) for stage in STAGES), *by_method]
 
 
@@ -177,6 +185,16 @@ def _methods_of(stage: str, method: str | None, params: Params | None) -> list[s
         used = used_methods(params)
         return [f"rankwise.{kind}.{name}" for kind in METHOD_KINDS for name in used[kind]]
     return []
+
+
+def _searches_in_rounds(params: Params, method: str) -> bool:
+    """Tell whether a section of an allocator asks for several trials at once (``q``)."""
+    sections = [
+        params.allocate[name] or {}
+        for name in params.allocate
+        if params.method("allocate", name) == method
+    ]
+    return any(section.get("q", 1) > 1 for section in sections)
 
 
 def _name(stage: str, method: str | None) -> str:
