@@ -82,7 +82,7 @@ def test_the_sequence_whose_gradients_are_not_finite_is_named():
 def test_gradients_whose_squares_overflow_are_refused():
     found = GradientSums(FAMILY.linears([0])[0], (4, 4), None, Position(torch.device("cpu")))
     found.add(torch.full((1, 2, 4), 1e30))
-    found.place.refuse_not_finite()
+    found.position.refuse_not_finite()
     with pytest.raises(RankwiseError, match=r"q_proj: second moments are NaN or infinite"):
         found.gradient(2)
 

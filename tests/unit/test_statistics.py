@@ -154,7 +154,7 @@ def test_linears_of_a_site_share_one_whitening(model, blocks, gradients, tmp_pat
         found.append(len(matrix))
         return whitening(matrix)
 
-    monkeypatch.setattr(factorisations, "whitening", counted)
+    monkeypatch.setattr(factorisations, "whitening_root", counted)
     cpu = torch.device("cpu")
     bent = GroupFisher([1], gradients)
     for name, times in {"pooled_pca": 0, "kfac": 1, "kfac_sparse": 4, "svd": 0}.items():

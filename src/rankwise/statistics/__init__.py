@@ -1,1 +1,1 @@
-"""The passes over the calibration text: covariance of inputs, Fisher information of outputs."""
+"""Passes over the calibration text: covariance of inputs, Fisher information of outputs."""

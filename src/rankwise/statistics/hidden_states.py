@@ -1,8 +1,8 @@
-"""Hidden states between two layers, and gradients at them, in files: batch after batch, in the order of the text.
+"""Files of hidden states between two layers, and of gradients at them: batch after batch, in the order of the text.
 
-Files are plain numbers without a head, read and written by the batch rather than mapped: of what is
-mapped, the system may hold the whole in this process's memory. What passes is hashed on its way (XXH3,
-some 10 GB/s on one core, so that it costs nothing beside the disk).
+A file holds plain numbers without a header. It is read and written by the batch, not memory-mapped,
+because the system may count a mapped file as this process's memory. Readers and writers hash the data
+(XXH3, about 10 GB/s on one core, negligible next to the disk).
 """
 
 import os
@@ -25,7 +25,7 @@ Forward = Callable[..., Tensor]
 
 
 class _Stream:
-    """A file of numbers of ``dtype``, opened when it is first used, closed with the context it is used as."""
+    """A file of numbers of ``dtype``: opened at the first use, closed when its context ends."""
 
     def __init__(self, path: Path, dtype: torch.dtype) -> None:
         self.path, self.dtype = path, dtype
@@ -35,7 +35,7 @@ class _Stream:
 
     @property
     def digest(self) -> str | None:
-        """Hash of all that has passed; None where nothing has."""
+        """Hash of all data read or written; None before the first."""
         return self._hash.hexdigest() if self._used else None
 
     def __enter__(self) -> Self:
@@ -51,16 +51,16 @@ class _Stream:
 
 
 class Reader(_Stream):
-    """Hidden states that a file holds."""
+    """Reads hidden states from a file."""
 
     _file: BufferedReader
 
-    def read(self, *given: Any, **named: Any) -> Tensor:
-        """Return the next states, as many as are given: in place of a layer's forward pass."""
-        return self.next(states_argument(given, named))
+    def read(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the next states, as many as the arguments hold; replaces a layer's forward pass."""
+        return self.next(states_argument(args, kwargs))
 
     def next(self, like: Tensor) -> Tensor:
-        """Return the next numbers, of the shape and on the device of ``like``."""
+        """Return the next numbers, with the shape and device of ``like``."""
         if not self._used:
             self._file, self._used = self._open.enter_context(self.path.open("rb")), True
         buffer = bytearray(like.numel() * self.dtype.itemsize)
@@ -73,13 +73,13 @@ class Reader(_Stream):
 
 
 class Writer(_Stream):
-    """Hidden states that go to a file, flushed to disk when it is closed."""
+    """Writes hidden states to a file, and flushes it to disk on close."""
 
     _file: BufferedWriter
 
-    def write(self, *given: Any, **named: Any) -> Tensor:
-        """Append the states that are given, and return them: in place of a layer's forward pass."""
-        states = states_argument(given, named)
+    def write(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Append the states among the arguments, and return them; replaces a layer's forward pass."""
+        states = states_argument(args, kwargs)
         self.append(states)
         return states
 
@@ -99,12 +99,12 @@ class Writer(_Stream):
         self._file.write(numbers)
 
 
-def states_argument(given: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
+def states_argument(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """Return the hidden states among a layer's arguments."""
-    states: Tensor = given[0] if given else named["hidden_states"]
+    states: Tensor = args[0] if args else kwargs["hidden_states"]
     return states
 
 
-def pass_through(*given: Any, **named: Any) -> Tensor:
-    """Return the states as they are: a layer that stands aside."""
-    return states_argument(given, named)
+def pass_through(*args: Any, **kwargs: Any) -> Tensor:
+    """Return the states unchanged; replaces the forward pass of a layer that is skipped."""
+    return states_argument(args, kwargs)

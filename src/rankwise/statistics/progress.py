@@ -1,4 +1,4 @@
-"""How far a pass over a model has come that is read group by group: what it keeps, so that it can go on."""
+"""Progress of a streamed pass over a model: the files from which it can resume."""
 
 import hashlib
 import logging
@@ -24,59 +24,59 @@ log = logging.getLogger("rankwise.progress")
 
 
 class PassState(Record):
-    """How far an unfinished pass has come."""
+    """The saved state of an unfinished pass."""
 
     schema_name: ClassVar[str] = "rankwise/pass@1"
     fingerprint: str
     done: int = Field(ge=0)
     digests: dict[str, str]
-    """File of hidden states or gradients → hash of all that it holds."""
+    """File of hidden states or gradients → hash of its contents."""
 
 
 class Progress:
-    """How far a pass has come: a folder with the statistics that are finished, and where to go on.
+    """Progress of a pass: a folder with the finished statistics, and the step to resume at.
 
-    What was left by a pass over anything else than ``fingerprint`` says is thrown away. Hidden states and
-    gradients have the hashes that they were written with, or the pass does not go on.
+    Files of a pass with another ``fingerprint`` are deleted. The pass stops with an error where a file
+    of hidden states or gradients does not have the hash that it was written with.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
         self.folder, self.fingerprint = folder, fingerprint
         self.done = 0
-        """Steps that are finished: groups, of a backward pass each twice."""
+        """Finished steps: layer groups; a backward pass counts each group twice [-]."""
         self._digests: dict[str, str] = {}
         path = folder / "state.json"
         state = PassState.load(path) if path.exists() else None
         if state is not None and state.fingerprint == fingerprint:
             self.done, self._digests = state.done, dict(state.digests)
-            log.info("going on behind step %d of an unfinished pass in %s", self.done, folder)
+            log.info("resuming after step %d of an unfinished pass in %s", self.done, folder)
             return
         if state is not None:
             log.warning(
-                "%s holds an unfinished pass over another model, text, section or version: it is thrown away, "
-                "the pass begins anew",
+                "%s holds an unfinished pass over another model, text, section or version: it is deleted, "
+                "the pass starts again",
                 folder,
             )
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
 
     def statistics(self, group: int, part: int | None = None) -> Path:
-        """Return the file of a group's statistics, or of one of its pools' alone."""
+        """Return the file of a group's statistics, or of those of one pool ``part``."""
         name = f"group_{group}" if part is None else f"part_{part}_group_{group}"
         return self.folder / f"{name}.safetensors"
 
     def states(self, group: int) -> Path:
-        """Return the file of the hidden states in front of a group."""
+        """Return the file of the hidden states before a group."""
         return self.folder / f"states_{group}.bin"
 
     def gradients(self, group: int) -> Path:
-        """Return the file of the loss's gradients at the hidden states in front of a group."""
+        """Return the file of the loss's gradients at the hidden states before a group."""
         return self.folder / f"gradients_{group}.bin"
 
     def finish(self, *streams: Reader | Writer, gone: Sequence[Path] = ()) -> None:
-        """Record that one more step is finished, with these files, and remove those of no more use.
+        """Record that one more step is finished, with its ``streams``, and delete the files ``gone``.
 
-        Raises RankwiseError where a file that was read is not as it was written.
+        Raises RankwiseError where a file was read that differs from what was written.
         """
         for stream in streams:
             name, digest = stream.path.name, stream.digest
@@ -95,11 +95,11 @@ class Progress:
 
 
 def hash_pass_inputs(
-    manifest: ModelManifest, ids: Tensor, asked: Section, where: Compute, *facts: Any
+    manifest: ModelManifest, ids: Tensor, params: Section, compute: Compute, *facts: Any
 ) -> str:
-    """Return the hash of all that a pass depends on."""
+    """Return the hash of everything that a pass depends on."""
     tokens = hashlib.sha256(ids.contiguous().numpy().data).hexdigest()
     hashes = {file.path: file.sha256 for file in manifest.files}
-    sections = [section.model_dump(mode="json") for section in (asked, where)]
+    sections = [section.model_dump(mode="json") for section in (params, compute)]
     value = [hashes, manifest.dtype, tokens, list(ids.shape), sections, __version__, *facts]
     return hashlib.sha256(to_json(value).encode()).hexdigest()

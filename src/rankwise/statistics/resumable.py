@@ -1,4 +1,4 @@
-"""A streamed pass from its start, or from where it was stopped, to the files of a stage."""
+"""Runs a streamed pass, from its start or from where it stopped, to the files of a stage."""
 
 import shutil
 from collections.abc import Callable
@@ -25,18 +25,19 @@ def run_resumable(
     out: list[Path],
     *facts: Any,
 ) -> None:
-    """Run a streamed pass over the dense model to its end, and let what it made be the files ``out``.
+    """Run a streamed pass over the dense model to its end, and put its results at the paths ``out``.
 
-    ``gather_streamed`` is `stream` or `rankwise.statistics.streamed_fisher.stream_gradients`, ``facts`` its arguments behind
-    the progress, on which that depends, too; ``work`` is the folder in which it goes on after a stop.
+    ``gather_streamed`` is `rankwise.statistics.streamed_covariance.stream_covariance` or
+    `rankwise.statistics.streamed_fisher.stream_fisher`. ``facts`` are its arguments after the
+    progress; the fingerprint covers them too. ``work`` is the folder from which a stopped pass resumes.
     """
-    asked, where = sections
+    params, compute = sections
     streamed, groups = (
-        Streamed.of(manifest, set_up_device(where)),
-        where.layer_groups(manifest.layers),
+        Streamed.of(manifest, set_up_device(compute)),
+        compute.layer_groups(manifest.layers),
     )
-    progress = Progress(work, hash_pass_inputs(manifest, ids, asked, where, *facts))
-    made = gather_streamed(streamed, ids, groups, asked, progress, *facts)
-    for path, file in zip(out, made, strict=True):
+    progress = Progress(work, hash_pass_inputs(manifest, ids, params, compute, *facts))
+    finished = gather_streamed(streamed, ids, groups, params, progress, *facts)
+    for path, file in zip(out, finished, strict=True):
         link_or_copy(file, path)
     shutil.rmtree(work)

@@ -1,9 +1,9 @@
-"""A model that is never whole in memory, and its covariance pass, which goes on where it was stopped.
+"""A model of which memory holds one layer group at a time, for passes that can resume.
 
-One layer group after the other has its weights read and sees all the text: batches of hidden states
-come from a file that the group before wrote. The model's own forward pass makes them what they are, with
-all other layers standing aside, so that masks, positions and windows are those of the architecture
-whatever they are; statistics have the bytes of a pass over the whole model.
+A pass loads the weights of one layer group after the other and runs each on all the text. Batches of
+hidden states come from a file that the group before wrote. The model's own forward pass runs with all
+other layers skipped, so masks, positions and windows are those of the architecture. The statistics
+have the same bytes as those of a pass over the whole model.
 """
 
 from collections.abc import Iterator
@@ -27,15 +27,15 @@ from rankwise.statistics.hidden_states import Forward, pass_through
 
 @dataclass(frozen=True)
 class WeightFiles:
-    """The weight files of a model, which must stay as they are while a pass reads them."""
+    """The weight files of a model, which must not change while a pass reads them."""
 
     folder: Path
     times: dict[str, tuple[int, int]]
-    """Name → size [bytes] and time of change [ns] when its hash was compared."""
+    """Name → size [bytes] and modification time [ns] at the time its hash was checked."""
 
     @classmethod
     def checked(cls, manifest: ModelManifest) -> Self:
-        """Refuse files that are not those of the manifest. Cost: reads them once."""
+        """Return the weight files of a manifest; raises RankwiseError where a hash differs. Cost: reads them once."""
         folder = model_folder(manifest.source, manifest.revision)
         names = [file.path for file in manifest.files if file.path.endswith(".safetensors")]
         times = _times(folder, names)
@@ -44,7 +44,7 @@ class WeightFiles:
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
-        """Refuse what was read inside if a file is another one than when it was checked."""
+        """Raise RankwiseError at the end of the context if a file has changed since its hash was checked."""
         yield
         now = _times(self.folder, list(self.times))
         changed = [name for name, before in self.times.items() if now[name] != before]
@@ -56,27 +56,27 @@ class WeightFiles:
 
 
 def _times(folder: Path, names: list[str]) -> dict[str, tuple[int, int]]:
-    """Return size and time of change of files; a file that is gone has none."""
-    found = {name: folder / name for name in names if (folder / name).exists()}
-    stats = {name: path.stat() for name, path in found.items()}
+    """Return size [bytes] and modification time [ns] of files; (0, 0) for one that does not exist."""
+    paths = {name: folder / name for name in names if (folder / name).exists()}
+    stats = {name: path.stat() for name, path in paths.items()}
     none = dict.fromkeys(names, (0, 0))
     return none | {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
 
 
 @dataclass(frozen=True)
 class Streamed:
-    """A model whose weights are read when they are needed."""
+    """A model whose weights are loaded when a pass needs them."""
 
     model: Any
     """A transformers causal language model on the meta device (`empty_model`)."""
     weights: Weights
-    """Where the files hold what: opened once, since a sharded model has many."""
+    """Index of the weight files, opened once because a sharded model has many."""
     files: WeightFiles
     device: torch.device
 
     @classmethod
     def of(cls, manifest: ModelManifest, device: torch.device) -> Self:
-        """Return the model of a manifest, whose files are here and as they were prepared."""
+        """Return the model of a manifest; raises RankwiseError where its files are missing or have changed."""
         files = WeightFiles.checked(manifest)
         model = build_empty_dense(manifest, files.folder, DTYPES[manifest.dtype]).eval()
         weights = Weights(files.folder, manifest.family)
@@ -84,7 +84,7 @@ class Streamed:
 
     @property
     def family(self) -> Family:
-        """How the model is built."""
+        """The model's family: where its layers and linears are."""
         return self.weights.family
 
     @property
@@ -94,21 +94,21 @@ class Streamed:
 
     @contextmanager
     def loaded(self, names: list[str]) -> Iterator[None]:
-        """Hold these tensors of the model; they go back to the meta device afterwards."""
-        given = self._read(names)
-        self._assign(given)
+        """Load these tensors of the model; the context's end moves them back to the meta device."""
+        tensors = self._read(names)
+        self._assign(tensors)
         try:
             yield
         finally:
-            self._assign({name: tensor.to("meta") for name, tensor in given.items()})
+            self._assign({name: tensor.to("meta") for name, tensor in tensors.items()})
 
     def ahead(self, groups: list[list[int]]) -> None:
-        """Let the system read the weights of the next group, if there is one, beside what is computed."""
+        """Let the system prefetch the weights of the next group, if there is one, during the computation."""
         names = [name for group in groups for name in self.inside(group)]
         self.weights.ahead(names)
 
     def keep(self, names: list[str]) -> None:
-        """Hold these tensors of the model for good: copies, so that no file stays mapped for their sake."""
+        """Load these tensors of the model for good, as copies, so that no file stays mapped."""
         self._assign({name: tensor.clone() for name, tensor in self._read(names).items()})
 
     def _read(self, names: list[str]) -> dict[str, Tensor]:
@@ -117,10 +117,10 @@ class Streamed:
 
     def _assign(self, tensors: dict[str, Tensor]) -> None:
         self.model.load_state_dict(tensors, strict=False, assign=True)
-        self.model.tie_weights()  # a parameter that was assigned is another than its twin
+        self.model.tie_weights()  # an assigned parameter is no longer tied to its twin
 
     def around(self) -> list[str]:
-        """Return the names of all tensors of the decoder that lie in no layer."""
+        """Return the names of all tensors of the decoder that are in no layer."""
         decoder = self.model.get_decoder()
         [name] = [name for name, module in self.model.named_modules() if module is decoder]
         inside, layers = f"{name}.", f"{self.family.layers}."
@@ -128,7 +128,7 @@ class Streamed:
         return [n for n in names if n.startswith(inside) and not n.startswith(layers)]
 
     def behind(self) -> list[str]:
-        """Return the names of all tensors that lie behind the decoder: the head's, unless it is tied."""
+        """Return the names of all tensors after the decoder: the head's, unless it is tied."""
         within = (*self.around(), *self.model.all_tied_weights_keys)
         layers, names = f"{self.family.layers}.", list(self.model.state_dict())
         return [name for name in names if not name.startswith(layers) and name not in within]
@@ -139,19 +139,19 @@ class Streamed:
         return [name for name in self.model.state_dict() if name.startswith(prefixes)]
 
     @contextmanager
-    def only(self, group: list[int], before: Forward, behind: Forward) -> Iterator[None]:
-        """Let the layers outside ``group``, consecutive ones, stand aside in the model's forward pass.
+    def only(self, group: list[int], before: Forward, after: Forward) -> Iterator[None]:
+        """Skip the layers outside ``group`` in the model's forward pass.
 
-        The one in front of it does ``before`` instead, which hands out hidden states, the one behind it
-        ``behind``, which takes them.
+        The layer before the group runs ``before`` instead, which returns hidden states. The layer
+        after it runs ``after``, which receives them.
         """
         layers = list(self.model.get_submodule(self.family.layers))
-        for at, layer in enumerate(layers):
-            if at == group[0] - 1:
+        for index, layer in enumerate(layers):
+            if index == group[0] - 1:
                 layer.forward = before
-            elif at == group[-1] + 1:
-                layer.forward = behind
-            elif at not in group:
+            elif index == group[-1] + 1:
+                layer.forward = after
+            elif index not in group:
                 layer.forward = pass_through
         try:
             yield

@@ -1,4 +1,4 @@
-"""The covariance pass of a model that is never whole in memory, resumable at every group."""
+"""The covariance pass of a streamed model, one layer group at a time; it can resume after every group."""
 
 from pathlib import Path
 
@@ -15,43 +15,45 @@ def stream_covariance(
     streamed: Streamed,
     ids: Tensor,
     groups: list[list[int]],
-    asked: CovarianceParams,
+    params: CovarianceParams,
     progress: Progress,
     shard: int | None = None,
 ) -> list[Path]:
-    """Return the files of every group's statistics, those that a stopped pass had finished included.
+    """Return the files of every group's statistics, including those that a stopped pass had finished.
 
-    Of a ``shard`` those of every pool of it apart, group after group within a pool.
+    With a ``shard``, one file per pool and group of that shard, group after group within a pool.
 
     Memory: embeddings, the weights of one group, its statistics and its activations on one batch. Disk,
-    until the pass ends: twice the hidden states, sequences · length · width numbers of the model's
-    precision each. Cost: that of `rankwise.statistics.covariance.gather`, which this calls group by group, and
-    an embedding of the text a group. A pass that is stopped loses the group it was at.
+    until the pass ends: twice the hidden states, each sequences · length · width numbers of the model's
+    dtype. Cost: that of `rankwise.statistics.covariance.gather_covariance`, which this calls group by
+    group, and an embedding of the text a group. A stopped pass loses only the current group.
     """
     with streamed.loaded(streamed.around()):
-        for at in range(progress.done, len(groups)):
-            group = groups[at]
+        for index in range(progress.done, len(groups)):
+            group = groups[index]
             with (
                 streamed.files.unchanged(),
                 streamed.loaded(streamed.inside(group)),
-                Reader(progress.states(at), streamed.model.dtype) as before,
-                Writer(progress.states(at + 1), streamed.model.dtype) as behind,
-                streamed.only(group, before.read, behind.write),
+                Reader(progress.states(index), streamed.model.dtype) as before,
+                Writer(progress.states(index + 1), streamed.model.dtype) as after,
+                streamed.only(group, before.read, after.write),
             ):
                 model, family = streamed.model, streamed.family
                 weight_of = streamed.weight_of
-                streamed.ahead(groups[at + 1 : at + 2])
+                streamed.ahead(groups[index + 1 : index + 2])
                 if shard is None:
-                    [whole] = gather_covariance(model, family, weight_of, ids, [group], asked)
+                    [statistics] = gather_covariance(model, family, weight_of, ids, [group], params)
                 else:
-                    pools = Pools.of_shard(ids, asked, shard)
-                    parts = gather_pools(model, family, weight_of, pools, [group], asked)
-                    for number, [part] in enumerate(parts):  # as they come: memory holds one
-                        part.save(progress.statistics(at, number))
+                    pools = Pools.of_shard(ids, params, shard)
+                    parts = gather_pools(model, family, weight_of, pools, [group], params)
+                    for number, [part] in enumerate(parts):  # one by one: memory holds one pool
+                        part.save(progress.statistics(index, number))
                     del part
             if shard is None:
-                whole.save(progress.statistics(at))
-                del whole  # or the next group would be gathered beside it
-            progress.finish(before, behind, gone=[before.path])
-    kept = [None] if shard is None else range(asked.pools // asked.shards)
-    return [progress.statistics(at, part) for part in kept for at in range(len(groups))]
+                statistics.save(progress.statistics(index))
+                del statistics  # free it before the next group allocates its own
+            progress.finish(before, after, gone=[before.path])
+    pool_numbers = [None] if shard is None else range(params.pools // params.shards)
+    return [
+        progress.statistics(index, part) for part in pool_numbers for index in range(len(groups))
+    ]

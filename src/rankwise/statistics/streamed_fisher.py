@@ -1,9 +1,9 @@
-"""The backward pass of a model that is never whole in memory, and that goes on where it was stopped.
+"""The Fisher pass of a streamed model, one layer group at a time; it can resume after every step.
 
-Forward, every layer group leaves the hidden states in front of it in a file. Backward, one group after
-the other, the last first, runs once more on them with what autograd saves of that group alone, and hands the
-gradient at its input to the group before it; the loss is taken behind the last. The gradients' moments have
-the bytes of a pass over the whole model.
+Forward: a file holds the hidden states before every layer group. Backward, from the last group to the
+first: the group runs again on its states, and autograd saves the activations of that group alone. A
+file passes the gradient at the group's input to the group before it. The last group computes the loss.
+The gradients' second moments have the same bytes as those of a pass over the whole model.
 """
 
 from pathlib import Path
@@ -22,20 +22,20 @@ from rankwise.statistics.streamed import Streamed
 
 
 class Graph:
-    """What stands around a layer group in the model's forward pass, so that a gradient passes through it alone."""
+    """Replaces the layers next to a layer group in the forward pass, so that autograd covers the group alone."""
 
     def __init__(self, before: Reader) -> None:
         self.before = before
         self.inputs = self.outputs = torch.empty(0)
 
-    def enter(self, *given: Any, **named: Any) -> Tensor:
-        """Hand out the states of the file, with a gradient from here on: in place of the layer before."""
-        self.inputs = self.before.read(*given, **named).requires_grad_()
+    def enter(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the next states of the file, and require their gradient; replaces the layer before the group."""
+        self.inputs = self.before.read(*args, **kwargs).requires_grad_()
         return self.inputs
 
-    def leave(self, *given: Any, **named: Any) -> Tensor:
-        """Take the group's output, and go on without a gradient: in place of the layer behind."""
-        self.outputs = states_argument(given, named)
+    def leave(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Keep the group's output, and return it without a gradient; replaces the layer after the group."""
+        self.outputs = states_argument(args, kwargs)
         return self.outputs.detach()
 
 
@@ -43,30 +43,30 @@ def stream_fisher(
     streamed: Streamed,
     ids: Tensor,
     groups: list[list[int]],
-    asked: FisherParams,
+    params: FisherParams,
     progress: Progress,
 ) -> list[Path]:
-    """Return the files of every group's gradients, those that a stopped pass had finished included.
+    """Return the files of every group's gradients, including those that a stopped pass had finished.
 
-    ``ids`` [sequences, length]; see `rankwise.statistics.fisher.gather` for what is gathered. Memory: embeddings
-    and head, the weights of one group, its sums and what autograd saves of it on one batch. Disk, until the pass
-    ends: the hidden states in front of every group but the first, and gradients at two of them, sequences ·
-    length · width numbers of the model's precision each. Cost: a forward pass more than with the model in
-    memory. A pass that is stopped loses the group it was at.
+    ``ids`` [sequences, length]; `rankwise.statistics.fisher.gather_fisher` describes the result. Memory:
+    embeddings and head, the weights of one group, its sums, and what autograd saves of it on one batch.
+    Disk, until the pass ends: the hidden states before every group but the first, and the gradients at
+    two of them, each sequences · length · width numbers of the model's dtype. Cost: one forward pass
+    more than with the model in memory. A stopped pass loses only the current group.
     """
     last = len(groups) - 1
     order = [*range(last), *range(last, -1, -1)]
     with streamed.loaded(streamed.around()):
         for step in range(progress.done, len(order)):
-            at = order[step]
-            head = streamed.behind() if at == last else []
-            with streamed.files.unchanged(), streamed.loaded(head + streamed.inside(groups[at])):
-                streamed.ahead([groups[after] for after in order[step + 1 : step + 2]])
+            index = order[step]
+            head = streamed.behind() if index == last else []
+            with streamed.files.unchanged(), streamed.loaded(head + streamed.inside(groups[index])):
+                streamed.ahead([groups[number] for number in order[step + 1 : step + 2]])
                 if step < last:
-                    _forward(streamed, ids, groups[at], asked, progress, at)
+                    _forward(streamed, ids, groups[index], params, progress, index)
                 else:
-                    _backward(streamed, ids, groups, asked, progress, at)
-    return [progress.statistics(at) for at in range(len(groups))]
+                    _backward(streamed, ids, groups, params, progress, index)
+    return [progress.statistics(index) for index in range(len(groups))]
 
 
 @torch.no_grad()
@@ -74,53 +74,53 @@ def _forward(
     streamed: Streamed,
     ids: Tensor,
     group: list[int],
-    asked: FisherParams,
+    params: FisherParams,
     progress: Progress,
-    at: int,
+    index: int,
 ) -> None:
-    """Run one group on the states in front of it, and leave those behind it in a file."""
+    """Run one group on the states before it, and write the states after it to a file."""
     model = streamed.model
     with (
-        Reader(progress.states(at), model.dtype) as before,
-        Writer(progress.states(at + 1), model.dtype) as behind,
-        streamed.only(group, before.read, behind.write),
+        Reader(progress.states(index), model.dtype) as before,
+        Writer(progress.states(index + 1), model.dtype) as after,
+        streamed.only(group, before.read, after.write),
     ):
-        for part in tqdm(ids.split(asked.batch), f"forward, group {at}", disable=None):
+        for part in tqdm(ids.split(params.batch), f"forward, group {index}", disable=None):
             model.get_decoder()(part.to(streamed.device), use_cache=False)
-    progress.finish(before, behind)
+    progress.finish(before, after)
 
 
 def _backward(
     streamed: Streamed,
     ids: Tensor,
     groups: list[list[int]],
-    asked: FisherParams,
+    params: FisherParams,
     progress: Progress,
-    at: int,
+    index: int,
 ) -> None:
-    """Run one group forward and backward, keep its sums, and leave the gradient at its input in a file."""
-    model, family, group = streamed.model, streamed.family, groups[at]
-    generator, place = torch.Generator().manual_seed(asked.seed), Position(streamed.device)
+    """Run one group forward and backward; write its sums and the gradient at its input to files."""
+    model, family, group = streamed.model, streamed.family, groups[index]
+    generator, position = torch.Generator().manual_seed(params.seed), Position(streamed.device)
     with (
-        Reader(progress.states(at), model.dtype) as before,
-        Reader(progress.gradients(at + 1), model.dtype) as from_behind,
-        Writer(progress.gradients(at), model.dtype) as to_before,
-        record_gradients(model, family, group, streamed.weight_of, place) as sums,
+        Reader(progress.states(index), model.dtype) as before,
+        Reader(progress.gradients(index + 1), model.dtype) as output_gradients,
+        Writer(progress.gradients(index), model.dtype) as input_gradients,
+        record_gradients(model, family, group, streamed.weight_of, position) as sums,
     ):
         graph = Graph(before)
         with streamed.only(group, graph.enter, graph.leave):
-            for some in tqdm(ids.split(asked.batch), f"backward, group {at}", disable=None):
-                part = some.to(streamed.device)
-                if at == len(groups) - 1:
-                    summed_loss(model, part, asked, generator).backward()
+            for batch in tqdm(ids.split(params.batch), f"backward, group {index}", disable=None):
+                part = batch.to(streamed.device)
+                if index == len(groups) - 1:
+                    summed_loss(model, part, params, generator).backward()
                 else:
                     model.get_decoder()(part, use_cache=False)
-                    graph.outputs.backward(from_behind.next(graph.outputs))
-                place.refuse_not_finite()
-                place.sequence += len(some)
-                if at > 0:
+                    graph.outputs.backward(output_gradients.next(graph.outputs))
+                position.refuse_not_finite()
+                position.sequence += len(batch)
+                if index > 0:
                     assert graph.inputs.grad is not None  # noqa: S101 (it was asked for)
-                    to_before.append(graph.inputs.grad)
-    group_of(group, sums, ids).save(progress.statistics(at))
-    gone = [before.path, from_behind.path]
-    progress.finish(before, from_behind, to_before, gone=gone)
+                    input_gradients.append(graph.inputs.grad)
+    group_of(group, sums, ids).save(progress.statistics(index))
+    gone = [before.path, output_gradients.path]
+    progress.finish(before, output_gradients, input_gradients, gone=gone)
