@@ -65,7 +65,7 @@ def test_projections_leave_as_little_as_they_can(
 def test_small_matrices_and_those_of_few_vectors_go_to_the_library(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(eigen, "_dominant", lambda _: pytest.fail("not for these"))
+    monkeypatch.setattr(eigen, "_dominant_eigenpairs", lambda _: pytest.fail("not for these"))
     cases = (torch.eye(SIZE - 1).double(), PLENTY), (torch.eye(SIZE), PLENTY)
     for matrix, samples in (*cases, (torch.eye(SIZE).double(), SIZE)):
         values, vectors = eigen.eigenpairs(matrix, samples)

@@ -1,1 +1,1 @@
-"""Tensors in, tensors out: the factorisations that all methods share."""
+"""Linear algebra that all methods share: functions from tensors to tensors."""

@@ -1,4 +1,4 @@
-"""Tensors in, tensors out: the factorisations that decomposers share, in float64."""
+"""Matrix factorisations that decomposers share: functions from tensors to tensors, in float64."""
 
 from collections.abc import Iterator
 
@@ -8,9 +8,9 @@ from torch import Tensor
 from rankwise.linalg.eigen import LARGE, eigenpairs
 
 PANEL = 512
-"""Rows of a symmetric product that are multiplied at once; fewer are no faster."""
+"""Rows of a symmetric product that are multiplied at once; fewer are no faster [-]."""
 CONDITION = 1e5
-"""Up to this ratio of a Cholesky factor's diagonal, its square is no loss: 1e-16 · 1e10 is below a float32's precision."""
+"""Most ratio of a Cholesky factor's diagonal at which it is precise enough: 1e-16 · 1e10 is below float32's precision [-]."""
 
 
 def damp(matrix: Tensor, damping: float) -> Tensor:
@@ -24,8 +24,8 @@ def damp(matrix: Tensor, damping: float) -> Tensor:
 def whitening_root(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Return L [d, d] and λ [d] of a positive semi-definite C [d, d]: ``C = L Lᵀ``, ``L⁻¹ = (L / λ)ᵀ``.
 
-    By eigenvalues (λ, ascending) rather than Cholesky, so that rank deficiency is no failure: those
-    that rounding made negative count as the least that the precision tells from zero.
+    It uses eigenvalues (λ, ascending) rather than Cholesky, so that a rank-deficient C is no error.
+    Eigenvalues below the rounding error, also negative ones, are raised to the rounding error.
     """
     values, vectors = torch.linalg.eigh(matrix)
     tiny = torch.finfo(values.dtype).tiny
@@ -48,9 +48,9 @@ def svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def low_rank(matrix: Tensor, rank: int) -> Tensor:
-    """Return the nearest matrix [m, n] of ``rank``, by the eigenvectors of the smaller Gram matrix.
+    """Return the nearest matrix [m, n] of ``rank``, from the eigenvectors of the smaller Gram matrix.
 
-    A projection, so exact for the larger singular values though the Gram matrix squares them.
+    It is a projection, so it is exact for the larger singular values although the Gram matrix squares them.
     """
     if matrix.shape[0] > matrix.shape[1]:
         return low_rank(matrix.T, rank).T
@@ -59,26 +59,27 @@ def low_rank(matrix: Tensor, rank: int) -> Tensor:
 
 
 def nonzeros_by_size(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the entries of ``matrix`` [m, n] that are not zero, largest first: places, values, sizes.
+    """Return the nonzeros of ``matrix`` [m, n], largest first: indices, values, absolute values.
 
-    Places are row·n + column (`narrow_indices`); equal sizes stand in the order of their places.
+    An index is row·n + column (`narrow_indices`); nonzeros of equal size are in the order of their indices.
     """
     flat = matrix.flatten()
-    places = flat.nonzero()[:, 0]
-    places = places[flat[places].abs().argsort(descending=True, stable=True)]
-    values = flat[places]
-    return narrow_indices(places, len(flat)), values, values.abs()
+    indices = flat.nonzero()[:, 0]
+    indices = indices[flat[indices].abs().argsort(descending=True, stable=True)]
+    values = flat[indices]
+    return narrow_indices(indices, len(flat)), values, values.abs()
 
 
-def narrow_indices(places: Tensor, numbers: int) -> Tensor:
-    """Return places in a matrix of so many ``numbers`` in int32, or int64 where it asks for them."""
-    return places.to(torch.int32 if numbers <= torch.iinfo(torch.int32).max else torch.int64)
+def narrow_indices(indices: Tensor, size: int) -> Tensor:
+    """Return indices into a matrix of ``size`` numbers as int32, or as int64 where int32 is too small."""
+    return indices.to(torch.int32 if size <= torch.iinfo(torch.int32).max else torch.int64)
 
 
 def principal_eigenvectors(moment: Tensor, rank: int, samples: int) -> tuple[Tensor, Tensor]:
-    """Return the first eigenvectors of a positive semi-definite matrix and the roots of all its eigenvalues.
+    """Return the first eigenvectors of a positive semi-definite matrix, and the square roots of all its eigenvalues.
 
-    ``moment`` [k, k] of ``samples`` vectors; directions [k, rank] with fixed signs, spectrum [k] descending.
+    ``moment`` [k, k] is that of ``samples`` vectors. Directions [k, rank] have fixed signs; the spectrum
+    [k] is descending.
     """
     values, vectors = eigenpairs(moment, samples)
     directions = vectors[:, -rank:].flip(1)
@@ -88,11 +89,12 @@ def principal_eigenvectors(moment: Tensor, rank: int, samples: int) -> tuple[Ten
 def left_vectors(
     matrix: Tensor, moment: Tensor, rank: int, samples: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the first ``rank`` eigenvectors U [m, rank] of ``A C Aᵀ``, ``Uᵀ A`` [rank, n], and the roots of all eigenvalues [n].
+    """Return the first eigenvectors U [m, rank] of ``A C Aᵀ``, ``Uᵀ A`` [rank, n], and the square roots of all eigenvalues [n].
 
-    ``matrix`` A [m, n], m ≥ n; ``moment`` C [n, n] positive semi-definite, of ``samples`` vectors. With A = Q R, Q orthonormal:
-    ``U = Q P``, P the eigenvectors of ``R C Rᵀ``, a problem of the smaller size n that needs no root of C.
-    R is a Cholesky factor of AᵀA where A's condition allows (`CONDITION`), else Householder's.
+    ``matrix`` is A [m, n], m ≥ n; ``moment`` is C [n, n], positive semi-definite, that of ``samples`` vectors.
+    With A = Q R, Q orthonormal: ``U = Q P``, P the eigenvectors of ``R C Rᵀ``. This eigenproblem has the
+    smaller size n and needs no root of C. R is a Cholesky factor of AᵀA where A's condition number allows
+    (`CONDITION`), else that of a Householder QR.
     """
     lower, failed = torch.linalg.cholesky_ex(symmetric_product(matrix.T, matrix))
     scales = lower.diagonal()
@@ -105,42 +107,42 @@ def left_vectors(
     directions, spectrum = principal_eigenvectors(
         symmetric_product(lower.T @ moment, lower), rank, samples
     )
-    solved = torch.linalg.solve_triangular(lower.T, directions, upper=True)
-    return matrix @ solved, multiply_rounded(directions.T, lower.T), spectrum
+    coordinates = torch.linalg.solve_triangular(lower.T, directions, upper=True)
+    return matrix @ coordinates, multiply_rounded(directions.T, lower.T), spectrum
 
 
 def projection_errors(matrix: Tensor, parts: Tensor) -> Tensor:
-    """Return ‖A‖_F², then what is left of it behind the first r of orthonormal directions U, r = 1 … k.
+    """Return ‖A‖_F², then ‖A − U_r U_rᵀ A‖_F² for the first r of k orthonormal directions U, r = 1 … k.
 
-    ``matrix`` A [m, n], ``parts`` Uᵀ A [k, n]: ``‖A − U_r U_rᵀ A‖² = ‖A‖² − Σᵢ ‖uᵢᵀ A‖²``.
+    ``matrix`` is A [m, n], ``parts`` is Uᵀ A [k, n]: ``‖A − U_r U_rᵀ A‖² = ‖A‖² − Σᵢ ‖uᵢᵀ A‖²``.
     """
-    whole = matrix.square().sum()
-    return torch.cat([whole[None], whole - parts.square().sum(1).cumsum(0)]).clamp_min(0)
+    total = matrix.square().sum()
+    return torch.cat([total[None], total - parts.square().sum(1).cumsum(0)]).clamp_min(0)
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Tell whether every number is one. Their sum tells in one pass, unless it is too large itself."""
+    """Return whether every number is finite. The sum decides in one pass, unless it overflows itself."""
     return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
 def multiply_rounded(left: Tensor, right: Tensor) -> Tensor:
-    """Return ``left @ right``, where it is large multiplied in float32: for factors, which no file holds in more."""
+    """Return ``left @ right``, computed in float32 from `LARGE` on: for factors, which files hold in at most float32."""
     if left.shape[1] < LARGE:
         return left @ right
     return (left.float() @ right.float()).to(left.dtype)
 
 
 def symmetric_product(left: Tensor, right: Tensor) -> Tensor:
-    """Return ``left @ right`` [d, d], a product that is symmetric: about half of it is multiplied."""
+    """Return ``left @ right`` [d, d], a product known to be symmetric: it computes about half of it."""
     size = len(left)
-    found = left.new_empty(size, size)
+    product = left.new_empty(size, size)
     for rows, upto in panels(size):
-        found[rows, upto] = left[rows] @ right[:, upto]
-    return mirror_lower(found)
+        product[rows, upto] = left[rows] @ right[:, upto]
+    return mirror_lower(product)
 
 
 def mirror_lower(lower: Tensor) -> Tensor:
-    """Make a matrix [d, d] symmetric, in place, by what stands below its diagonal."""
+    """Make a matrix [d, d] symmetric in place: copy the part below its diagonal above it."""
     for rows, _ in panels(len(lower)):
         block = lower[rows, rows]
         lower[rows, rows] = block.tril() + block.tril(-1).T
@@ -156,7 +158,7 @@ def panels(size: int) -> Iterator[tuple[slice, slice]]:
 
 
 def _signs(vectors: Tensor) -> Tensor:
-    """Return ±1 per column so that its entry of largest size becomes positive [k]."""
+    """Return ±1 per column [k]: the sign that makes its largest entry positive."""
     largest = vectors.abs().argmax(0)
     signs = vectors.gather(0, largest[None])[0].sign()
     return torch.where(signs == 0, torch.ones_like(signs), signs)

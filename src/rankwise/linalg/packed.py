@@ -1,4 +1,4 @@
-"""Symmetric matrices in about half their memory: as passes sum them, and as files hold them."""
+"""Symmetric matrices in about half their memory: `Panels` for running sums, `Triangle` for files."""
 
 import math
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from rankwise.linalg import factorisations
 
 @dataclass(frozen=True)
 class Panels:
-    """A symmetric matrix [d, d] by some rows at a time, up to the end of their diagonal block (`factorisations.panels`).
+    """A symmetric matrix [d, d] in panels: some rows, up to the end of their diagonal block (`factorisations.panels`).
 
-    Products of tall matrices are added to it in place.
+    A pass adds products of tall matrices to it in place.
     """
 
     parts: list[Tensor]
@@ -27,24 +27,26 @@ class Panels:
 
     def add_gram(self, rows: Tensor) -> None:
         """Add ``rowsᵀ rows``, ``rows`` [tokens, d]."""
-        for part, (some, upto) in zip(self.parts, factorisations.panels(len(self)), strict=True):
-            part.add_(rows[:, some].T @ rows[:, upto])
+        for part, (panel, columns) in zip(
+            self.parts, factorisations.panels(len(self)), strict=True
+        ):
+            part.add_(rows[:, panel].T @ rows[:, columns])
 
     def __len__(self) -> int:
         """Return d."""
         return self.parts[-1].shape[1]
 
     def unpack(self) -> Tensor:
-        """Return the matrix [d, d], in memory of its own."""
+        """Return a new full matrix [d, d]."""
         matrix = self.parts[-1].new_empty(len(self), len(self))
-        for part, place in zip(self.parts, factorisations.panels(len(self)), strict=True):
-            matrix[place] = part
+        for part, block in zip(self.parts, factorisations.panels(len(self)), strict=True):
+            matrix[block] = part
         return factorisations.mirror_lower(matrix)
 
     def diagonal(self) -> Tensor:
         """Return the diagonal [d]."""
         starts = [part.shape[1] - len(part) for part in self.parts]
-        return torch.cat([p.diagonal(at) for p, at in zip(self.parts, starts, strict=True)])
+        return torch.cat([p.diagonal(start) for p, start in zip(self.parts, starts, strict=True)])
 
     def to(self, device: torch.device) -> "Panels":
         """Return the same matrix on another device."""
@@ -53,16 +55,17 @@ class Panels:
 
 @dataclass(frozen=True)
 class Triangle:
-    """A symmetric matrix [d, d] by its upper triangle.
+    """A symmetric matrix [d, d] as its upper triangle.
 
-    That of a file stays mapped: what is done with one matrix after the other never holds two whole.
+    The triangle of a file stays memory-mapped, so that code that unpacks one matrix after the other
+    holds one full matrix at a time.
     """
 
     values: Tensor
-    """The triangle row by row [d·(d + 1)/2]."""
+    """[d·(d + 1)/2]: the upper triangle, row by row."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no triangle."""
+        """Raise ValueError where the number of values is not that of a triangle."""
         if self.values.shape != (len(self) * (len(self) + 1) // 2,):
             raise ValueError(f"numbers of shape {list(self.values.shape)} are no triangle")
 
@@ -71,18 +74,18 @@ class Triangle:
         """Return the triangle of a symmetric matrix [d, d]."""
         if isinstance(matrix, Triangle):
             return matrix
-        return cls(torch.cat([row[at:] for at, row in enumerate(whole(matrix))]))
+        return cls(torch.cat([row[index:] for index, row in enumerate(whole(matrix))]))
 
     def __len__(self) -> int:
         """Return d."""
         return (math.isqrt(8 * self.values.numel() + 1) - 1) // 2
 
     def unpack(self) -> Tensor:
-        """Return the matrix [d, d], in memory of its own."""
+        """Return a new full matrix [d, d]."""
         width = len(self)
         matrix = self.values.new_empty(width, width)
-        for at, part in enumerate(self.values.split(list(range(width, 0, -1)))):
-            matrix[at, at:] = part
+        for index, row in enumerate(self.values.split(list(range(width, 0, -1)))):
+            matrix[index, index:] = row
         return factorisations.mirror_lower(matrix.T)
 
     def diagonal(self) -> Tensor:
@@ -96,23 +99,23 @@ class Triangle:
 
 
 Symmetric = Tensor | Panels | Triangle
-"""A symmetric matrix [d, d]: whole, as a pass sums it, or as a file holds it."""
+"""A symmetric matrix [d, d]: full, in panels (running sums) or as a triangle (files)."""
 
 
 def whole(matrix: Symmetric) -> Tensor:
-    """Return a symmetric matrix whole [d, d]; one that is so already is not copied."""
+    """Return the full matrix [d, d] of a symmetric matrix; a tensor is returned without a copy."""
     return matrix if isinstance(matrix, Tensor) else matrix.unpack()
 
 
 def is_finite(matrix: Symmetric) -> bool:
-    """Tell whether every number that is held of a symmetric matrix is one."""
+    """Return whether every stored number of a symmetric matrix is finite."""
     if isinstance(matrix, Panels):
         return all(factorisations.is_finite(part) for part in matrix.parts)
     return factorisations.is_finite(matrix.values if isinstance(matrix, Triangle) else matrix)
 
 
 def add_packed(matrix: Symmetric, other: Symmetric) -> Symmetric:
-    """Return the sum of two matrices; it takes the memory of the first, unless files hold both."""
+    """Return the sum of two matrices; it overwrites the first, unless both are triangles of files."""
     if isinstance(matrix, Panels) and isinstance(other, Panels):
         for part, more in zip(matrix.parts, other.parts, strict=True):
             part.add_(more)
