@@ -1,1 +1,1 @@
-"""What decomposers, allocators and refiners have in common: the registry and the contracts."""
+"""What decomposers, allocators and refiners share: the registry and the declarations that match them."""

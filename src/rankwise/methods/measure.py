@@ -1,17 +1,17 @@
-"""What a decomposer's spectrum says: the fact by which allocators and decomposers are matched."""
+"""The meaning of a decomposer's spectrum, by which the program matches allocators and decomposers."""
 
 from enum import IntEnum
 
 
 class Measure(IntEnum):
-    """A decomposer declares what its spectrum says, an allocator how much of that it needs at least."""
+    """The meaning of a spectrum: a decomposer declares what it has, an allocator the least that it needs."""
 
     NONE = 0
-    """Nothing: components have no sizes."""
+    """No meaning: components have no sizes."""
     SIZE = 1
     """The size of every component, comparable inside one matrix."""
     LOSS = 2
-    """What dropping a component costs the model's loss [nats/token]: one currency for all matrices."""
+    """The increase of the model's loss from dropping a component [nats/token], comparable between all matrices."""
 
     def __str__(self) -> str:
         return WORDS[self]

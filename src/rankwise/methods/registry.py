@@ -1,8 +1,8 @@
-"""Methods are files: a registry lists a package's modules and finds the one class in each.
+"""The registry of methods: every module of a package defines one method class.
 
 Modules named in ``NOT_METHODS`` or starting with an underscore are not methods. A module that does not
-import, or defines no method or several, stops the run: a method that silently is not there would
-change what a study means.
+import, or defines no method or several, stops the run, because a silently missing method would
+change the study.
 """
 
 import importlib
@@ -20,7 +20,7 @@ NOT_METHODS = ("base", "factoring", "problem", "rounds", "sequential", "trials")
 
 
 class Registry(Generic[T]):
-    """The methods of one package by name; the name of a method is the name of its file."""
+    """The methods of one package by name; a method has the name of its file."""
 
     def __init__(self, package: str, base: type[T]) -> None:
         self.package = package
@@ -42,14 +42,14 @@ class Registry(Generic[T]):
 
     @cache  # noqa: B019 (a registry lives as long as the process)
     def classes(self) -> dict[str, type[T]]:
-        """Import every module of the package; raises RankwiseError naming a broken one."""
+        """Import every module of the package and return its methods; raises RankwiseError naming a broken one."""
         package = importlib.import_module(self.package)
-        found: dict[str, type[T]] = {}
+        classes: dict[str, type[T]] = {}
         for module in pkgutil.iter_modules(package.__path__):
             if module.name in NOT_METHODS or module.name.startswith("_"):
                 continue
-            found[module.name] = self._load(module.name)
-        return found
+            classes[module.name] = self._load(module.name)
+        return classes
 
     def _load(self, name: str) -> type[T]:
         try:

@@ -1,12 +1,12 @@
-"""Which moments of its inputs a method needs: the fact by which decomposers and the pass are matched."""
+"""The moments that a method needs, by which the program matches decomposers and the covariance pass."""
 
 from enum import IntEnum
 
 
 class RequiredStatistics(IntEnum):
-    """A decomposer declares what it needs; the pass gathers what the most demanding one does.
+    """Second moments of a linear [out, in]: a decomposer declares what it needs, the pass gathers the largest.
 
-    For a linear [out, in], beside means and means of sizes, [in] each.
+    Means of the inputs and of their absolute values, [in] each, come with every level.
     """
 
     CHANNELS = 0
@@ -14,7 +14,7 @@ class RequiredStatistics(IntEnum):
     SMALLER = 1
     """Second moments on the smaller side: E[x xᵀ] [in, in], or those of y = W x, [out, out] (methods.md)."""
     INPUTS = 2
-    """E[x xᵀ] [in, in], whatever the outputs are."""
+    """E[x xᵀ] [in, in], also where the outputs are smaller."""
 
     def __str__(self) -> str:
         return self.name.lower()
