@@ -125,7 +125,7 @@ def ours(folder: Path) -> dict[str, Any]:
     gathered = clock.lap()
     block = GroupStatistics.load(path)
     weights = Weights(folder, FAMILY)
-    linears = dict(factor_group(weights, block, PooledPCA(), CPU, stored=PRECISION))
+    linears = dict(factor_group(weights, block, PooledPCA(), CPU, dtype=PRECISION))
     factored = clock.lap()
     GroupFactors("pooled_pca", [0], linears).save(folder / "factors", PRECISION)
     sizes = path.stat().st_size, (folder / "factors").stat().st_size

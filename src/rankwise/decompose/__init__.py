@@ -1,4 +1,4 @@
-"""Decomposers: one file each, found by listing this folder."""
+"""Decomposers: every file of this folder defines one; the registry discovers them."""
 
 from rankwise.decompose.base import Decomposer
 from rankwise.methods.registry import Registry

@@ -1,4 +1,4 @@
-"""The quadratic estimate of the loss as a metric on weights, and fits in it."""
+"""The quadratic estimate of the loss as a metric on weights, and least-squares fits in it."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,18 +9,18 @@ from torch import Tensor
 from rankwise.linalg import factorisations
 
 FITTED_IN = torch.float32
-"""Precision of the many products of a fit: some dozen steps towards a minimum, not the minimum itself."""
+"""Precision of a fit's products: a fit takes some dozen steps towards a minimum and needs no more."""
 
 
 @dataclass(frozen=True)
 class KroneckerMetric:
-    """``½ tr(G D C Dᵀ)`` of a change D [out, in]; G and C positive definite.
+    """The metric ``½ tr(G D C Dᵀ)`` of a change D [out, in] of the weight; G and C positive definite.
 
-    Everything is computed in the precision of G and C.
+    All methods compute in the precision of G and C.
     """
 
     outputs: Tensor
-    """G [out, out], or its diagonal alone [out]."""
+    """G [out, out], or only its diagonal [out]."""
     inputs: Tensor
     """C [in, in]."""
 
@@ -36,7 +36,7 @@ class KroneckerMetric:
 
     @cached_property
     def released(self) -> Tensor:
-        """[out, in]: ``1/([G⁻¹]_ii [C⁻¹]_jj)``, the same where all other entries are free to make up for it."""
+        """[out, in]: ``1/([G⁻¹]_ii [C⁻¹]_jj)``, the same where all other entries may change to compensate."""
         inputs = torch.linalg.inv(self.inputs).diagonal()
         if self.outputs.ndim == 1:
             return torch.outer(self.outputs, 1 / inputs)
@@ -55,28 +55,28 @@ class KroneckerMetric:
         return self.outputs @ change @ self.inputs
 
     def loss(self, change: Tensor) -> float:
-        """Return what a change [out, in] costs [nats/token]."""
+        """Return the predicted increase of the loss from a change [out, in] [nats/token]."""
         return float((self.image(change) * change).sum()) / 2
 
     def fit(self, target: Tensor, values: Tensor, mask: Tensor, iterations: int) -> Tensor:
-        """Return entries [out, in] inside ``mask`` that come nearer ``target`` than ``values`` do.
+        """Return values [out, in], zero outside ``mask``, that are nearer to ``target`` than ``values``.
 
-        Conjugate gradients on ``min loss(target − values)`` over the entries in the mask, all coupled,
-        from ``values`` (zero outside) on, preconditioned by the diagonal; the loss never rises.
+        Conjugate gradients on ``min loss(target − values)`` over all entries in the mask together. They
+        start from ``values`` (zero outside) and use the diagonal as preconditioner. The loss never rises.
         """
-        rest = self.image(target - values) * mask
-        steep = rest / self.diagonal
-        direction, size = steep, (rest * steep).sum()
+        residual = self.image(target - values) * mask
+        preconditioned = residual / self.diagonal
+        direction, size = preconditioned, (residual * preconditioned).sum()
         for _ in range(iterations):
             if not size > 0:
                 break
             image = self.image(direction) * mask
-            bend = (direction * image).sum()
-            if not bend > 0:  # what is left is below this precision
+            curvature = (direction * image).sum()
+            if not curvature > 0:  # the remaining residual is below this precision
                 break
-            length = size / bend
-            values, rest = values + length * direction, rest - length * image
-            steep = rest / self.diagonal
-            before, size = size, (rest * steep).sum()
-            direction = steep + size / before * direction
+            step = size / curvature
+            values, residual = values + step * direction, residual - step * image
+            preconditioned = residual / self.diagonal
+            previous, size = size, (residual * preconditioned).sum()
+            direction = preconditioned + size / previous * direction
         return values

@@ -1,4 +1,4 @@
-"""The directions in which the outputs of a linear vary most, from whichever side is smaller."""
+"""Principal directions of a linear's outputs, from an eigenproblem on its smaller side."""
 
 from torch import Tensor
 
@@ -17,10 +17,10 @@ def principal_outputs(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the principal directions of y = W x: U [out, rank], Uᵀ W [rank, in], and spectrum s [min(out, in)] descending.
 
-    U are the first eigenvectors of Cov(y) = W C Wᵀ, C the damped covariance of x where ``centred``, else
-    its second moment; s the square roots of all its eigenvalues. With ``scale`` A [out, out], of A y in
-    place of y, and Uᵀ A W. ``weight`` [out, in]. An eigenproblem of size min(out, in)
-    (methods.md); none but that.
+    U are the first eigenvectors of Cov(y) = W C Wᵀ, and s the square roots of all its eigenvalues. C is
+    the damped covariance of x where ``centred``, else its damped second moment. With ``scale`` A
+    [out, out], the directions are those of A y instead of y, and the second result is Uᵀ A W.
+    ``weight`` [out, in]. Cost: one eigenproblem of size min(out, in) (methods.md).
     """
     out, columns = weight.shape
     scaled = weight if scale is None else scale @ weight

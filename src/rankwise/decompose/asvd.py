@@ -1,4 +1,4 @@
-"""ASVD: SVD of the weight with its columns scaled by how large their inputs are."""
+"""ASVD: SVD of the weight with each column scaled by the mean absolute value of its input."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 class ASVD(Decomposer):
     """Activation-aware SVD (arXiv 2312.05821, §3.1): ``W D = U S Vᵀ``, ``D = diag(E|x_j|)^alpha``.
 
-    Factors ``U_r S_r^½`` and ``S_r^½ V_rᵀ D⁻¹``. The spectrum is that of ``W D``: its squared tail is
-    ``‖(W − W_r) D‖_F²``, which is not the error of the outputs (correlations of inputs are left out).
-    Deviations: channels whose scale is below ``floor`` of the largest count as that large (the
-    authors add 1e-6 to every scale); how many they were stands in the notes. The authors' search of
-    ranks by layer sensitivity is left to an allocator. Cost: one SVD of [out, in] in float64.
+    The factors are ``U_r S_r^½`` and ``S_r^½ V_rᵀ D⁻¹``. The spectrum is that of ``W D``: its squared tail
+    is ``‖(W − W_r) D‖_F²``. This is not the error of the outputs, because it ignores correlations of inputs.
+    Deviations: a scale below ``floor`` times the largest is raised to that value (the authors add 1e-6
+    to every scale); the notes record how many were raised. The authors search ranks by layer sensitivity;
+    here an allocator chooses them. Cost: one SVD of [out, in] in float64.
 
-    Use it to set published figures beside others; `whitened_svd` costs little more and is better in all our tables.
+    Use it to compare with published figures; `whitened_svd` costs little more and is better in all our tables.
     """
 
     moments: ClassVar[RequiredStatistics] = RequiredStatistics.CHANNELS
@@ -41,7 +41,7 @@ class ASVD(Decomposer):
         from rankwise.linalg import factorisations
 
         scale = inputs.mean_absolute**self.alpha
-        # A site without any input: all scalings are equally good, 1 is the plain SVD.
+        # Without any input all scales are equally good; 1 gives the plain SVD.
         least = self.floor * float(scale.max()) or 1.0
         floored = int((scale < least).sum())
         scale = scale.clamp_min(least)

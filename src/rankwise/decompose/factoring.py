@@ -1,4 +1,4 @@
-"""Applying a decomposer to the linears of a group: weights from disk, statistics in, factors out."""
+"""Applies a decomposer to the linears of a layer group, with weights from disk."""
 
 import logging
 from bisect import bisect_left
@@ -27,7 +27,7 @@ FACTORISE = torch.float64
 
 
 def largest_rank(shape: tuple[int, ...]) -> int:
-    """Return the largest rank worth storing: factors then hold at most as many numbers as W."""
+    """Return the largest rank whose factors hold at most as many numbers as W, at least 1."""
     out, columns = shape
     return max(1, out * columns // (out + columns))
 
@@ -38,14 +38,14 @@ def factor_group(
     decomposer: Decomposer,
     device: torch.device,
     fisher: GroupFisher | None = None,
-    stored: torch.dtype | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Iterator[tuple[str, Factors]]:
     """Yield name and factors of every linear of the group that the method does not leave dense.
 
-    Only the group's own weights are read, one at a time; what the linears of a site share is found
-    once. A bias that the linear has already is carried on: into the factors' offset. An expert of which
-    the calibration text says too little stays dense, with a warning. Factors are in `FACTORISE`, or as a
-    file of ``stored`` precision holds them. Raises RankwiseError naming the linear where a result is not finite.
+    It reads only the group's own weights, one at a time, and computes shared results once per site. The
+    factors' offset includes the linear's own bias. An expert with too little calibration text stays
+    dense, with a warning. Factors have the precision `FACTORISE`, or that of a file with ``dtype``.
+    Raises RankwiseError naming the linear where a result is not finite.
     """
     for kind in decomposer.dense:
         if kind not in weights.family.kinds():
@@ -64,21 +64,21 @@ def factor_group(
                     linear.name,
                 )
                 continue
-            inputs = _inputs_of(linear, shared, group, fisher)
-            factors = _with_bias(linear, weights, inputs, decomposer)
-            if stored is not None:
-                factors = _as_stored(linear, factors, stored)
+            inputs = _statistics_of(linear, shared, group, fisher)
+            factors = _factor_with_bias(linear, weights, inputs, decomposer)
+            if dtype is not None:
+                factors = _round_factors(linear, factors, dtype)
             yield linear.name, factors.to(torch.device("cpu"))
-            del factors, inputs  # or they would stand beside those of the next linear
+            del factors, inputs  # free them before the next linear allocates its own
 
 
-def _inputs_of(
+def _statistics_of(
     linear: Linear,
     shared: InputStatistics,
     group: GroupStatistics,
     fisher: GroupFisher | None,
 ) -> InputStatistics:
-    """Return a site's statistics with what belongs to one of its linears alone."""
+    """Return a site's statistics, with the outputs and gradient of one of its linears."""
     device, outputs = shared.pool_means.device, group.outputs.get(linear.name)
     inputs = replace(shared, outputs=None if outputs is None else outputs.to(device))
     if fisher is None:
@@ -86,21 +86,21 @@ def _inputs_of(
     return replace(inputs, gradient=fisher.linears[linear.name].to(device))
 
 
-def _with_bias(
+def _factor_with_bias(
     linear: Linear, weights: Weights, inputs: InputStatistics, decomposer: Decomposer
 ) -> Factors:
-    """Return the factors of a linear whose weight is on disk, a bias that it has already in their offset."""
+    """Return the factors of a linear whose weight is on disk; their offset includes the linear's own bias."""
     device = inputs.pool_means.device
     weight = weights.get(linear.name).to(device, FACTORISE)
     factors = factor_linear(linear, weight, inputs, decomposer)
     bias = weights.bias(linear.name)
     if bias is None:
         return factors
-    before = 0 if factors.offset is None else factors.offset
-    return replace(factors, offset=before + bias.to(device, FACTORISE))
+    offset = 0 if factors.offset is None else factors.offset
+    return replace(factors, offset=offset + bias.to(device, FACTORISE))
 
 
-def _as_stored(linear: Linear, factors: Factors, dtype: torch.dtype) -> Factors:
+def _round_factors(linear: Linear, factors: Factors, dtype: torch.dtype) -> Factors:
     try:
         return factors.stored(dtype)
     except RankwiseError as error:
@@ -108,7 +108,7 @@ def _as_stored(linear: Linear, factors: Factors, dtype: torch.dtype) -> Factors:
 
 
 def _has_statistics(linear: Linear, inputs: InputStatistics, fisher: GroupFisher | None) -> bool:
-    """Tell whether an expert's inputs differ, and whether the loss depends on its output."""
+    """Return whether an expert's inputs vary, and whether the loss depends on its output."""
     gradient = None if fisher is None else fisher.linears[linear.name]
     felt = gradient is None or bool(gradient.squares.any())
     return felt and inputs.varies
@@ -117,7 +117,7 @@ def _has_statistics(linear: Linear, inputs: InputStatistics, fisher: GroupFisher
 def factor_linear(
     linear: Linear, weight: Tensor, inputs: InputStatistics, decomposer: Decomposer
 ) -> Factors:
-    """Return the factors of one linear, checked, with the errors of the weight they leave."""
+    """Return the factors of one linear, with the errors of the weight; raises RankwiseError where not finite."""
     if not factorisations.is_finite(weight):
         raise RankwiseError(
             f"{linear.name}: the weight holds NaN or infinite values; check the model's files"
@@ -141,30 +141,30 @@ def factor_linear(
         )
     if factors.sparse is not None:
         factors = replace(factors, sparse=drop_unaffordable(factors, factors.sparse))
-    if factors.weight_errors is not None:  # the method knows a shorter way
+    if factors.weight_errors is not None:  # the method has computed them faster
         return factors
     return replace(factors, weight_errors=weight_errors(weight, factors))
 
 
 def drop_unaffordable(factors: Factors, sparse: SparsePart) -> SparsePart:
-    """Return the entries that some choice cheaper than the dense weight can hold; others are dropped.
+    """Return the sparse part without the nonzeros that only choices dearer than the dense weight can hold.
 
-    Those are the entries up to the last choice of the ladder that is cheaper, and towards the next. What
-    the dropped ones cost is lost by every choice alike.
+    It keeps the nonzeros up to the last cheaper choice of the schedule, and those towards the next choice
+    that the dense weight's cost still pays for. Every choice loses the dropped nonzeros alike.
     """
-    ladder = sparse.choices()
-    matrix = Matrix(factors.shape, factors.max_rank, ladder=ladder)
+    schedule = sparse.choices()
+    matrix = Matrix(factors.shape, factors.max_rank, ladder=schedule)
     dense = matrix.parameters(None)
-    last = max(0, bisect_left(ladder, dense, key=matrix.parameters) - 1)
-    most = ladder[min(last + 1, len(ladder) - 1)].entries
-    return sparse.first(matrix.affordable(ladder[last].rank, dense - 1, range(most + 1)))
+    last = max(0, bisect_left(schedule, dense, key=matrix.parameters) - 1)
+    most = schedule[min(last + 1, len(schedule) - 1)].entries
+    return sparse.first(matrix.affordable(schedule[last].rank, dense - 1, range(most + 1)))
 
 
 def weight_errors(weight: Tensor, factors: Factors) -> Tensor:
-    """Return ‖W‖_F², then ‖W − left[:, :r] @ right[:r]‖_F² for r = 1 … R, or for every choice of the ladder.
+    """Return ‖W‖_F², then ‖W − left[:, :r] @ right[:r]‖_F² for r = 1 … R, or for every choice of the schedule.
 
-    Without a sparse part from two Gram matrices [R, R]: ``‖W‖² − 2 Σᵢ lᵢᵀ W rᵢ + Σᵢⱼ (lᵢ·lⱼ)(rᵢ·rⱼ)``,
-    whose double sum grows by one row and column a rank. With one, from the residual of every choice.
+    Without a sparse part it uses two Gram matrices [R, R]: ``‖W‖² − 2 Σᵢ lᵢᵀ W rᵢ + Σᵢⱼ (lᵢ·lⱼ)(rᵢ·rⱼ)``.
+    The double sum grows by one row and column a rank. With a sparse part it computes every choice's residual.
     """
     if factors.sparse is not None:
         return _residuals(weight, factors, factors.sparse)
@@ -175,16 +175,16 @@ def weight_errors(weight: Tensor, factors: Factors) -> Tensor:
     grown = 2 * pairs.tril(-1).sum(1) + pairs.diagonal()
     shared = ((left.T @ weight) * right).sum(1)
     steps = (grown - 2 * shared).cumsum(0)
-    whole = weight.square().sum()
-    return torch.cat([whole[None], whole + steps]).clamp_min(0)
+    total = weight.square().sum()
+    return torch.cat([total[None], total + steps]).clamp_min(0)
 
 
 def _residuals(weight: Tensor, factors: Factors, sparse: SparsePart) -> Tensor:
-    """Return the squared norm of ``weight`` and of what every choice of the ladder leaves of it."""
+    """Return the squared norm of ``weight``, then of its residual at every choice of the schedule."""
     errors = [weight.square().sum()]
     rank, low = 0, torch.zeros_like(weight)
     for kept in sparse.choices():
-        if kept.rank != rank:  # many choices of a ladder share one
+        if kept.rank != rank:  # many choices of a schedule share one rank
             rank, low = kept.rank, factors.left[:, : kept.rank] @ factors.right[: kept.rank]
         errors.append((weight - low - sparse.dense(kept.entries, factors.shape)).square().sum())
     return torch.stack(errors)

@@ -1,4 +1,4 @@
-"""Ours: directions by what dropping them costs the loss, not the layer's output."""
+"""Low rank of least predicted loss in a Kronecker-factored metric (K-FAC); ours."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 class KFAC(Decomposer):
     """The affine rank-r approximation of y = W x of least predicted loss, at every rank at once.
 
-    With C the covariance of x [in, in] and G = E[g gᵀ] [out, out], g the gradient of the loss at y, a
-    change to Ŵ (with the bias that keeps the mean output) costs about ``½ tr(G (W − Ŵ) C (W − Ŵ)ᵀ)``
-    nats a token, G and C taken as independent (Kronecker). The SVD ``G^½ W C^½ = U S Vᵀ`` minimises
-    that: ``left = G^-½ U_r``, ``right = U_rᵀ G^½ W``. Where out > in the same from the smaller side:
-    V are eigenvectors of ``Lᵀ H L`` [in, in], C = L Lᵀ and H = Wᵀ G W, ``left = W L V_r``,
+    C is the covariance of x [in, in] and G = E[g gᵀ] [out, out], g the gradient of the loss at y. A change
+    to Ŵ, with the bias that keeps the mean output, costs about ``½ tr(G (W − Ŵ) C (W − Ŵ)ᵀ)`` nats a
+    token; this takes G and C as independent (Kronecker). The SVD ``G^½ W C^½ = U S Vᵀ`` minimises it:
+    ``left = G^-½ U_r``, ``right = U_rᵀ G^½ W``. Where out > in, the method computes the same from the smaller
+    side: V are eigenvectors of ``Lᵀ H L`` [in, in], C = L Lᵀ and H = Wᵀ G W, ``left = W L V_r``,
     ``right = V_rᵀ L⁻¹``. Source: ours; G as in K-FAC's gradient factor.
 
-    The spectrum is ``S / √2``: its squared tail is the predicted loss [nats/token], one currency for
-    all matrices of the model, which the allocator `least_loss` spends. G and C are damped relative to
-    their mean diagonal, recorded. Cost: eigenproblems of size [in] and min(out, in) in float64, beside
-    the backward pass of stage fisher.
+    The spectrum is ``S / √2``: its squared tail is the predicted increase of the loss [nats/token]. It is
+    comparable between all matrices of the model, which the allocator `least_loss` needs. G and C are damped
+    relative to their mean diagonal; the notes record the damping. Cost: eigenproblems of size in and
+    min(out, in) in float64, after the backward pass of stage fisher.
 
-    Use it with the allocator `least_loss` for plain low rank, which is fast at run time, where a backward pass can be had.
+    Use it with the allocator `least_loss` for plain low rank, which is fast at run time, where a backward pass is possible.
     """
 
     bias: ClassVar[bool] = True
@@ -45,10 +45,10 @@ class KFAC(Decomposer):
     damping: Annotated[float, Field(gt=0, lt=1)] = 1e-6
     """Added to the covariance's diagonal, relative to its mean [-]."""
     gradient_damping: Annotated[float, Field(gt=0)] = 1e-2
-    """The same for the gradient's second moment: a small part of the plain output error [-]."""
+    """The same for the gradient's second moment; it adds a small part of the plain output error [-]."""
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:
-        """Factor ``weight`` [out, in]; ``inputs`` carries the gradient at the output."""
+        """Factor ``weight`` [out, in]; ``inputs`` must hold the gradient at the output."""
         from rankwise.artifacts.factors import Factors
         from rankwise.errors import RankwiseError
 
@@ -85,7 +85,7 @@ class KFAC(Decomposer):
         from rankwise.linalg import factorisations
 
         root, values = inputs.whitening(self.damping, centred=True)
-        # Damping G by δ adds δ WᵀW to Wᵀ G W: the same damping on either side.
+        # Damping G by δ adds δ WᵀW to Wᵀ G W, so both sides have the same damping.
         added = self.gradient_damping * gradient.mean_square * weight.T @ weight
         moment = root.T @ (gradient.second_moment + added) @ root
         directions, spectrum = factorisations.principal_eigenvectors(moment, rank, inputs.tokens)

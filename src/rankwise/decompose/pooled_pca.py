@@ -20,15 +20,16 @@ class PooledPCA(Decomposer):
     """The best affine rank-r approximation of the outputs y = W x (Bolaco, arXiv 2405.10616, §3.1).
 
     With ``Cov(y) = U S² Uᵀ`` and ``mu = E[y]``: ``y ≈ U_r (U_rᵀ W x) + (I − U_r U_rᵀ) mu``. The
-    squared tail of the spectrum S is the mean squared error of the outputs that is left.
+    squared tail of the spectrum S is the mean squared error of the outputs.
 
-    Deviations from the paper: output covariance follows from the pooled *input* covariance where that
-    is no larger, ``Cov(y) = W Cov(x) Wᵀ``, exactly (pooling is linear in the groups' covariances); the
-    eigenproblem is of size min(out, in); every group counts, merged exactly (the authors' code drops a last
-    partial group and under-counts the means); a small relative damping, recorded.
-    Cost: an eigenproblem of size min(out, in) in float64; where out > in, a Cholesky factor of size [in], too.
+    Deviations from the paper: where the inputs are no larger than the outputs, the output covariance comes
+    from the pooled *input* covariance, ``Cov(y) = W Cov(x) Wᵀ``. This is exact, because pooling is linear in
+    the pools' covariances. The eigenproblem has size min(out, in). All pools count and merge exactly
+    (the authors' code drops a last partial group and under-counts the means). A small relative damping is
+    added (recorded in the notes).
+    Cost: an eigenproblem of size min(out, in) in float64; where out > in, also a Cholesky factor of size in.
 
-    Use it with a search (`gp`, `hyperopt`), as Bolaco does; at equal shares it is about level with `whitened_svd`.
+    Use it with a search (`gp`, `hyperopt`), as Bolaco does; at equal shares it is about as good as `whitened_svd`.
     """
 
     bias: ClassVar[bool] = True

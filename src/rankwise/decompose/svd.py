@@ -1,4 +1,4 @@
-"""Plain truncated SVD of the weights; no data."""
+"""Plain truncated SVD of the weights, without data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SVD(Decomposer):
     The singular values are split evenly between the two factors. The spectrum is that of W: its
     squared tail is ``‖W − W_r‖_F²``. Cost: one SVD of [out, in] in float64.
 
-    Use it as the baseline that needs no data: what the inputs are is not asked, and it is the worst in all our tables.
+    Use it as the baseline that needs no data: it ignores the inputs, and it is the worst in all our tables.
     """
 
     moments: ClassVar[RequiredStatistics] = RequiredStatistics.CHANNELS

@@ -21,12 +21,13 @@ class WhitenedSVD(Decomposer):
 
     ``U_r S_r V_rᵀ S⁻¹ = U_r U_rᵀ W``, so the eigenvectors U of ``W E[x xᵀ] Wᵀ`` are enough
     (Swift-SVD, arXiv 2604.01609). The squared tail of the spectrum is the mean squared error of the
-    outputs, uncentred. Deviations: eigenvectors in place of a Cholesky factor and its inverse, the same
-    optimum (a test) that needs no full rank; a small relative damping, recorded, in place of the authors'
-    shift by the least eigenvalue after a failure; the singular values stay with the right factor.
-    Cost: an eigenproblem of size min(out, in) in float64; where out > in, a Cholesky factor of size [in], too.
+    outputs, uncentred. Deviations: eigenvectors replace a Cholesky factor and its inverse; a test checks
+    that the optimum is the same, and it needs no full rank. A small relative damping (recorded in the notes)
+    replaces the authors' shift by the least eigenvalue after a failure. The singular values stay with the
+    right factor.
+    Cost: an eigenproblem of size min(out, in) in float64; where out > in, also a Cholesky factor of size in.
 
-    Use it for plain low rank without biases where no backward pass can be had.
+    Use it for plain low rank without biases where a backward pass is not possible.
     """
 
     moments: ClassVar[RequiredStatistics] = RequiredStatistics.SMALLER
