@@ -1,1 +1,1 @@
-"""The tensor artifacts, typed; only this package knows how they are stored."""
+"""Typed tensor artifacts; only this package knows their file format."""

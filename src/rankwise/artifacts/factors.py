@@ -1,4 +1,4 @@
-"""Factored linears, all ranks at once."""
+"""Factored linears, for all ranks at once, with their sparse parts."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,71 +15,74 @@ from rankwise.linalg import factorisations
 
 @dataclass(frozen=True)
 class SparsePart:
-    """Single entries of a matrix [out, in], the most important first: n entries are the first n.
+    """The nonzeros of a sparse matrix [out, in], the most important first: a part with k nonzeros is the first k.
 
-    ``ladder`` ties them to the ranks of the low-rank part, so that one ladder serves every budget. Some
-    methods fit the values anew to how many there are: ``refits`` holds them for some ``levels``.
+    ``ladder`` is the schedule of (rank, nonzeros): it ties them to the ranks of the low-rank part, so that
+    one schedule serves every budget. Some methods fit the values again for each number of nonzeros:
+    ``refits`` holds these values at some ``levels``.
     """
 
     places: Tensor
-    """[n] int32, or int64 where out·in asks for it: row·in + column."""
+    """[n] indices row·in + column; int32, or int64 where out·in exceeds int32."""
     values: Tensor
     """[n]."""
     magnitudes: Tensor
-    """[n], descending: squared, what dropping an entry costs in the method's measure."""
+    """[n], descending: the square is the cost of dropping a nonzero, in the method's measure."""
     ladder: Tensor
-    """[choices, 2] int64, neither column ever falling: rank, and entries that go with it."""
+    """[choices, 2] int64, both columns non-decreasing: rank, and the number of nonzeros at that rank."""
     levels: Tensor | None = None
-    """[k] int64, rising: numbers of entries that the values were fitted to."""
+    """[k] int64, rising: numbers of nonzeros that the values were fitted to."""
     refits: Tensor | None = None
-    """[Σ levels]: the values at each level, one after the other; in no more precision than they were fitted in."""
+    """[Σ levels]: the values at each level, one after the other; at most in the precision of the fit."""
 
     def choices(self) -> tuple[Kept, ...]:
-        """Return the ladder."""
-        return tuple(Kept(rank, entries) for rank, entries in self.ladder.tolist())
+        """Return the schedule as choices."""
+        return tuple(Kept(rank, nonzeros) for rank, nonzeros in self.ladder.tolist())
 
-    def first(self, entries: int) -> "SparsePart":
-        """Return the part cut to ``entries``; no choice keeps more (copies, so that the rest is freed)."""
-        ladder = self.ladder.clone()
-        ladder[:, 1].clamp_(max=entries)
-        cut = {name: getattr(self, name)[:entries].clone() for name in ENTRY_WISE}
-        part = replace(self, **cut, ladder=ladder)
+    def first(self, nonzeros: int) -> "SparsePart":
+        """Return the first ``nonzeros``, and a schedule that has at most as many (copies, so that the rest is freed)."""
+        schedule = self.ladder.clone()
+        schedule[:, 1].clamp_(max=nonzeros)
+        cut = {name: getattr(self, name)[:nonzeros].clone() for name in PER_NONZERO}
+        first = replace(self, **cut, ladder=schedule)
         if self.levels is None or self.refits is None:
-            return part
-        levels = self.levels[self.levels <= entries]
-        if len(levels) == len(self.levels):  # they may be many times the rest
-            return part
-        return replace(part, levels=levels, refits=self.refits[: int(levels.sum())].clone())
+            return first
+        levels = self.levels[self.levels <= nonzeros]
+        if len(levels) == len(
+            self.levels
+        ):  # do not copy refits: they may be many times as large as the rest
+            return first
+        return replace(first, levels=levels, refits=self.refits[: int(levels.sum())].clone())
 
-    def values_of(self, entries: int) -> Tensor:
-        """Return the values of the first ``entries``: as fitted to the next level that holds as many."""
+    def values_of(self, nonzeros: int) -> Tensor:
+        """Return the values of the first ``nonzeros``: those fitted at the lowest level that has as many."""
         if self.levels is None or self.refits is None:
-            return self.values[:entries]
-        level = int(torch.searchsorted(self.levels, entries))
+            return self.values[:nonzeros]
+        level = int(torch.searchsorted(self.levels, nonzeros))
         if level == len(self.levels):
-            return self.values[:entries]
+            return self.values[:nonzeros]
         begin = int(self.levels[:level].sum())
-        return self.refits[begin : begin + entries]
+        return self.refits[begin : begin + nonzeros]
 
-    def dense(self, entries: int, shape: tuple[int, int]) -> Tensor:
-        """Return the matrix [out, in] of the first ``entries``, zero elsewhere."""
-        values = self.values_of(entries)
+    def dense(self, nonzeros: int, shape: tuple[int, int]) -> Tensor:
+        """Return the matrix [out, in] of the first ``nonzeros``, zero elsewhere."""
+        values = self.values_of(nonzeros)
         flat = values.new_zeros(shape[0] * shape[1])
-        flat[self.places[:entries].long()] = values
+        flat[self.places[:nonzeros].long()] = values
         return flat.view(shape)
 
 
-ENTRY_WISE = ("places", "values", "magnitudes")
-"""Tensors with one number an entry."""
+PER_NONZERO = ("places", "values", "magnitudes")
+"""Tensors with one number per nonzero."""
 
 
 @dataclass(frozen=True)
 class Factors:
-    """One linear in factored form, all ranks at once: the first r components are rank r.
+    """One linear in factored form, for all ranks at once: the first r components are rank r.
 
-    ``W ≈ left[:, :r] @ right[:r]``, plus the entries that go with r where there is a sparse part; with
-    an offset, the bias of rank r is ``offset − left[:, :r] @ codes[:r]`` (the mean output that the
-    factors do not carry).
+    ``W ≈ left[:, :r] @ right[:r]``, plus the nonzeros scheduled for r where there is a sparse part. With
+    an offset, the bias of rank r is ``offset − left[:, :r] @ codes[:r]``: the part of the mean output
+    that the factors do not give.
     """
 
     left: Tensor
@@ -87,21 +90,21 @@ class Factors:
     right: Tensor
     """[R, in]."""
     spectrum: Tensor
-    """[min(out, in)] float64, descending: squared, what dropping a component costs in the method's measure; empty where it has none."""
+    """[min(out, in)] float64, descending: the square is the cost of dropping a component, in the method's measure; may be empty."""
     offset: Tensor | None = None
-    """[out]: mean output, the old bias included."""
+    """[out]: mean output, including the dense linear's bias."""
     codes: Tensor | None = None
     """[R]: right @ mean input."""
     weight_errors: Tensor | None = None
-    """[1 + choices] float64: ‖W‖_F², then ‖W − Ŵ‖_F² at every rank, or at every choice of the ladder."""
+    """[1 + choices] float64: ‖W‖_F², then ‖W − Ŵ‖_F² at every rank, or at every choice of the schedule."""
     notes: dict[str, Any] = field(default_factory=dict)
-    """Damping used, what was out of the ordinary."""
+    """Facts of the factorisation: damping, iterations, anything unusual."""
     sparse: SparsePart | None = None
-    """Entries beside the low-rank part."""
+    """The sparse part, which adds to the low-rank part."""
 
     @property
     def max_rank(self) -> int:
-        """Largest rank that is stored."""
+        """Largest rank of the factors."""
         return self.right.shape[0]
 
     @property
@@ -110,41 +113,41 @@ class Factors:
         return self.left.shape[0], self.right.shape[1]
 
     def to(self, device: torch.device) -> "Factors":
-        """Return the same factors on another device (views where equal)."""
+        """Return the same factors on another device (no copies where they are there already)."""
         sparse = self.sparse and replace(self.sparse, **tensors_on(self.sparse, device))
         return replace(self, **tensors_on(self, device), sparse=sparse)
 
     def stored(self, dtype: torch.dtype) -> "Factors":
-        """Return the factors in the precision of a file; a rank of ``left`` is one slice of memory.
+        """Return the factors rounded to ``dtype``, as a file holds them; the first ranks of ``left`` are contiguous.
 
-        Magnitudes of sparse entries, which may be many, are stored in float32; spectrum and errors as
-        they are.
+        Magnitudes of nonzeros, which may be many, become float32; spectrum and errors stay as they are.
+        Raises RankwiseError where a number is too large for ``dtype``.
         """
         tensors = {
             name: tensor.to(dtype)
             for name in ("right", "offset", "codes")
             if (tensor := getattr(self, name)) is not None
         }
-        sparse = self.sparse and replace(self.sparse, **_of_sparse_part(self.sparse, dtype))
+        sparse = self.sparse and replace(self.sparse, **_round_sparse_part(self.sparse, dtype))
         left = self.left.T.to(dtype).contiguous().T
-        kept = replace(self, left=left, **tensors, sparse=sparse)
-        if not kept.finite:
+        rounded = replace(self, left=left, **tensors, sparse=sparse)
+        if not rounded.finite:
             raise RankwiseError(
                 f"factors hold numbers that are too large for {str(dtype).removeprefix('torch.')}; "
                 "set prepare.model.dtype to bfloat16 or float32"
             )
-        return kept
+        return rounded
 
     @property
     def finite(self) -> bool:
-        """Whether every number is one."""
+        """Whether every number is finite."""
         tensors = [self.left, self.right, self.spectrum, self.offset, self.codes]
         if self.sparse is not None:
             tensors += [self.sparse.values, self.sparse.magnitudes, self.sparse.refits]
         return all(factorisations.is_finite(tensor) for tensor in tensors if tensor is not None)
 
     def bias(self, rank: int, gates: Tensor | None = None) -> Tensor | None:
-        """[out]: the bias that goes with the first ``rank`` components, or those of them that ``gates`` [rank] lets pass."""
+        """Return the bias [out] for the first ``rank`` components, each multiplied by its gate of ``gates`` [rank]."""
         if self.offset is None or self.codes is None:
             return self.offset
         codes = self.codes[:rank] if gates is None else self.codes[:rank] * gates
@@ -153,7 +156,7 @@ class Factors:
 
 @dataclass(frozen=True)
 class GroupFactors:
-    """Factors of every linear of a layer group that its method does not leave dense."""
+    """Factors of every linear of a layer group that the method does not leave dense."""
 
     method: str
     layers: list[int]
@@ -161,15 +164,15 @@ class GroupFactors:
     """Module name in the model → factors."""
 
     def save(self, path: Path, dtype: torch.dtype) -> None:
-        """Write factors in ``dtype``, ``left`` transposed, as in memory (`Factors.stored`)."""
+        """Write the factors in ``dtype`` (`Factors.stored`), ``left`` transposed."""
         tensors: dict[str, Tensor] = {}
         for name, factors in self.linears.items():
-            kept = factors.stored(dtype)
-            tensors[f"{name}.left"] = kept.left.T
+            stored = factors.stored(dtype)
+            tensors[f"{name}.left"] = stored.left.T
             for part in ("right", "spectrum", "offset", "codes", "weight_errors"):
-                if (tensor := getattr(kept, part)) is not None:
+                if (tensor := getattr(stored, part)) is not None:
                     tensors[f"{name}.{part}"] = tensor
-            for part, tensor in _tensors(kept.sparse).items():
+            for part, tensor in _sparse_tensors(stored.sparse).items():
                 tensors[f"{name}.sparse.{part}"] = tensor
         notes = {name: factors.notes for name, factors in self.linears.items()}
         write(
@@ -182,7 +185,7 @@ class GroupFactors:
     @classmethod
     @refuse_malformed
     def load(cls, path: Path) -> "GroupFactors":
-        """Read one group's factors (memory-mapped)."""
+        """Read the factors of one layer group (memory-mapped)."""
         tensors, head = read(path, "factors@3")
         linears = {
             name: Factors(
@@ -202,34 +205,34 @@ class GroupFactors:
 
 @refuse_malformed
 def read_spectra(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, float]]:
-    """Return the head of a group's factors, every linear's spectrum, and what all its sparse entries weigh.
+    """Return the head of a file of factors, and per linear the spectrum and the squared sum of its magnitudes.
 
-    The rest of the file, nearly all of it, is not read.
+    The sum is 0 without a sparse part. The function does not read the rest of the file, nearly all of it.
     """
     tensors, head = read(path, "factors@3", (".spectrum", ".sparse.magnitudes"))
-    entries = {
+    sparse_sizes = {
         name: float(tensors[f"{name}.sparse.magnitudes"].double().square().sum())
         if f"{name}.sparse.magnitudes" in tensors
         else 0.0
         for name in head["notes"]
     }
-    return head, {name: tensors[f"{name}.spectrum"] for name in head["notes"]}, entries
+    return head, {name: tensors[f"{name}.spectrum"] for name in head["notes"]}, sparse_sizes
 
 
-def _of_sparse_part(sparse: SparsePart, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return the tensors of a sparse part by name, in the precision that they are stored in."""
-    stored = {"values": dtype, "refits": dtype, "magnitudes": torch.float32}
-    return {n: t.to(stored[n]) if n in stored else t for n, t in _tensors(sparse).items()}
+def _round_sparse_part(sparse: SparsePart, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return the tensors of a sparse part by name, in the precision of a file."""
+    dtypes = {"values": dtype, "refits": dtype, "magnitudes": torch.float32}
+    return {n: t.to(dtypes[n]) if n in dtypes else t for n, t in _sparse_tensors(sparse).items()}
 
 
-def _tensors(sparse: SparsePart | None) -> dict[str, Tensor]:
-    """Return the tensors that there are of a sparse part by name."""
+def _sparse_tensors(sparse: SparsePart | None) -> dict[str, Tensor]:
+    """Return the tensors of a sparse part by name, without those that are None."""
     parts = {} if sparse is None else vars(sparse)
     return {name: tensor for name, tensor in parts.items() if tensor is not None}
 
 
 def _sparse_part(tensors: dict[str, Tensor], name: str) -> SparsePart | None:
-    """Return the sparse part of one linear of a file, None where it has none."""
+    """Return the sparse part of one linear from a file's tensors; None where it has none."""
     prefix = f"{name}.sparse."
-    found = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
-    return SparsePart(**found) if found else None
+    parts = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+    return SparsePart(**parts) if parts else None

@@ -1,4 +1,4 @@
-"""What the backward pass gathers: how the loss bends at every linear's output."""
+"""Results of the Fisher pass: second moments of the loss's gradient at every linear's output."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +18,11 @@ class OutputGradient:
     second: Symmetric
     """float64: Σ g gᵀ [out, out], or Σ (Wᵀg)(Wᵀg)ᵀ [in, in] where that is smaller."""
     side: str
-    """'out' or 'in': which of the two."""
+    """'out' or 'in': which of the two ``second`` is."""
     squares: Tensor
     """[out] float64: Σ g² of every output."""
     tokens: int
-    """Predictions whose loss was counted [tokens]."""
+    """Predictions in the sums [tokens]."""
 
     @property
     def second_moment(self) -> Tensor:
@@ -35,7 +35,7 @@ class OutputGradient:
         return float(self.squares.mean()) / self.tokens
 
     def output_metric(self, damping: float) -> Tensor:
-        """Return E[g gᵀ] [out, out], its diagonal alone [out] where the sums are the input side's, damped.
+        """Return the damped E[g gᵀ] [out, out], or only its diagonal [out] where the sums are on the input side.
 
         ``damping`` is relative to the mean diagonal.
         """
@@ -45,7 +45,7 @@ class OutputGradient:
 
     @property
     def finite(self) -> bool:
-        """Whether every sum is a number."""
+        """Whether every sum is finite."""
         return is_finite(self.second) and factorisations.is_finite(self.squares)
 
     def to(self, device: torch.device) -> "OutputGradient":
@@ -55,20 +55,20 @@ class OutputGradient:
 
 @dataclass(frozen=True)
 class GroupFisher:
-    """Output gradients of every linear of a group of consecutive layers."""
+    """Output gradients of every linear of a layer group."""
 
     layers: list[int]
     linears: dict[str, OutputGradient]
     """Module name in the model → gradient."""
 
     def save(self, path: Path) -> None:
-        """Write the sums in float64, of a symmetric matrix one triangle."""
+        """Write the sums in float64; of a symmetric matrix only one triangle."""
         tensors: dict[str, Tensor] = {}
         facts = {}
-        for name, found in self.linears.items():
-            second = Triangle.of(found.second).values
-            tensors |= {f"{name}.second": second, f"{name}.squares": found.squares}
-            facts[name] = {"side": found.side, "tokens": found.tokens}
+        for name, gradient in self.linears.items():
+            second = Triangle.of(gradient.second).values
+            tensors |= {f"{name}.second": second, f"{name}.squares": gradient.squares}
+            facts[name] = {"side": gradient.side, "tokens": gradient.tokens}
         write(path, "fisher@3", tensors, {"layers": self.layers, "linears": facts})
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What a refinement keeps of a finished block."""
+"""Saved result of a refined layer."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +11,17 @@ from rankwise.artifacts.store import read, refuse_malformed, write
 
 @dataclass(frozen=True)
 class RefinedBlock:
-    """The trained tensors of one decoder layer, kept so that a refinement goes on where it stopped."""
+    """The trained tensors of one layer, saved so that a stopped refinement can resume."""
 
     fingerprint: str
-    """Hash of everything that they depend on."""
+    """Hash of everything that the tensors depend on."""
     curve: dict[str, Any]
-    """Its loss curve, a `records.Curve` as JSON."""
+    """The loss curve: a `rankwise.records.made.Curve` as JSON."""
     tensors: dict[str, Tensor]
-    """Name inside the block → float32."""
+    """Name inside the layer → float32."""
 
     def save(self, path: Path) -> None:
-        """Write the tensors; the rest is metadata."""
+        """Write the tensors, with the other fields as metadata."""
         write(
             path,
             "refined@1",
@@ -32,6 +32,6 @@ class RefinedBlock:
     @classmethod
     @refuse_malformed
     def load(cls, path: Path) -> "RefinedBlock":
-        """Read one block."""
+        """Read one layer."""
         tensors, head = read(path, "refined@1")
         return cls(head["fingerprint"], head["curve"], tensors)

@@ -1,4 +1,4 @@
-"""What the forward pass gathers: moments of every site's input, on the smaller side of each matrix."""
+"""Results of the covariance pass: moments of every site's input, or of its outputs where they are smaller."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from rankwise.linalg.packed import Symmetric, Triangle, add_packed, is_finite, w
 
 SCHEMA = "covariance@4"
 VARIES = 1e-6
-"""Least share of the inputs' power that differs inside pools, for anything to be known of them [-]."""
+"""Least share of the inputs' power that must vary inside pools for useful statistics [-]."""
 
 
 @dataclass(frozen=True)
@@ -22,31 +22,31 @@ class InputStatistics:
     """Moments of the inputs x [d] of one site, as sums, so that parts merge exactly by addition."""
 
     second: Symmetric
-    """[d, d] float64: sum of x xᵀ over all tokens; its diagonal alone, a tensor [d], where no more was gathered."""
+    """[d, d] float64: sum of x xᵀ over all tokens; only its diagonal, a tensor [d], where the pass gathered no more."""
     pool_means: Tensor
     """[pools, d] float64: mean of x inside each pool of calibration sequences."""
     pool_tokens: Tensor
-    """[pools] int64: tokens in each pool; an expert sees more of one than of another [tokens]."""
+    """[pools] int64: tokens in each pool; for an expert they differ between pools [tokens]."""
     absolute: Tensor
     """[d] float64: sum of |x| over all tokens."""
     gradient: OutputGradient | None = None
-    """At the output of the linear to be factored, for methods that ask for it; no part of the sums."""
+    """Gradient at the output of the linear to be factored, for methods that need it; not one of the site's sums."""
     outputs: Symmetric | None = None
-    """[out, out] float64: sum of y yᵀ, y = W x of the linear to be factored, where it stands for ``second``."""
+    """[out, out] float64: sum of y yᵀ, y = W x of the linear to be factored, where the pass gathered it instead of ``second``."""
     whitenings: dict[tuple[float, bool], tuple[Tensor, Tensor]] = field(
         default_factory=dict, repr=False, compare=False
     )
-    """What `whitening` has found; the linears of a site share it."""
+    """Cache of `whitening`, which the linears of a site share."""
 
     @property
     def tokens(self) -> int:
-        """Tokens counted [tokens]."""
+        """Tokens in the sums [tokens]."""
         return int(self.pool_tokens.sum())
 
     @property
     def mean(self) -> Tensor:
         """[d]: mean over all tokens."""
-        return self._weighted(self.pool_means) / self.tokens
+        return self._sum_over_tokens(self.pool_means) / self.tokens
 
     @property
     def mean_absolute(self) -> Tensor:
@@ -56,50 +56,50 @@ class InputStatistics:
     @property
     def mean_square(self) -> Tensor:
         """[d]: E[x²]."""
-        alone = self.squares
-        return (self.second.diagonal() if alone is None else alone) / self.tokens
+        diagonal = self.squares
+        return (self.second.diagonal() if diagonal is None else diagonal) / self.tokens
 
     @property
     def second_moment(self) -> Tensor:
         """[d, d]: E[x xᵀ], uncentred."""
-        return self._whole() / self.tokens
+        return self._full_second() / self.tokens
 
     @property
     def covariance(self) -> Tensor:
-        """[d, d]: sample covariance inside pools, over all of them.
+        """[d, d]: sample covariance inside pools, over all pools.
 
-        For equal pools that is the mean of the pools' sample covariances (Bolaco, eq. 6).
+        For equal pools it is the mean of the pools' sample covariances (Bolaco, eq. 6).
         """
-        return self._centred(self._whole(), self.pool_means)
+        return self._centre(self._full_second(), self.pool_means)
 
     @property
     def finite(self) -> bool:
-        """Whether every sum is a number, those at the output among them."""
+        """Whether every sum is finite, including those at the output."""
         sums: list[Symmetric] = [self.second, self.pool_means, self.absolute]
         if self.outputs is not None:
             sums.append(self.outputs)
-        felt = self.gradient is None or self.gradient.finite
-        return felt and all(map(is_finite, sums))
+        gradient_finite = self.gradient is None or self.gradient.finite
+        return gradient_finite and all(map(is_finite, sums))
 
     @property
     def varies(self) -> bool:
-        """Whether the inputs differ inside pools by more than the rounding of float32 products.
+        """Whether the inputs vary inside pools by more than the rounding of float32 products.
 
-        Those of an expert need not: it may see no token at all, or the same one in every sequence.
+        An expert's inputs may not: it may receive no token at all, or the same one in every sequence.
         """
         power = self.mean_square.sum() * self.tokens
-        steady = self._weighted(self.pool_means.square()).sum()
-        return bool(power - steady > VARIES * power)
+        constant_part = self._sum_over_tokens(self.pool_means.square()).sum()
+        return bool(power - constant_part > VARIES * power)
 
     def moment(self, *, centred: bool) -> Tensor:
-        """[d, d]: the covariance inside pools where ``centred``, else the second moment."""
+        """Return the covariance inside pools [d, d] where ``centred``, else the second moment [d, d]."""
         return self.covariance if centred else self.second_moment
 
     def output_moment(self, weight: Tensor, damping: float, *, centred: bool) -> Tensor:
         """Return the second moment of y = W x [out, out], or its pooled covariance where ``centred``.
 
-        ``weight`` [out, in]. ``damping``, relative to the mean diagonal of x's moment, is added to that.
-        From the inputs' sums, or from those of y itself: the same but for rounding.
+        ``weight`` [out, in]. ``damping`` is relative to the mean diagonal of x's moment, to which it is added.
+        The result comes from the inputs' sums or from those of y; both are equal up to rounding.
         """
         if self.outputs is None:
             moment = factorisations.damp(self.moment(centred=centred), damping)
@@ -108,16 +108,16 @@ class InputStatistics:
         second = whole(self.outputs)
         moment = second / self.tokens
         if centred:
-            moment = self._centred(second, self.pool_means @ weight.T)
-            within = self.tokens * powers - self._weighted(self.pool_means.square())
-            powers = within / self._freedom
-        added = factorisations.symmetric_product(weight, weight.T)
-        return (moment + moment.T) / 2 + damping * powers.mean() * added
+            moment = self._centre(second, self.pool_means @ weight.T)
+            within = self.tokens * powers - self._sum_over_tokens(self.pool_means.square())
+            powers = within / self._degrees_of_freedom
+        weight_product = factorisations.symmetric_product(weight, weight.T)
+        return (moment + moment.T) / 2 + damping * powers.mean() * weight_product
 
     def whitening(self, damping: float, *, centred: bool) -> tuple[Tensor, Tensor]:
-        """Return `factorisations.whitening` of the damped second moment, or covariance, of x [d, d].
+        """Return `factorisations.whitening_root` of the damped covariance of x where ``centred``, else of its second moment.
 
-        Found once and kept: the other linears of the site ask for the same.
+        Computed once and cached, because all linears of the site need the same.
         """
         key = damping, centred
         if key not in self.whitenings:
@@ -126,9 +126,9 @@ class InputStatistics:
         return self.whitenings[key]
 
     def merge(self, other: "InputStatistics") -> "InputStatistics":
-        """Return the statistics of both samples together, exactly: pools stay pools, sums add.
+        """Return the exact statistics of both samples together: pools stay pools, sums add.
 
-        The large sum is this one's, changed in place, unless files hold both.
+        It changes ``second`` of this object in place, unless both are triangles of files.
         """
         means = torch.cat([self.pool_means, other.pool_means])
         tokens = torch.cat([self.pool_tokens, other.pool_tokens])
@@ -140,8 +140,8 @@ class InputStatistics:
         """Return the same statistics on another device."""
         return replace(self, **tensors_on(self, device), whitenings={})
 
-    def _whole(self) -> Tensor:
-        """Return ``second`` [d, d]; raises RankwiseError where only its diagonal was gathered."""
+    def _full_second(self) -> Tensor:
+        """Return ``second`` [d, d]; raises RankwiseError where the pass gathered only its diagonal."""
         if self.squares is not None:
             raise RankwiseError(
                 f"of {len(self.second)} inputs the statistics hold the mean squares alone, their second moments are needed; "
@@ -151,58 +151,58 @@ class InputStatistics:
 
     @property
     def squares(self) -> Tensor | None:
-        """The diagonal [d] where of the second moments no more was gathered, else None."""
-        held = self.second
-        return held if isinstance(held, Tensor) and held.ndim == 1 else None
+        """The diagonal [d] of ``second`` where the pass gathered no more, else None."""
+        second = self.second
+        return second if isinstance(second, Tensor) and second.ndim == 1 else None
 
-    def _centred(self, second: Tensor, means: Tensor) -> Tensor:
-        """Return the covariance inside pools from sums of products [d, d] and the pools' means [pools, d]."""
-        return (second - self.pool_tokens * means.T @ means) / self._freedom
+    def _centre(self, second: Tensor, means: Tensor) -> Tensor:
+        """Return the covariance inside pools [d, d], given sums of products [d, d] and the pools' means [pools, d]."""
+        return (second - self.pool_tokens * means.T @ means) / self._degrees_of_freedom
 
-    def _weighted(self, pools: Tensor) -> Tensor:
-        """Return the sum over pools of [pools, d], each as often as it has tokens."""
+    def _sum_over_tokens(self, pools: Tensor) -> Tensor:
+        """Return the sum over pools of ``pools`` [pools, d], each times its number of tokens, [d]."""
         return self.pool_tokens.to(pools) @ pools
 
     @property
-    def _freedom(self) -> Tensor:
-        """Tokens less one a pool; one where there are none, of which there is nothing to divide."""
+    def _degrees_of_freedom(self) -> Tensor:
+        """Degrees of freedom: the sum over pools of tokens − 1, at least 1 to avoid a division by zero."""
         return (self.pool_tokens - 1).clamp_min(0).sum().clamp_min(1)
 
 
 @dataclass(frozen=True)
 class GroupStatistics:
-    """Statistics of a group of consecutive layers: of every site's input, of what sublayers change."""
+    """Statistics of a layer group: of every site's input, and of every sublayer's effect on the hidden state."""
 
     layers: list[int]
     sites: dict[tuple[int, str], InputStatistics]
     """(layer, site) → statistics."""
     cosines: dict[tuple[int, str], float] = field(default_factory=dict)
-    """(layer, sublayer) → sum over all tokens of the cosine between the hidden state before and behind [-]."""
+    """(layer, sublayer) → sum over all tokens of the cosine between the hidden states before and after it [-]."""
     outputs: dict[str, Symmetric] = field(default_factory=dict)
-    """Module name → [out, out] float64: sum of y yᵀ, for linears whose outputs were the smaller side."""
+    """Module name → [out, out] float64: sum of y yᵀ, for linears whose outputs are the smaller side."""
 
     @property
     def similarity(self) -> dict[tuple[int, str], float]:
-        """(layer, sublayer) → mean cosine between the hidden state before it and behind it [-]."""
+        """(layer, sublayer) → mean cosine between the hidden states before and after it [-]."""
         tokens: dict[int, int] = {}
-        for (layer, _), stats in self.sites.items():  # experts see fewer than the rest of a layer
+        for (layer, _), stats in self.sites.items():  # experts receive fewer tokens than the layer
             tokens[layer] = max(tokens.get(layer, 0), stats.tokens)
         return {key: total / tokens[key[0]] for key, total in self.cosines.items()}
 
     def add(self, other: "GroupStatistics") -> None:
-        """Take up those of further pools, site by site, so that no more than one is held twice.
+        """Add the statistics of more pools, site by site, so that memory holds at most one site twice.
 
-        In float64 the order matters for the last bits: pools are taken up in their order.
+        The order changes the last bits of float64 sums, so callers add pools in their order.
         """
-        for key, more in other.sites.items():
-            self.sites[key] = self.sites[key].merge(more)
+        for key, statistics in other.sites.items():
+            self.sites[key] = self.sites[key].merge(statistics)
         for key, total in other.cosines.items():
             self.cosines[key] += total
         for name, second in other.outputs.items():
             self.outputs[name] = add_packed(self.outputs[name], second)
 
     def save(self, path: Path) -> None:
-        """Write every sum in float64, of a symmetric matrix one triangle; from wherever they are."""
+        """Write every sum in float64, from any device; of a symmetric matrix only one triangle."""
         tensors = {}
         for (layer, site), stats in self.sites.items():
             owner = f"{layer}.{site}"
@@ -231,14 +231,14 @@ class GroupStatistics:
             if quantity == "outputs":
                 outputs[owner] = Triangle(tensor)
                 continue
-            layer, place = owner.split(".")
+            layer, part = owner.split(".")
             if quantity in ("second", "squares"):
-                sites[int(layer), place] = InputStatistics(
+                sites[int(layer), part] = InputStatistics(
                     Triangle(tensor) if quantity == "second" else tensor,
                     tensors[f"{owner}.pool_means"],
                     tensors[f"{owner}.pool_tokens"],
                     tensors[f"{owner}.absolute"],
                 )
             elif quantity == "cosines":
-                cosines[int(layer), place] = float(tensor)
+                cosines[int(layer), part] = float(tensor)
         return cls(head["layers"], sites, cosines, outputs)

@@ -1,4 +1,4 @@
-"""How tensors with a head are written and read: one safetensors file, whole or not at all."""
+"""Reads and writes tensors with a head in one safetensors file; writes are atomic."""
 
 import errno
 import hashlib
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def write(path: Path, schema: str, tensors: dict[str, Tensor], head: dict[str, Any]) -> None:
-    """Write tensors, wherever they are, under a schema's name, with a head of JSON values and every digest beside them."""
+    """Write tensors from any device, with the schema's name, a head of JSON values and every tensor's digest."""
     contiguous = {name: tensor.cpu().contiguous() for name, tensor in sorted(tensors.items())}
     digests = {name: _digest(tensor) for name, tensor in contiguous.items()}
     head = with_checksum({"schema": f"rankwise/{schema}", "tensors": digests, **head})
@@ -39,27 +39,27 @@ def read(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return tensors (memory-mapped) and head; raises RankwiseError for another schema or a changed file.
 
-    ``endings`` restricts which tensors are read, by the ends of their names. Cost: the digest of every
-    tensor that is read, about a second a gigabyte.
+    It reads only the tensors whose names end in one of ``endings``. Cost: the digest of every tensor read,
+    about a second a gigabyte.
     """
     try:
         with safe_open(path, "pt") as stream:
             head = json.loads((stream.metadata() or {}).get("rankwise", "{}"))
-            found = head.pop("schema", None) if isinstance(head, dict) else None
-            if found != f"rankwise/{schema}":
+            found_schema = head.pop("schema", None) if isinstance(head, dict) else None
+            if found_schema != f"rankwise/{schema}":
                 raise RankwiseError(
-                    f"{path}: expected schema rankwise/{schema}, found {str(found)[:80]}; {repair_hint(path)}"
+                    f"{path}: expected schema rankwise/{schema}, found {str(found_schema)[:80]}; {repair_hint(path)}"
                 )
-            head = without_checksum(path, {"schema": found, **head})
-            listed = head.pop("tensors", None)
-            if not isinstance(listed, dict):
-                raise damage_error(path, "a digest of every tensor", type(listed).__name__)
-            digests = {n: d for n, d in listed.items() if n.endswith(endings)}
+            head = without_checksum(path, {"schema": found_schema, **head})
+            tensor_digests = head.pop("tensors", None)
+            if not isinstance(tensor_digests, dict):
+                raise damage_error(path, "a digest of every tensor", type(tensor_digests).__name__)
+            digests = {n: d for n, d in tensor_digests.items() if n.endswith(endings)}
             names = {name for name in stream.keys() if name.endswith(endings)}  # noqa: SIM118
             if names != set(digests):
-                odd = sorted(names ^ set(digests))[0]
+                first = sorted(names ^ set(digests))[0]
                 raise damage_error(
-                    path, f"{len(digests)} tensors", f"{len(names)}, unlike in '{odd}'"
+                    path, f"{len(digests)} tensors", f"{len(names)}, unlike in '{first}'"
                 )
             tensors = {name: stream.get_tensor(name) for name in sorted(names)}
     except FileNotFoundError as error:
@@ -71,25 +71,30 @@ def read(
             f"{path} is not a whole safetensors file ({error}); {repair_hint(path)}"
         ) from error
     for name, tensor in tensors.items():
-        if (given := _digest(tensor)) != digests[name]:
+        if (digest := _digest(tensor)) != digests[name]:
             expected = f"SHA-256 {digests[name]} of tensor '{name}'"
-            raise damage_error(path, expected, given)
+            raise damage_error(path, expected, digest)
     del head["schema"]
     return tensors, head
 
 
 def refuse_malformed(load: Callable[P, T]) -> Callable[P, T]:
-    """Let a reader, whose last argument is a path, refuse what is sealed as its schema says and is something else."""
+    """Make a reader, whose last argument is a path, raise RankwiseError for contents that do not match their schema.
+
+    Such a file has valid digests and the right schema name, but other contents.
+    """
 
     @wraps(load)
-    def refusing(*given: P.args, **named: P.kwargs) -> T:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return load(*given, **named)
+            return load(*args, **kwargs)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            found = f"{type(error).__name__}: {error}"[:200]
-            raise damage_error(Path(str(given[-1])), "the contents of its schema", found) from error
+            problem = f"{type(error).__name__}: {error}"[:200]
+            raise damage_error(
+                Path(str(args[-1])), "the contents of its schema", problem
+            ) from error
 
-    return refusing
+    return wrapper
 
 
 def _digest(tensor: Tensor) -> str:
@@ -101,5 +106,5 @@ def _digest(tensor: Tensor) -> str:
 
 def tensors_on(holder: Any, device: torch.device) -> dict[str, Any]:
     """Return the tensors among an object's fields on ``device``."""
-    held = Tensor | Panels | Triangle
-    return {k: v.to(device) for k, v in vars(holder).items() if isinstance(v, held)}
+    movable = Tensor | Panels | Triangle
+    return {k: v.to(device) for k, v in vars(holder).items() if isinstance(v, movable)}

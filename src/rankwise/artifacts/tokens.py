@@ -1,4 +1,4 @@
-"""Windows of tokens."""
+"""Windows of tokens, sampled from a corpus."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ class Tokens:
     seed: int
 
     def save(self, path: Path) -> None:
-        """Write ids and starts; the rest is metadata."""
+        """Write ids and starts, with the other fields as metadata."""
         head = {
             "role": self.role,
             "corpus": self.corpus,
