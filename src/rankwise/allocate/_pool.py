@@ -110,7 +110,7 @@ class Pool:
             _Order(
                 name,
                 budget,
-                budget.ladder(name, limits.multiple, limits.floor),
+                budget.schedule(name, limits.multiple, limits.floor),
                 limits.multiple,
                 np.sort(place[components]),
                 np.sort(place[entries]),

@@ -76,7 +76,7 @@ class MGAA(Allocator):
         spent = 0
         for name in names:
             matrix = problem.matrices[name]
-            ladder = problem.budget.ladder(name, self.multiple, self.floor) or [None]
+            ladder = problem.budget.schedule(name, self.multiple, self.floor) or [None]
             costs = [matrix.parameters(choice) for choice in ladder]
             spent += costs[0]
             when = by_measure(problem.candidates[name].energy)(matrix, ladder)

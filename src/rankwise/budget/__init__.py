@@ -1,1 +1,1 @@
-"""What a choice of ranks costs, and how a budget is spent."""
+"""The cost of a choice of ranks, and the spending of a budget."""

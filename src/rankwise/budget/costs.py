@@ -1,8 +1,7 @@
-"""What a matrix costs at a choice, and when the steps between its choices are due.
+"""The cost of a matrix at each choice, and the moments at which its choices are reached.
 
-``keep`` = parameters that remain / parameters before, over the linears of the decoder layers, biases
-and the indices of sparse parts counted. This module is the only place where that is computed; how it
-is spent is in `rankwise.budget.spending`.
+``keep`` = parameters that remain / parameters before, over the linears of the decoder layers, including
+biases and the indices of sparse parts. Only this module computes it; `rankwise.budget.spending` spends it.
 """
 
 import math
@@ -19,19 +18,20 @@ from rankwise.hub.places import index_bits
 
 @dataclass(frozen=True)
 class Kept:
-    """What remains of a linear that is not left dense: its first components, its first entries."""
+    """The remaining parts of a factored linear: its first components and its first nonzeros."""
 
     rank: int
+    """Number of components [-]."""
     entries: int = 0
-    """Entries of the sparse part, for methods that have one [-]."""
+    """Number of nonzeros of the sparse part, for methods that have one [-]."""
 
 
 Choice = Kept | None
-"""``None``: the linear is left dense."""
+"""A choice for one linear; ``None``: it stays dense."""
 Choices = dict[str, Choice]
-"""Linear → what remains of it."""
+"""Linear → its choice."""
 Breakpoints = Callable[["Matrix", list[Choice]], NDArray[np.float64]]
-"""When each choice after the first is reached, as budget is added; see `rankwise.budget.spending.spend`."""
+"""Function to the moments at which a rising budget reaches each choice after the first (`rankwise.budget.spending.spend`)."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,15 @@ class Matrix:
     shape: tuple[int, int]
     """[out, in]."""
     max_rank: int
-    """Largest rank that its factors hold; 0: it can only stay dense."""
+    """Largest rank of its factors; 0: it can only stay dense."""
     bias: bool = False
     """Whether the dense linear has a bias [out]."""
     factored_bias: bool = False
     """Whether the factored linear has a bias [out]."""
     ladder: tuple[Kept, ...] = ()
-    """For factors with a sparse part: choices, none below the one before; empty: every rank is one."""
+    """Schedule of (rank, nonzeros) of factors with a sparse part, non-decreasing; empty: every rank is a choice."""
     value_bits: int = 32
-    """Size of a stored number [bits]; what an index costs is counted in such numbers."""
+    """Size of a stored number, the unit in which indices are counted [bits]."""
 
     @property
     def break_even(self) -> float:
@@ -57,9 +57,9 @@ class Matrix:
         return math.prod(self.shape) / sum(self.shape)
 
     def parameters(self, choice: Choice, *, indices: bool = True) -> int:
-        """Return the numbers that remain: factors, bias, sparse values and indices; or the dense linear.
+        """Return the count of remaining numbers: factors, bias, nonzeros and their indices; or the dense linear.
 
-        Without ``indices`` it is the published accounting, in which a sparse entry costs its value alone.
+        Without ``indices`` this is the published accounting, in which a nonzero costs only its value.
         """
         out, _ = self.shape
         if choice is None:
@@ -67,46 +67,46 @@ class Matrix:
         numbers = choice.rank * sum(self.shape) + out * self.factored_bias + choice.entries
         return numbers + self.index_cost(choice.entries) * indices
 
-    def index_cost(self, entries: int) -> int:
-        """Return what the places of sparse entries cost, in numbers: the smaller of bitmask and CSR."""
-        return math.ceil(index_bits(self.shape, entries)[1] / self.value_bits)
+    def index_cost(self, nonzeros: int) -> int:
+        """Return the index storage of nonzeros, counted in numbers: the smaller of bitmask and CSR."""
+        return math.ceil(index_bits(self.shape, nonzeros)[1] / self.value_bits)
 
     def equivalent_rank(self, choice: Kept) -> float:
-        """Return the rank at which factors alone hold as many numbers as factors and sparse part."""
+        """Return the rank at which factors without a sparse part hold as many numbers as ``choice``."""
         sparse = choice.entries + self.index_cost(choice.entries)
         return choice.rank + sparse / sum(self.shape)
 
-    def affordable(self, rank: int, numbers: float, entries: range) -> int:
-        """Return the most of ``entries`` (a range of counts) that ``numbers`` pay for beside ``rank``.
+    def affordable(self, rank: int, numbers: float, counts: range) -> int:
+        """Return the largest of ``counts`` of nonzeros that ``numbers`` pay for next to ``rank``.
 
-        That is the range's start where they pay for none of them.
+        Returns the range's start where they pay for no count.
         """
-        count = bisect_right(entries, numbers, key=lambda n: self.parameters(Kept(rank, n)))
-        return entries[max(0, count - 1)]
+        count = bisect_right(counts, numbers, key=lambda n: self.parameters(Kept(rank, n)))
+        return counts[max(0, count - 1)]
 
     def steps(self, multiple: int, floor: float) -> list[Kept]:
-        """Return the choices: rank multiples from the floor on whose factors are cheaper than dense.
+        """Return the choices: rank multiples, from the floor on, whose factors are cheaper than dense.
 
-        None at all where the matrix has no such rank: it stays dense. A sparse part counts towards the
-        floor with the rank that its numbers would buy. Raises RankwiseError where no rank of a ladder
-        is such a multiple.
+        Returns no choice where the matrix has no such rank: it stays dense. A sparse part counts towards
+        the floor with the rank that its numbers would buy. Raises RankwiseError where no rank of a
+        schedule is a multiple of ``multiple``.
         """
         if self.max_rank == 0:
             return []
-        whole = self.ladder or tuple(Kept(rank) for rank in range(1, self.max_rank + 1))
-        kept = [choice for choice in whole if choice.rank and choice.rank % multiple == 0]
-        if self.ladder and not kept:
+        choices = self.ladder or tuple(Kept(rank) for rank in range(1, self.max_rank + 1))
+        allowed = [choice for choice in choices if choice.rank and choice.rank % multiple == 0]
+        if self.ladder and not allowed:
             raise RankwiseError(
-                f"ranks in multiples of {multiple} asked, the factors with a sparse part have {whole[0].rank} to "
-                f"{whole[-1].rank}; make allocate.….multiple a divisor of decompose.….multiple"
+                f"ranks in multiples of {multiple} asked, the factors with a sparse part have {choices[0].rank} to "
+                f"{choices[-1].rank}; make allocate.….multiple a divisor of decompose.….multiple"
             )
         least = floor * self.break_even
-        kept = [choice for choice in kept if self.equivalent_rank(choice) >= least]
-        return [choice for choice in kept if self.parameters(choice) < self.parameters(None)]
+        allowed = [choice for choice in allowed if self.equivalent_rank(choice) >= least]
+        return [choice for choice in allowed if self.parameters(choice) < self.parameters(None)]
 
 
 def total(matrices: dict[str, Matrix], choices: Choices | None = None) -> int:
-    """Return the parameters of all matrices at these choices, or of all of them dense."""
+    """Return the parameters of all matrices at ``choices``, or without ``choices`` those of the dense model."""
     return sum(
         m.parameters(None if choices is None else choices[name]) for name, m in matrices.items()
     )
@@ -118,15 +118,15 @@ def keep_reached(matrices: dict[str, Matrix], choices: Choices) -> float:
 
 
 def keep_index_free(matrices: dict[str, Matrix], choices: Choices) -> float:
-    """Return the same as papers on sparse parts count it: values alone, their places for nothing [-]."""
+    """Return `keep_reached` as papers on sparse parts count it: values without index storage [-]."""
     remain = sum(m.parameters(choices[name], indices=False) for name, m in matrices.items())
     return remain / total(matrices)
 
 
 def by_share(share: float) -> Breakpoints:
-    """Return moments at which t·``share`` of the break-even rank is reached, dense at t·share = 1.
+    """Return breakpoints at the moments t where t·``share`` of the break-even rank reaches a choice.
 
-    A sparse part counts with the rank that its numbers would buy.
+    Dense is reached at t·share = 1. A sparse part counts with the rank that its numbers would buy.
     """
 
     def moments(matrix: Matrix, choices: list[Choice]) -> NDArray[np.float64]:
@@ -139,9 +139,10 @@ def by_share(share: float) -> Breakpoints:
 
 
 def by_measure(measure: Callable[[Choice], float]) -> Breakpoints:
-    """Return moments that are a rising measure of the choice before: it is left when t passes that.
+    """Return breakpoints at the measure of each choice: a matrix moves to the next choice when t passes it.
 
-    With the energy share kept as the measure, all matrices end with the same share, at least.
+    The moments never fall. With the kept energy share as the measure, all matrices keep at least the
+    same share.
     """
 
     def moments(_matrix: Matrix, choices: list[Choice]) -> NDArray[np.float64]:
@@ -151,11 +152,11 @@ def by_measure(measure: Callable[[Choice], float]) -> Breakpoints:
 
 
 def by_loss(loss: Callable[[Choice], float]) -> Breakpoints:
-    """Return minus the loss saved per parameter on the lower convex hull of (cost, loss).
+    """Return breakpoints at minus the loss saved per parameter, on the lower convex hull of (cost, loss).
 
-    Taken in that order, steps minimise the sum of losses at every budget that the hull's corners
-    can meet: the Lagrangian ``min Σ loss + λ·cost`` for λ falling from infinity (methods.md §7).
-    Choices between two corners of the hull share the slope, so that the budget can be met on the way.
+    Steps taken in this order minimise the sum of losses at every budget that corners of the hull can
+    meet: the Lagrangian ``min Σ loss + λ·cost`` for λ falling from infinity (methods.md §7). Choices
+    between two corners share the slope, so that a budget between the corners can be met too.
     """
 
     def moments(matrix: Matrix, choices: list[Choice]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Spending a budget: steps of all matrices in one order, each taken where it can be paid."""
+"""Spends a budget: takes the steps of all matrices in one order, each where the budget pays for it."""
 
 import math
 from bisect import bisect_right
@@ -16,84 +16,85 @@ from rankwise.params.target import Target
 
 @dataclass(frozen=True)
 class Budget:
-    """What all linears may cost together, counted in numbers; a subclass may count otherwise."""
+    """The most that all linears may cost together, counted in numbers; a subclass may use another unit."""
 
     matrices: dict[str, Matrix]
     """Every linear of the decoder layers, those that can only stay dense included."""
     target: Target
-    """As it was asked for."""
+    """The target of params.yaml."""
     rest: int = 0
-    """What the target counts besides the linears: the other parameters of the model [-]."""
+    """Cost of what the target counts besides the linears: the other parameters of the model [-]."""
 
     loose: ClassVar[bool] = False
-    """Whether prices are upper bounds, so that all together may cost less than their sum."""
+    """Whether prices are upper bounds, so that the cost may be below their sum."""
 
     @property
     def limit(self) -> int:
-        """What the linears may cost, the largest whole number within the target."""
+        """The most that the linears may cost: the largest integer within the target."""
         if self.target.kind == "keep":
             return math.floor(Fraction(str(self.target.value)) * total(self.matrices))
         return int(self.target.value) - self.rest
 
     @property
     def numbers(self) -> float:
-        """The numbers that the linears may hold, for methods that divide them up beforehand [-]."""
+        """Count of numbers that the linears may hold, for methods that divide them in advance [-]."""
         return float(self.limit)
 
     def price(self, name: str, choice: Choice) -> int:
-        """Return what one linear costs at a choice."""
+        """Return the cost of one linear at a choice."""
         return self.matrices[name].parameters(choice)
 
     def cost(self, choices: Choices) -> int:
-        """Return what all linears cost."""
+        """Return the cost of all linears."""
         return self.bound(choices)
 
     def bound(self, choices: Choices) -> int:
-        """Return the sum of the prices: the cost, or where prices are `loose`, never less than it."""
+        """Return the sum of the prices: the cost, or an upper bound of it where prices are `loose`."""
         return sum(self.price(name, choice) for name, choice in choices.items())
 
     def pays(self, choices: Choices) -> bool:
-        """Tell whether these choices are within the budget."""
+        """Return whether these choices are within the budget."""
         return self.bound(choices) <= self.limit or (
             self.loose and self.cost(choices) <= self.limit
         )
 
     def reached(self, choices: Choices) -> int | float:
-        """Return what choices come to, in what the target is in."""
+        """Return the cost of ``choices`` in the unit of the target."""
         if self.target.kind == "keep":
             return self.cost(choices) / total(self.matrices)
         return self.cost(choices) + self.rest
 
-    def ladder(self, name: str, multiple: int, floor: float) -> list[Choice]:
-        """Return the choices of a linear that cost less than dense, then dense; empty: dense is all."""
+    def schedule(self, name: str, multiple: int, floor: float) -> list[Choice]:
+        """Return the choices of a linear that cost less than dense, then dense; empty: it can only stay dense."""
         dense = self.price(name, None)
         steps = self.matrices[name].steps(multiple, floor)
-        found: list[Choice] = [choice for choice in steps if self.price(name, choice) < dense]
-        return [*found, None] if found else []
+        cheaper: list[Choice] = [choice for choice in steps if self.price(name, choice) < dense]
+        return [*cheaper, None] if cheaper else []
 
-    def partly(self, name: str, before: Kept, after: Choice, left: int) -> Kept:
-        """Return ``before`` with as many entries of ``after`` as are paid by what is ``left``.
+    def extend_partly(self, name: str, before: Kept, after: Choice, remainder: int) -> Kept:
+        """Return ``before`` with as many nonzeros of ``after`` as ``remainder`` pays for.
 
-        Where the step to ``after`` is too dear as a whole: entries can be bought one by one.
+        It is for a step to ``after`` that the budget cannot pay completely, because nonzeros can be
+        bought one by one.
         """
-        ladder = self.matrices[name].ladder
-        if not ladder:
+        schedule = self.matrices[name].ladder
+        if not schedule:
             return before
-        most = ladder[-1].entries if after is None else after.entries
-        entries = range(before.entries, max(most, before.entries) + 1)
+        most = schedule[-1].entries if after is None else after.entries
+        counts = range(before.entries, max(most, before.entries) + 1)
         paid = self.price(name, before)
         count = bisect_right(
-            entries, paid + left, key=lambda n: self.price(name, Kept(before.rank, n))
+            counts, paid + remainder, key=lambda n: self.price(name, Kept(before.rank, n))
         )
-        return Kept(before.rank, entries[max(0, count - 1)])
+        return Kept(before.rank, counts[max(0, count - 1)])
 
     def untied(self) -> Self:
-        """Return the same budget over matrices whose entries are not tied to ranks by a ladder."""
+        """Return the same budget over matrices without a schedule that ties nonzeros to ranks."""
         free = {name: replace(matrix, ladder=()) for name, matrix in self.matrices.items()}
         return replace(self, matrices=free)
 
     def floor_too_dear(self, choices: Choices, multiple: int, floor: float) -> RankwiseError:
-        """Return the refusal of a budget that the least choices exceed."""
+        """Return the error for a budget that the floor, ``choices``, exceeds."""
         least = self.target.shown(self.reached(choices))
         return RankwiseError(
             f"{self.target} asked, but the floor ({floor} of each break-even rank, multiples of {multiple}, matrices "
@@ -102,52 +103,51 @@ class Budget:
 
 
 def spend(budget: Budget, moments: dict[str, Breakpoints], multiple: int, floor: float) -> Choices:
-    """Spend the budget: take the steps of all matrices in the order of their moments.
+    """Return the choices that spend the budget: take the steps of all matrices in the order of their moments.
 
-    Every matrix starts at its floor. The steps of all matrices, up to the one to dense, are sorted by
-    moment and taken where they can be paid (`fill`), so that what is left pays for no further step of
-    any matrix. Matrices that are not in ``moments`` stay dense. Raises RankwiseError where the floor
-    alone costs more than the budget. Cost: one sort, one pass.
+    Every matrix starts at its floor. The function sorts the steps of all matrices, including the one to
+    dense, by moment and takes those that the budget pays for (`fill`). The remainder then pays for no
+    further step of any matrix. Matrices that are not in ``moments`` stay dense. Raises RankwiseError
+    where the floor alone costs more than the budget. Cost: one sort, one pass.
     """
     choices: Choices = dict.fromkeys(budget.matrices)
-    when: list[np.ndarray] = []
-    what: list[tuple[str, Choice]] = []
+    times: list[np.ndarray] = []
+    steps: list[tuple[str, Choice]] = []
     for name in budget.matrices:
-        ladder = budget.ladder(name, multiple, floor) if name in moments else []
-        if not ladder:
+        schedule = budget.schedule(name, multiple, floor) if name in moments else []
+        if not schedule:
             continue
-        choices[name] = ladder[0]
-        when.append(moments[name](budget.matrices[name], ladder))
-        what += [(name, choice) for choice in ladder[1:]]
+        choices[name] = schedule[0]
+        times.append(moments[name](budget.matrices[name], schedule))
+        steps += [(name, choice) for choice in schedule[1:]]
     if not budget.pays(choices):
         raise budget.floor_too_dear(choices, multiple, floor)
-    order = np.argsort(np.concatenate(when), kind="stable").tolist() if when else []
-    return fill(budget, choices, (what[index] for index in order))
+    order = np.argsort(np.concatenate(times), kind="stable").tolist() if times else []
+    return fill(budget, choices, (steps[index] for index in order))
 
 
 def fill(budget: Budget, choices: Choices, steps: Iterable[tuple[str, Choice]]) -> Choices:
-    """Return choices after all ``steps`` (linear, next choice) that can be paid, in their order.
+    """Return ``choices`` after all ``steps`` (linear, next choice) that the budget pays for, in their order.
 
-    Of a step that cannot, the sparse entries that can are bought (`Budget.partly`); that matrix takes
-    no later step, since those cost more, and the others go on. So in the end no matrix's next step
-    can be paid.
+    Of a step that it cannot pay for, the function buys as many nonzeros as it can (`Budget.extend_partly`).
+    That matrix takes no later step, because later steps cost more; the others continue. At the end the
+    budget pays for no matrix's next step.
 
-    Up to the first step that cannot be paid, more budget takes more steps and lowers no rank. What is
-    bought of the remainder may go to another matrix when there is more of it: a rule that never lowered
-    a rank and always left less than the cheapest step would have to buy the cheapest step as soon as it
-    is paid for, at every budget, in no order but that of prices.
+    Up to the first unpaid step, a larger budget takes more steps and lowers no rank. After it, a larger
+    remainder may go to another matrix. Avoiding that, while leaving less than the cheapest step, would
+    require taking the steps in the order of their prices alone.
     """
-    choices, bound, over = dict(choices), budget.bound(choices), set[str]()
+    choices, bound, exhausted = dict(choices), budget.bound(choices), set[str]()
     for name, choice in steps:
-        if name in over:
+        if name in exhausted:
             continue
-        before, paid = choices[name], budget.price(name, choices[name])
-        dearer = bound + budget.price(name, choice) - paid
-        if dearer <= budget.limit or (budget.loose and budget.pays({**choices, name: choice})):
-            choices[name], bound = choice, dearer
+        current, price = choices[name], budget.price(name, choices[name])
+        new_bound = bound + budget.price(name, choice) - price
+        if new_bound <= budget.limit or (budget.loose and budget.pays({**choices, name: choice})):
+            choices[name], bound = choice, new_bound
             continue
-        over.add(name)
-        if before is not None:
-            choices[name] = budget.partly(name, before, choice, budget.limit - bound)
-            bound += budget.price(name, choices[name]) - paid
+        exhausted.add(name)
+        if current is not None:
+            choices[name] = budget.extend_partly(name, current, choice, budget.limit - bound)
+            bound += budget.price(name, choices[name]) - price
     return choices
