@@ -1,4 +1,4 @@
-"""Allocators: one file each, found by listing this folder."""
+"""Allocators: every file of this folder defines one; the registry discovers them."""
 
 from rankwise.allocate.base import Allocator
 from rankwise.methods.registry import Registry

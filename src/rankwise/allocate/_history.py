@@ -1,4 +1,4 @@
-"""What a search makes of its rows: whose they are, how Hyperopt sees them, what they say of the search text."""
+"""Functions on the rows of a search: validation, conversion to Hyperopt, choice of search sequences."""
 
 from __future__ import annotations
 
@@ -14,27 +14,32 @@ if TYPE_CHECKING:
 
 
 def refuse_foreign(
-    given: list[dict[str, Any]], space: str, labels: list[str], *, chosen: bool
+    rows: list[dict[str, Any]], space: str, labels: list[str], *, chosen: bool
 ) -> None:
-    """Refuse rows or suggestions of another search: of other variables, or of the whole text where sequences are chosen."""
-    again = "its file is that of another search: remove it, then rankwise run"
-    for row in given:
+    """Raise RankwiseError for rows or suggestions of another search.
+
+    Their variables differ from ``labels``, or with ``chosen`` trial 0 has no sequences to score on.
+    """
+    remedy = "its file is that of another search: remove it, then rankwise run"
+    for row in rows:
         point = row.get(space, {})
         if sorted(point) != labels:
             raise RankwiseError(
                 f"trial {row['trial']}: expected {space} of {', '.join(labels)}, "
-                f"found {', '.join(point)[:500] or 'none'}; {again}"
+                f"found {', '.join(point)[:500] or 'none'}; {remedy}"
             )
         if chosen and not row["trial"] and not row.get("sequences"):
-            raise RankwiseError(f"trial 0: expected the sequences to score on, found none; {again}")
+            raise RankwiseError(
+                f"trial 0: expected the sequences to score on, found none; {remedy}"
+            )
 
 
 def constant_liar(
     rows: list[dict[str, Any]], trial: int, space: str, point: dict[str, float]
 ) -> dict[str, Any]:
-    """Return the row that stands in for a trial of the same round: as bad as the worst that is known.
+    """Return the placeholder row of a pending trial of the same round, with the worst known objective.
 
-    So the next suggestion of the round keeps away from it (constant liar, Ginsbourger et al. 2010).
+    The penalty keeps the next suggestion of the round away from it (constant liar, Ginsbourger et al. 2010).
     """
     known = [row["objective"] for row in rows if row["objective"] is not None]
     return {
@@ -46,7 +51,7 @@ def constant_liar(
 
 
 def hyperopt_history(rows: list[dict[str, Any]], space: str) -> hyperopt.Trials:
-    """Return rows as Hyperopt's trials; a failed row counts as failed there too."""
+    """Return the rows as Hyperopt's trials; a failed row is a failed trial."""
     import hyperopt
 
     trials = hyperopt.Trials()
@@ -73,9 +78,10 @@ def hyperopt_history(rows: list[dict[str, Any]], space: str) -> hyperopt.Trials:
 
 
 def most_varied(losses: NDArray[np.float64], count: int) -> list[int]:
-    """Return the sequences whose perplexity has the largest standard deviation, [count], rising.
+    """Return the sequences [count] whose perplexity has the largest standard deviation, in rising order.
 
-    ``losses`` [allocations, sequences]: mean per token. Allocations that broke the model are left out.
+    ``losses`` [allocations, sequences]: mean per token [nats]. Allocations with a perplexity that is not
+    finite do not count.
     """
     if count > losses.shape[1]:
         raise RankwiseError(
@@ -83,10 +89,10 @@ def most_varied(losses: NDArray[np.float64], count: int) -> list[int]:
         )
     with np.errstate(over="ignore"):
         perplexity = np.exp(losses)
-    whole = perplexity[np.isfinite(perplexity).all(1)]
-    if len(whole) < 2:
+    finite_rows = perplexity[np.isfinite(perplexity).all(1)]
+    if len(finite_rows) < 2:
         raise RankwiseError(
-            f"validation: only {len(whole)} of {len(losses)} random allocations gave finite perplexities, 2 are needed; "
+            f"validation: only {len(finite_rows)} of {len(losses)} random allocations gave finite perplexities, 2 are needed; "
             "raise keep, or set validation to null"
         )
-    return sorted(np.argsort(-whole.std(0), kind="stable")[:count].tolist())
+    return sorted(np.argsort(-finite_rows.std(0), kind="stable")[:count].tolist())

@@ -1,4 +1,4 @@
-"""What an allocator is: frozen hyper-parameters, and a call from a problem to ranks."""
+"""The interface of an allocator: frozen hyper-parameters, and a call from a problem to choices."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ if TYPE_CHECKING:
 
 
 class Allocator(BaseModel, ABC):
-    """One way to spend a budget; its fields are the keys of its section in params.yaml."""
+    """A method to spend a budget; its fields are the keys of its section in params.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     scores: ClassVar[bool] = False
-    """Whether it scores candidates on search text (the stage then loads model and text)."""
+    """Whether it scores choices on search text (the stage then loads model and text)."""
     statistics: ClassVar[bool] = False
-    """Whether it asks how similar the hidden states around a sublayer are (`Problem.similarity`)."""
+    """Whether it needs the similarity of hidden states before and after a sublayer (`Problem.similarity`)."""
 
     multiple: Annotated[int, Field(ge=1)] = 8
     """Ranks are multiples of this (Bolaco: 8) [-]."""
     floor: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Least share of a matrix's break-even rank that it keeps, whatever the method says [-]."""
+    """Least share of its break-even rank that every matrix keeps, whatever the method computes [-]."""
 
     @property
     def requires(self) -> Measure:
-        """What the decomposer's spectrum must say at least; less is refused when params.yaml is read."""
+        """Least meaning of the decomposer's spectrum that it needs; reading params.yaml refuses a run with less."""
         return Measure.NONE
 
     @abstractmethod
     def __call__(self, problem: Problem) -> Choices:
-        """Return what every linear of the problem keeps, ``None`` for those left dense."""
+        """Return the choice of every linear of the problem; ``None`` for a linear that stays dense."""
 
 
 class ScoringAllocator(Allocator):
-    """An allocator that tries candidates on search text, a number of trials, never of minutes."""
+    """An allocator that scores allocations on search text; a number of trials limits it, never the time."""
 
     scores: ClassVar[bool] = True
 
     trials: Annotated[int, Field(ge=1)] = 50
-    """Allocations tried [-]; Bolaco: 50."""
+    """Allocations to try [-]; Bolaco: 50."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of all that is drawn; a run's own ``seed`` stands in for it."""
+    """Seed of all random draws; a run's own ``seed`` replaces it."""
     batch: Annotated[int, Field(ge=1)] = 16
-    """Search sequences in one forward pass."""
+    """Search sequences in one forward pass [-]."""

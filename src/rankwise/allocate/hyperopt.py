@@ -1,4 +1,4 @@
-"""Search for the allocation with Hyperopt's own algorithms over Bolaco's space."""
+"""Search for the allocation with Hyperopt's algorithms over Bolaco's space."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 class Hyperopt(SequentialSearch):
     """TPE, annealing or random search over one variable per type, 5×1 (or 5×4 by depth).
 
-    Trial 0 is the uniform share, so that the search never loses to it on its own text, trial 1
+    Trial 0 is the uniform share, so that the search is never worse than it on the search text. Trial 1 is
     Bolaco's first point (arXiv 2405.10616, §3.2). With ``space: losses`` trial 0 is the closed form.
 
-    Deviations: TPE (or annealing, or random) in place of a Gaussian process (that is ``gp``); every
-    suggestion is mapped onto the budget exactly where the paper rejects those that miss it, so only
+    Deviations: TPE (or annealing, or random search) replaces the Gaussian process, which is ``gp``. The
+    search maps every suggestion exactly onto the budget, where the paper rejects those that miss it, so only
     ratios between shares matter. Cost: ``trials`` forward passes over the search text.
 
-    Use it with decomposers whose spectra are no measure of the model's loss, such as `pooled_pca`, or in rounds (``q``)
+    Use it with decomposers whose spectra do not measure the model's loss, such as `pooled_pca`, or in rounds (``q``)
     on a cluster.
     """
 

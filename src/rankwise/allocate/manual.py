@@ -1,4 +1,4 @@
-"""A table of shares, one per type of linear."""
+"""Allocation by a table of shares, one per type of linear."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 
 class Manual(Allocator):
-    """Every type of linear keeps the share given for it, the same in all layers; 1 where none is given.
+    """Every type of linear keeps its share of ``shares``, the same in all layers; default 1.
 
-    Shares are of the break-even rank and mapped onto the budget, so only their ratios matter; matrices
-    whose mapped share reaches 1 are dense. A type that must stay dense at any budget is one for the
+    Shares are relative to the break-even rank and mapped onto the budget, so only their ratios matter.
+    Matrices whose mapped share reaches 1 are dense. List a type that must stay dense at every budget in the
     decomposer's ``dense``. Cost: one sort of all rank steps.
 
     Use it for shares that were published or found elsewhere, such as LoRD's.
     """
 
     shares: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default={})
-    """Type, as the model's family names it (q, k, v, o, gate, up, down, …) → kept share, relative to the other types [-]."""
+    """Type, as the model's family names it (q, k, v, o, gate, up, down, …) → kept share, relative to other types [-]."""
 
     def __call__(self, problem: Problem) -> Choices:
-        """Return ranks by type; refuses types that have no factors."""
+        """Return choices by type; raises RankwiseError for a type without factors."""
         kinds = {name: candidate.kind for name, candidate in problem.candidates.items()}
         known = sorted(set(kinds.values()))
         for kind in self.shares:

@@ -1,4 +1,4 @@
-"""MGAA: shares of sublayers by how much they change the hidden state, equal energy inside each."""
+"""MGAA: shares of sublayers by how much they change the hidden state; equal energy shares inside each."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ if TYPE_CHECKING:
     from rankwise.budget.costs import Breakpoints, Choice, Matrix
 
 LEAST = 1e-9
-"""Least importance: a sublayer that changes nothing still has an order among the others."""
+"""Least importance, above zero so that shares of sublayers that change nothing are defined [-]."""
 
 
 class MGAA(Allocator):
-    """Multi-granular adaptive allocation (arXiv 2507.03294, read as an abstract: methods.md §3).
+    """Multi-granular adaptive allocation (arXiv 2507.03294; we only had the abstract: methods.md §3).
 
     Between sublayers (attention and MLP of each layer): kept share ∝ ``(1 − mean cos(h, h'))^t``, h the
-    hidden state before the sublayer and h' behind it, residual included; shares end at 1, what is over
-    goes to the others, and at ``floor``. Inside a sublayer: one energy share for all its matrices, the
-    largest that the sublayer's budget pays. The formula of the shares is not published where we could
-    read it: the power and t are our reading. A sublayer's budget counts the matrices with factors;
-    others stay dense and lower the budget of all.
+    hidden state before the sublayer and h' after it, residual included. Shares are at most 1 and at least
+    ``floor``; the surplus above 1 goes to the others. Inside a sublayer: one energy share for all its
+    matrices, the largest that the sublayer's budget pays for. We found no published formula of the shares:
+    the power and t are our reading. A sublayer's budget counts the matrices with factors; others stay
+    dense and lower the budget of all.
 
-    All budgets are filled side by side, each in its own order of energy, until the whole is spent; what the
-    first step that cannot be paid leaves goes to those that can. Cost: one sort.
+    All sublayer budgets fill at the same rate, each in its own order of energy, until the total budget is
+    spent. After the first step that the budget cannot pay for, the remainder goes to steps that it can.
+    Cost: one sort.
 
-    Use it with `whitened_svd` where no backward pass can be had; on the small real-English model it was behind `uniform`
-    at keep 0.6 and 0.5.
+    Use it with `whitened_svd` where a backward pass is not possible; on the small real-English model it was worse than
+    `uniform` at keep 0.6 and 0.5.
     """
 
     statistics: ClassVar[bool] = True
@@ -47,11 +48,11 @@ class MGAA(Allocator):
 
     @property
     def requires(self) -> Measure:
-        """Inside a sublayer energy decides."""
+        """SIZE: energy shares inside a sublayer need the sizes of components."""
         return Measure.SIZE
 
     def __call__(self, problem: Problem) -> Choices:
-        """Return choices of equal energy inside sublayers, shares between them by similarity."""
+        """Return choices of equal energy share inside sublayers, and shares by similarity between them."""
         members: dict[tuple[int, str], list[str]] = {}
         for name, candidate in problem.candidates.items():
             members.setdefault((candidate.layer, candidate.sublayer), []).append(name)
@@ -67,36 +68,38 @@ class MGAA(Allocator):
         shares = between(np.array(importance) ** self.t, np.array(sizes), budget, self.floor)
         moments: dict[str, Breakpoints] = {}
         for names, size, share in zip(members.values(), sizes, shares, strict=True):
-            moments |= self._filling(problem, names, size * share)
+            moments |= self._sublayer_breakpoints(problem, names, size * share)
         return problem.spend(moments, self)
 
-    def _filling(self, problem: Problem, names: list[str], budget: float) -> dict[str, Breakpoints]:
-        """Return moments: the part of the sublayer's budget that is spent behind each step."""
+    def _sublayer_breakpoints(
+        self, problem: Problem, names: list[str], budget: float
+    ) -> dict[str, Breakpoints]:
+        """Return breakpoints at the share of the sublayer's budget that is spent after each step."""
         steps: list[tuple[float, str, int]] = []
         spent = 0
         for name in names:
             matrix = problem.matrices[name]
-            ladder = problem.budget.schedule(name, self.multiple, self.floor) or [None]
-            costs = [matrix.parameters(choice) for choice in ladder]
+            schedule = problem.budget.schedule(name, self.multiple, self.floor) or [None]
+            costs = [matrix.parameters(choice) for choice in schedule]
             spent += costs[0]
-            when = by_measure(problem.candidates[name].energy)(matrix, ladder)
+            moments = by_measure(problem.candidates[name].energy)(matrix, schedule)
             prices = np.diff(costs).tolist()
-            steps += zip(when.tolist(), [name] * len(when), prices, strict=True)
+            steps += zip(moments.tolist(), [name] * len(moments), prices, strict=True)
         steps.sort(key=lambda step: step[0])
-        filled: dict[str, list[float]] = {name: [] for name in names}
-        reached = accumulate((price for _, _, price in steps), initial=spent)
-        for (_, name, _), cost in zip(steps, list(reached)[1:], strict=True):
-            filled[name].append(cost / budget)
-        return {name: _at(np.array(parts)) for name, parts in filled.items()}
+        shares: dict[str, list[float]] = {name: [] for name in names}
+        running_costs = accumulate((price for _, _, price in steps), initial=spent)
+        for (_, name, _), cost in zip(steps, list(running_costs)[1:], strict=True):
+            shares[name].append(cost / budget)
+        return {name: _constant_breakpoints(np.array(parts)) for name, parts in shares.items()}
 
 
 def between(
     weights: NDArray[np.float64], sizes: NDArray[np.float64], budget: float, floor: float
 ) -> NDArray[np.float64]:
-    """Return shares ``clip(c · weights, floor, 1)`` with c such that ``Σ sizes · shares = budget``, [n].
+    """Return shares ``clip(c · weights, floor, 1)`` [n] with c such that ``Σ sizes · shares = budget``.
 
-    Clipping at 1 hands the surplus on to the others. Bisection: the sum rises with c. A budget under the
-    floor gives the floor, which is refused where it is spent.
+    Clipping at 1 gives the surplus to the others. Bisection finds c, because the sum rises with c. A budget
+    below the floor gives the floor; spending it then raises the error.
     """
     low, high = 0.0, 1 / weights.min()
     for _ in range(100):
@@ -108,7 +111,7 @@ def between(
     return np.clip(high * weights, floor, 1)
 
 
-def _at(values: NDArray[np.float64]) -> Breakpoints:
+def _constant_breakpoints(values: NDArray[np.float64]) -> Breakpoints:
     def moments(_matrix: Matrix, _choices: list[Choice]) -> NDArray[np.float64]:
         return values
 

@@ -1,4 +1,4 @@
-"""PGSVD's allocation: one relative tolerance of the weights' error for all matrices."""
+"""PGSVD's allocation: one relative error of the weights for all matrices."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 class Pareto(Allocator):
     """``r = min{r : ‖W − W_r‖_F / ‖W‖_F ≤ eps}``, one eps for all (PGSVD, arXiv 2510.05544).
 
-    The error is that of the weights themselves whatever the decomposer measures, so with ``svd`` this
-    is ``energy``. Deviation: the paper bisects eps; here the steps of all matrices are taken in the
-    order of the tolerance at which they come, which is the same. Cost: one sort of all rank steps.
+    The error is that of the weights themselves, whatever the decomposer measures; with ``svd`` this equals
+    ``energy``. Deviation: the paper bisects eps. Here the steps of all matrices are taken in the order of
+    the eps at which they become due, which gives the same result. Cost: one sort of all rank steps.
 
-    Use it with `whitened_svd` where no trial can be afforded: far ahead of `uniform` on the small real-English model, about
-    level with it on the embedded one.
+    Use it with `whitened_svd` where trials cost too much: much better than `uniform` on the small real-English model,
+    about as good on the embedded one.
     """
 
     def __call__(self, problem: Problem) -> Choices:
-        """Return the ranks of the least tolerance that the budget pays."""
+        """Return the choices at the least eps that the budget pays for."""
 
         def accuracy(candidate: Candidate, choice: Choice) -> float:
             return -candidate.weight_error(choice)

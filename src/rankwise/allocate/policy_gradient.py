@@ -1,4 +1,4 @@
-"""CAP's second stage: chances of staying for every component and sparse entry of the model, learned."""
+"""CAP's second stage: learned probabilities of keeping each component and nonzero of the model."""
 
 from __future__ import annotations
 
@@ -24,41 +24,42 @@ log = logging.getLogger("rankwise.allocate")
 
 
 class PolicyGradient(ScoringAllocator):
-    """One budget for all components and entries of the model, by REINFORCE (CAP, arXiv 2505.03801, stage 2).
+    """One budget for all components and nonzeros of the model, by REINFORCE (CAP, arXiv 2505.03801, stage 2).
 
-    Every candidate stays with chance s. A trial draws masks m ~ Bernoulli(s), scores them by a forward
-    pass over search text (loss: log perplexity), and moves
-    ``s ← s − eta (loss − baseline) (m − s) / (s (1 − s) + epsilon)``, the baseline being the mean loss of
-    the last ``window`` masks; then projects s onto ``{0 ≤ s ≤ 1, cost·s ≤ K}`` (Euclidean, by bisection).
-    The selection takes candidates by falling s until one cannot be paid, then what ranks still can.
+    Every candidate is kept with probability s. A trial draws masks m ~ Bernoulli(s), scores them by a
+    forward pass over search text (loss: log perplexity), and updates
+    ``s ← s − eta (loss − baseline) (m − s) / (s (1 − s) + epsilon)``. The baseline is the mean loss of the
+    last ``window`` masks. Then it projects s onto ``{0 ≤ s ≤ 1, cost·s ≤ K}`` (Euclidean, by bisection).
+    The selection takes candidates by falling s until the budget cannot pay for one, then the ranks that it
+    still can pay for.
 
-    Chosen, for it is not published: s starts at the size of a value per root of its cost, relative to
+    Not published, so chosen here: s starts at the size of a value per square root of its cost, relative to
     its matrix, to the power ``sharpness``, scaled until the expected cost is the budget. Deviations: a
-    matrix gets as many components and entries as were selected, its first ones, so that factors stay
-    prefixes; trial 0 scores the uniform share, trial 1 and every ``check``-th after it the selection of
-    the s learned so far, and the best of these is the answer: never worse on search text than uniform
-    or than thresholds on the sizes alone. Masks and s follow from (seed, rows), so a search resumes.
-    Cost: ``trials`` forward passes, and 8 bytes a few times over for every candidate of the model.
+    matrix keeps its first components and nonzeros, as many as were selected, so that factors stay prefixes.
+    Trial 0 scores the uniform share; trial 1 and every ``check``-th after it score the selection of the
+    current s. The best of these is the result, so it is never worse on search text than uniform or than
+    thresholds on the sizes alone. Masks and s follow from (seed, rows), so a search can resume.
+    Cost: ``trials`` forward passes; memory: a few times 8 bytes for every candidate of the model.
 
     Use it with `robust_pca` for CAP; a search over single components needs many trials.
     """
 
     trials: Annotated[int, Field(ge=1)] = 52
-    """Forward passes over the search text, checks included [-]; CAP: 3 passes over its data."""
+    """Forward passes over the search text, including checks [-]; CAP: 3 passes over its data."""
     eta: Annotated[float, Field(gt=0)] = 0.05
     """Step size; CAP: 0.05 [1/nat]."""
     window: Annotated[int, Field(ge=1)] = 5
-    """Masks whose losses are averaged as the baseline; CAP: 5 [-]."""
+    """Masks whose mean loss is the baseline; CAP: 5 [-]."""
     epsilon: Annotated[float, Field(gt=0)] = 0.1
-    """Added to the variance s (1 − s), which bounds a step [-]."""
+    """Added to the variance s (1 − s); it bounds a step [-]."""
     sharpness: Annotated[float, Field(gt=0)] = 3.0
-    """Exponent on the sizes that s starts from; large: nearly thresholds [-]."""
+    """Exponent of the sizes in the initial s; large values approach thresholds [-]."""
     check: Annotated[int, Field(ge=2)] = 10
-    """Every so many trials the selection itself is scored [-]."""
+    """Trials from one scoring of the selection to the next [-]."""
 
     @property
     def requires(self) -> Measure:
-        """Chances start from the size of every component."""
+        """SIZE: the initial probabilities need the sizes of components."""
         return Measure.SIZE
 
     def __call__(self, problem: Problem) -> Choices:
@@ -69,7 +70,7 @@ class PolicyGradient(ScoringAllocator):
         losses: list[float] = []
         best: tuple[float, Choices] | None = None
         for index in tqdm(range(self.trials), "trials", disable=None):
-            # Rows of an earlier call are not scored again, but gone through: s follows from them.
+            # Rows of an earlier call are replayed without scoring, because s follows from them.
             done = trials.rows[index] if index < len(trials.rows) else None
             if index % self.check == 1 or index == 0:
                 choices = self._choices(problem, pool, chance if index else None)
@@ -96,17 +97,17 @@ class PolicyGradient(ScoringAllocator):
     def _learn(
         self, pool: Pool, chance: Values, drawn: Mask, loss: float, losses: list[float]
     ) -> Values:
-        """Return the chances after one mask, and remember its loss; the first one is only a baseline."""
+        """Return the probabilities after one mask, and append its loss; the first mask only sets the baseline."""
         recent = losses[-self.window :]
         losses.append(loss)
         if not recent:
             return chance
-        ahead = loss - sum(recent) / len(recent)
+        excess = loss - sum(recent) / len(recent)
         slope = (drawn - chance) / (chance * (1 - chance) + self.epsilon)
-        return pool.project(chance - self.eta * ahead * slope)
+        return pool.project(chance - self.eta * excess * slope)
 
     def _choices(self, problem: Problem, pool: Pool, chance: Values | None) -> Choices:
-        """Return the selection by ``chance``, or equal shares for None."""
+        """Return the selection by ``chance``, or equal shares where it is None."""
         if chance is None:
             return problem.by_shares(dict.fromkeys(problem.names, 1.0), self)
         return pool.select(problem, chance, self)
@@ -119,7 +120,7 @@ class PolicyGradient(ScoringAllocator):
             "trial": index,
             "kind": kind,
             "status": "ok" if perplexity is not None else "failed",
-            # A mask meets the budget in expectation only: it teaches, but is no answer.
+            # A mask meets the budget only in expectation, so it cannot be the result.
             "objective": perplexity if kind == "check" else None,
             "perplexity": perplexity,
             "kl": finite(score.kl),

@@ -1,4 +1,4 @@
-"""What an allocator is given: the matrices, what truncating them costs, and a way to score ranks."""
+"""The input of an allocator: matrices, their losses at each choice, the budget, and scoring functions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Candidate", "Choices", "Masks", "Problem", "Scorer", "TrialScore", "Trials"]
 
 Masks = dict[str, tuple["NDArray[np.bool_]", "NDArray[np.bool_]"]]
-"""Linear → which components [max_rank] and which sparse entries [n] remain of it."""
+"""Linear → masks of the components [max_rank] and nonzeros [n] that it keeps."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,20 @@ class Candidate:
 
     layer: int
     kind: str
-    """Its role in a block, as its family names it: q, k, v, o, gate, up, down, …"""
+    """Type of linear, as its family names it: q, k, v, o, gate, up, down, …"""
     spectrum: Tensor
     """[min(out, in)] descending; its squared tail is the decomposer's measure of loss. Empty: it has none."""
     magnitudes: Tensor | None = None
-    """[entries] descending, of the sparse part: their squared tail is lost besides, in the same measure."""
+    """[nonzeros] descending, of the sparse part; their squared tail adds to the loss, in the same measure."""
     ladder: tuple[Kept, ...] = ()
-    """Choices of a method with a sparse part; empty: every rank is one."""
+    """Schedule of (rank, nonzeros) of a method with a sparse part; empty: every rank is a choice."""
     weight_errors: Tensor | None = None
     """[1 + choices]: ‖W − Ŵ‖_F² of the weights themselves for Ŵ = 0, then for every choice."""
     sublayer: str = ""
-    """Part of the block that it lies in: attention, mlp."""
+    """Sublayer that it is in: attention, mlp."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes whose squares are no numbers, which every method would compare in vain."""
+        """Raise RankwiseError for sizes whose squares are not finite, because no method can compare them."""
         for sizes in (self.spectrum, self.magnitudes):
             with np.errstate(over="ignore", invalid="ignore"):
                 if sizes is not None and not math.isfinite(_tail_sums(sizes)[0]):
@@ -71,37 +71,37 @@ class Candidate:
 
     @cached_property
     def _tails(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        entries = self.magnitudes if self.magnitudes is not None else np.zeros(0)
-        return _tail_sums(self.spectrum), _tail_sums(entries)
+        magnitudes = self.magnitudes if self.magnitudes is not None else np.zeros(0)
+        return _tail_sums(self.spectrum), _tail_sums(magnitudes)
 
     def loss(self, choice: Choice) -> float:
-        """Return what a choice loses in the method's own measure; dense loses nothing."""
+        """Return the loss of a choice in the decomposer's own measure; 0 for dense."""
         if choice is None:
             return 0.0
-        ranks, entries = self._tails
-        return float(ranks[choice.rank] + entries[choice.entries])
+        ranks, nonzeros = self._tails
+        return float(ranks[choice.rank] + nonzeros[choice.entries])
 
     def energy(self, choice: Choice) -> float:
-        """Return the share of the whole measure that a choice keeps [-]."""
-        whole = self.loss(Kept(0))
-        return 1.0 - self.loss(choice) / whole if whole else 1.0
+        """Return the share of the total energy (squared spectrum and magnitudes) that a choice keeps [-]."""
+        total = self.loss(Kept(0))
+        return 1.0 - self.loss(choice) / total if total else 1.0
 
     def weight_error(self, choice: Choice) -> float:
-        """Return ‖W − Ŵ‖_F² / ‖W‖_F² of a rank, or of a choice on the ladder [-]."""
+        """Return ‖W − Ŵ‖_F² / ‖W‖_F² of a rank, or of a choice of the schedule [-]."""
         if choice is None:
             return 0.0
         if self.weight_errors is None:
             raise RankwiseError(
                 f"layer {self.layer}, {self.kind}: the factors say nothing of the error of the weight itself; decompose again"
             )
-        whole = float(self.weight_errors[0])
-        place = 1 + self.ladder.index(choice) if self.ladder else choice.rank
-        return float(self.weight_errors[place]) / whole if whole else 0.0
+        total = float(self.weight_errors[0])
+        index = 1 + self.ladder.index(choice) if self.ladder else choice.rank
+        return float(self.weight_errors[index]) / total if total else 0.0
 
 
 @dataclass(frozen=True)
 class TrialScore:
-    """What the search text says of some ranks; not finite where the model broke."""
+    """The score of an allocation on the search text; not finite where the model is broken."""
 
     perplexity: float
     kl: float
@@ -111,17 +111,17 @@ class TrialScore:
 
 
 class Scorer(Protocol):
-    """Scores choices on the search text, or on some of its sequences; one forward pass over them."""
+    """Function that scores choices on the search text, or on some of its sequences, in one forward pass."""
 
     def __call__(self, choices: Choices, sequences: list[int] | None = None) -> TrialScore:
         """Return perplexity, KL and the loss of each sequence."""
 
 
 class Trials:
-    """Rows of a search, kept in a JSON-lines file so that a search goes on where it was stopped.
+    """Rows of a search, saved in a JSON-lines file so that a stopped search can resume.
 
-    The first line is the fingerprint of everything that a row depends on, their number excepted;
-    rows under another fingerprint are not taken up. At most ``limit`` rows are.
+    The first line is the fingerprint of everything that a row depends on, except the number of trials.
+    Rows under another fingerprint are not loaded, and at most ``limit`` rows are.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Trials:
                 self.rows = validate_rows(path, rows, TrialRow)[:limit]
 
     def add(self, row: dict[str, Any]) -> None:
-        """Append one row, and write them all, whole."""
+        """Append one row, and write the file with all rows atomically."""
         self.rows.append(row)
         if self.path is not None:
             write_text(self.path, to_checksummed_lines([self.head, *self.rows]))
@@ -146,12 +146,12 @@ class Trials:
         return to_checksummed_lines(self.rows)
 
     def best(self) -> dict[str, Any] | None:
-        """Return the row of least objective, the first of equals; None if no trial was finite."""
+        """Return the first row of least objective; None if no trial has a finite one."""
         rows = [row for row in self.rows if row["objective"] is not None]
         return min(rows, key=lambda row: (row["objective"], row["trial"]), default=None)
 
     def summary(self) -> dict[str, float | int | None]:
-        """Return what a record says of the search; empty without one."""
+        """Return the search's fields of an allocation record; empty without a search."""
         if not self.rows:
             return {}
         best = self.best() or {}
@@ -169,28 +169,28 @@ class Problem:
     """One allocation problem."""
 
     budget: Budget
-    """What all linears may cost, and every linear of the decoder layers as it sees it."""
+    """The budget, with every linear of the decoder layers."""
     candidates: dict[str, Candidate]
     """The linears that have factors."""
     layers: int
     score: Scorer | None = None
-    """Costs one forward pass over the search text; given to allocators that ask for it."""
+    """Scores choices by one forward pass over the search text; set where `Allocator.scores`."""
     trials: Trials | None = None
     similarity: dict[tuple[int, str], float] = field(default_factory=dict)
-    """(layer, sublayer) → mean cosine between the hidden state before it and behind it [-]."""
+    """(layer, sublayer) → mean cosine between the hidden states before and after it [-]."""
     score_masks: Callable[[Masks], TrialScore] | None = None
-    """Like ``score``, for any subset of components and entries."""
+    """Like ``score``, for any subset of components and nonzeros."""
     linears: dict[str, Linear] = field(default_factory=dict)
-    """Layer and role of every linear, for the record of the answer."""
+    """Layer and type of every linear, for the allocation record."""
 
     @property
     def matrices(self) -> dict[str, Matrix]:
-        """Every linear of the decoder layers, those that can only stay dense included."""
+        """Every linear of the decoder layers, including those that can only stay dense."""
         return self.budget.matrices
 
     @property
     def names(self) -> list[str]:
-        """Linears that may be truncated."""
+        """Names of the linears that may be truncated."""
         return list(self.candidates)
 
     def spend(self, moments: dict[str, Breakpoints], limits: Allocator) -> Choices:
@@ -198,7 +198,7 @@ class Problem:
         return spend(self.budget, moments, limits.multiple, limits.floor)
 
     def by_shares(self, shares: dict[str, float], limits: Allocator) -> Choices:
-        """Map relative shares of the break-even ranks onto the budget."""
+        """Return the choices that map relative shares of the break-even ranks onto the budget."""
         moments = {name: by_share(share) for name, share in shares.items()}
         return self.spend(moments, limits)
 
@@ -212,12 +212,12 @@ class Problem:
     def at_one_level(
         self, measures: Mapping[str, Callable[[Choice], float]], limits: Allocator
     ) -> Choices:
-        """Bring every linear to one level of a measure that rises with rank."""
+        """Return the choices that bring every linear to one level of a measure that rises with rank."""
         moments = {name: by_measure(measure) for name, measure in measures.items()}
         return self.spend(moments, limits)
 
     def scored(self, choices: Choices, sequences: list[int] | None = None) -> TrialScore:
-        """Score choices on the search text, or on the sequences of it with these indices."""
+        """Return the score of choices on the search text, or on those of its ``sequences`` (indices)."""
         if self.score is None:
             raise RankwiseError(
                 "this allocator scores candidates, but the problem has no search text"
@@ -225,7 +225,7 @@ class Problem:
         return self.score(choices, sequences)
 
     def scored_masks(self, masks: Masks) -> TrialScore:
-        """Score any components and entries on the search text; linears without masks stay dense."""
+        """Return the score of any components and nonzeros on the search text; linears without masks stay dense."""
         if self.score_masks is None:
             raise RankwiseError(
                 "this allocator scores single components, but the problem has no search text"
@@ -234,11 +234,11 @@ class Problem:
 
 
 def _tail_sums(values: ArrayLike) -> NDArray[np.float64]:
-    """Return Σ of squares from each place on, [n + 1]."""
+    """Return the sum of squares from each index on, [n + 1]."""
     squares = np.square(np.asarray(values, dtype=np.float64))
     return np.append(np.cumsum(squares[::-1])[::-1], 0.0)
 
 
 def finite(value: float) -> float | None:
-    """Return a number that JSON can hold: ``None`` for what is not finite."""
+    """Return a number that JSON can hold: ``None`` where ``value`` is not finite."""
     return value if math.isfinite(value) else None

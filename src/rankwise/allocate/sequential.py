@@ -1,4 +1,4 @@
-"""What sequential searches share: the space, the first points, rows, resuming, choice of text."""
+"""Base class of sequential searches: search space, first points, rows, resuming, choice of search sequences."""
 
 from __future__ import annotations
 
@@ -32,54 +32,54 @@ if TYPE_CHECKING:
 log = logging.getLogger("rankwise.allocate")
 
 TIED = {"q": "qk", "k": "qk"}
-"""Bolaco gives q and k one share together; every other type has its own."""
+"""Types that share one variable: Bolaco gives q and k one share; every other type has its own."""
 FIRST = {"qk": 0.5, "qkv": 0.5, "o": 0.5}
 """Bolaco's first point: attention 0.5, everything else ``FIRST_OTHER`` (its setting for keep 0.8)."""
 FIRST_OTHER = 0.8
 FACTORS = (0.25, 4.0)
 """Range of a factor on the predicted losses, in the space ``losses`` [-]."""
 DRAWS = 20
-"""Random allocations by which the sequences of `SequentialSearch.validation` are chosen (Bolaco)."""
+"""Random allocations that choose the sequences of `SequentialSearch.validation` (Bolaco)."""
 
 
 class SequentialSearch(ScoringAllocator):
-    """Search over one variable per type, 5×1 (or 5×4 by depth), each trial seeing those before it.
+    """Search over one variable per type, 5×1 (or 5×4 by depth), each trial using the trials before it.
 
-    Types are those of the model's family: LLaMA's six give 5 variables, q and k sharing one; all
+    Types are those of the model's family: LLaMA's six give 5 variables, because q and k share one. All
     experts of a layer share theirs.
 
-    Objective on search text, which nothing else uses: ``perplexity + kl_weight · KL``, the KL being
-    KL(compressed ‖ dense) per token; both terms are recorded apart (Bolaco, arXiv 2405.10616, §3.2).
-    Trial i draws with a seed made of (seed, i) and from the rows before its round, so 5 trials and 5 more
-    are 10, and the trials of a round may run anywhere. Every point is mapped onto the budget exactly. Cost: ``trials`` forward passes over the search
-    text, and 20 more where ``validation`` chooses its sequences.
+    The objective is ``perplexity + kl_weight · KL`` on search text, which nothing else uses. The KL is
+    KL(compressed ‖ dense) per token; rows hold both terms (Bolaco, arXiv 2405.10616, §3.2). Trial i uses
+    a seed made of (seed, i) and only the rows before its round. Therefore 5 trials and 5 more equal 10
+    trials, and the trials of a round may run on any machine. Every point is mapped exactly onto the budget.
+    Cost: ``trials`` forward passes over the search text, and 20 more where ``validation`` chooses sequences.
     """
 
     space: Literal["shares", "losses"] = "shares"
-    """``shares``: a share per type, trial 0 uniform, trial 1 Bolaco's first point. ``losses``: a factor
-    on the predicted losses per type, trial 0 all 1, the answer of the allocator ``least_loss``: for
-    decomposers whose spectrum predicts the model's loss."""
+    """``shares``: a share per type; trial 0 is uniform, trial 1 is Bolaco's first point. ``losses``: a factor
+    on the predicted losses per type; trial 0 is all 1, the result of the allocator ``least_loss``. The latter
+    is for decomposers whose spectrum predicts the model's loss."""
     any_measure: bool = False
-    """Whether sums of other measures than the model's loss are meant (an ablation); else refused; only for ``losses``."""
+    """Whether to allow sums of measures other than the model's loss (an ablation); only for ``losses``."""
     startup: Annotated[int, Field(ge=1)] = 8
-    """Trials before the model of the objective is trusted; drawn at random until then [-]."""
+    """Trials before the search uses its model of the objective; until then points are random [-]."""
     depth_groups: Annotated[int, Field(ge=1)] = 1
-    """Contiguous groups of layers with variables of their own; Bolaco: 1 or 4."""
+    """Groups of consecutive layers with their own variables; Bolaco: 1 or 4 [-]."""
     bounds: tuple[float, float] = (0.2, 1.001)
     """Range of a share before it is mapped onto the budget; not for ``losses`` [-]."""
     kl_weight: Annotated[float, Field(ge=0)] = 4.1
-    """Weight of the KL per token; Bolaco's 1e-3 on the sum over 4096 tokens."""
+    """Weight of the KL per token; equals Bolaco's 1e-3 on the sum over 4096 tokens."""
     validation: Annotated[int, Field(ge=1)] | None = None
-    """Sequences of the search text to score on: those whose perplexity varies most over 20 random
+    """Number of search sequences to score on: those whose perplexity varies most over 20 random
     allocations (Bolaco: 100); null = all."""
 
     q: Annotated[int, Field(ge=1)] = 1
-    """Trials of a round: suggested together, each as if those before it had been as bad as the worst known;
-    more than 1 makes every trial a job of its own [-]."""
+    """Trials of a round, suggested together; pending points are penalised (constant liar). With more than 1
+    every trial is a separate job [-]."""
 
     @property
     def requires(self) -> Measure:
-        """Shares need nothing of the spectrum; the space ``losses`` adds losses up."""
+        """NONE for ``shares``; LOSS for ``losses``, which adds losses; SIZE with ``any_measure``."""
         if self.space == "shares":
             return Measure.NONE
         return Measure.SIZE if self.any_measure else Measure.LOSS
@@ -103,45 +103,45 @@ class SequentialSearch(ScoringAllocator):
                     bar.update()
         best = trials.best()
         if best is None:
-            raise RankwiseError(self._all_failed(problem, trials.rows))
+            raise RankwiseError(self._describe_failure(problem, trials.rows))
         return self._choices(problem, best[self.space])
 
     def suggestions(
         self, problem: Problem, number: int, rows: list[dict[str, Any]]
     ) -> list[dict[str, Any]]:
-        """Return what to try in a round: trial, its point, and the sequences to score on if not all.
+        """Return the suggestions of a round: trial, point, and the sequences to score on if not all.
 
-        From the rows of the rounds before it alone. The first round scores random allocations where
-        ``validation`` chooses the sequences.
+        They depend only on the rows of the rounds before it. With ``validation``, the first round scores
+        random allocations to choose the sequences.
         """
         self._refuse_foreign(problem, rows)
         labels = self._labels(problem)
         sequences = self._sequences(problem, labels, rows)
         chosen = {"sequences": sequences} if sequences else {}
-        seen, found = rows[: number * self.q], []
+        history, suggestions = rows[: number * self.q], []
         for index in plan_rounds(self.trials, self.q)[number]:
-            point = self._point(index, labels, seen)
-            found.append({"trial": index, self.space: point} | chosen)
-            seen = [*seen, constant_liar(rows[: number * self.q], index, self.space, point)]
-        return found
+            point = self._point(index, labels, history)
+            suggestions.append({"trial": index, self.space: point} | chosen)
+            history = [*history, constant_liar(rows[: number * self.q], index, self.space, point)]
+        return suggestions
 
     def trial(self, problem: Problem, suggestion: dict[str, Any]) -> dict[str, Any]:
-        """Return the row of one suggestion; one that cannot be scored is a failed trial, and says why."""
+        """Return the row of one suggestion; if scoring fails, a row of a failed trial with the error."""
         self._refuse_foreign(problem, [suggestion])
         index, point = suggestion["trial"], suggestion[self.space]
         sequences = suggestion.get("sequences")
         choices = self._choices(problem, point)
-        given = {self.space: point} | ({"sequences": sequences} if sequences and not index else {})
+        inputs = {self.space: point} | ({"sequences": sequences} if sequences and not index else {})
         try:
             score = problem.scored(choices, sequences)
         except (RankwiseError, RuntimeError) as error:
-            if is_out_of_memory(error):  # says nothing of the allocation
+            if is_out_of_memory(error):  # it is no property of the allocation
                 raise
             log.warning("trial %d failed: %s", index, error)
-            said = {"error": str(error).partition("\n")[0]}
+            error_entry = {"error": str(error).partition("\n")[0]}
             score = TrialScore(float("nan"), float("nan"))
         else:
-            said = {}
+            error_entry = {}
             log.info("trial %d: perplexity %.4f, KL %.4f", index, score.perplexity, score.kl)
         objective = finite(score.perplexity + self.kl_weight * score.kl)
         return {
@@ -151,21 +151,21 @@ class SequentialSearch(ScoringAllocator):
             "perplexity": finite(score.perplexity),
             "kl": finite(score.kl),
             "keep_reached": keep_reached(problem.matrices, choices),
-            **given,
-            **said,
+            **inputs,
+            **error_entry,
         }
 
-    def _all_failed(self, problem: Problem, rows: list[dict[str, Any]]) -> str:
-        said = [row["error"] for row in rows if "error" in row]
-        if said:
-            return f"all {self.trials} trials failed, one of them with: {said[0]}"
+    def _describe_failure(self, problem: Problem, rows: list[dict[str, Any]]) -> str:
+        messages = [row["error"] for row in rows if "error" in row]
+        if messages:
+            return f"all {self.trials} trials failed, one of them with: {messages[0]}"
         return (
             f"all {self.trials} trials gave a perplexity that is not finite; "
             f"{problem.budget.target} breaks this model, raise it"
         )
 
-    def _refuse_foreign(self, problem: Problem, given: list[dict[str, Any]]) -> None:
-        refuse_foreign(given, self.space, self._labels(problem), chosen=self.validation is not None)
+    def _refuse_foreign(self, problem: Problem, rows: list[dict[str, Any]]) -> None:
+        refuse_foreign(rows, self.space, self._labels(problem), chosen=self.validation is not None)
 
     def _labels(self, problem: Problem) -> list[str]:
         """Return the names of the search's variables."""
@@ -181,13 +181,13 @@ class SequentialSearch(ScoringAllocator):
         if self.space == "shares":
             return problem.by_shares(by_name, self)
         losses = {
-            name: partial(_weighted, candidate, by_name[name])
+            name: partial(_weight_loss, candidate, by_name[name])
             for name, candidate in problem.candidates.items()
         }
         return problem.minimise(losses, self)
 
     def _point(self, index: int, labels: list[str], rows: list[dict[str, Any]]) -> dict[str, float]:
-        """Return the point of trial ``index``, given all rows before it."""
+        """Return the point of trial ``index``, given ``rows`` of the trials before it."""
         if index == 0:
             return dict.fromkeys(labels, 1.0)
         if index == 1 and self.space == "shares":
@@ -197,7 +197,7 @@ class SequentialSearch(ScoringAllocator):
     def _ask(
         self, suggest: Suggest, key: str, labels: list[str], rows: list[dict[str, Any]]
     ) -> dict[str, float]:
-        """Return what ``suggest`` answers to these rows, with a seed made of ``key``."""
+        """Return the point that ``suggest`` returns for these rows, with a seed made of ``key``."""
         import hyperopt
 
         space = {}
@@ -218,7 +218,7 @@ class SequentialSearch(ScoringAllocator):
         labels: list[str],
         rows: list[dict[str, Any]],
     ) -> list[int] | None:
-        """Return the sequences to score on, in order; those of trial 0 where that is done."""
+        """Return the sequences to score on, in order; those of trial 0 where its row exists."""
         if self.validation is None:
             return None
         if rows:
@@ -232,5 +232,5 @@ class SequentialSearch(ScoringAllocator):
         return most_varied(np.array(losses), self.validation)
 
 
-def _weighted(candidate: Candidate, factor: float, choice: Choice) -> float:
+def _weight_loss(candidate: Candidate, factor: float, choice: Choice) -> float:
     return factor * candidate.loss(choice)

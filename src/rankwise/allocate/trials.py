@@ -1,4 +1,4 @@
-"""Rows of a search and its suggestions as other jobs read them: typed, so that no wrong one goes further."""
+"""Typed rows and suggestions of a search, validated when a job reads them from a file."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -13,7 +13,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Suggestion(BaseModel):
-    """What one trial of a search is to try."""
+    """The point that one trial of a search scores."""
 
     model_config = ConfigDict(strict=True)
 
@@ -27,11 +27,11 @@ class Suggestion(BaseModel):
 
 
 class TrialRow(Suggestion):
-    """What came of one trial; methods may add keys of their own."""
+    """The result of one trial; methods may add their own keys."""
 
     status: Literal["ok", "failed"]
     objective: FiniteFloat | None
-    """None: it failed, or is no answer by itself."""
+    """None: the trial failed, or cannot be the search's result."""
     perplexity: Positive | None = None
     kl: FiniteFloat | None = None
     """Mean KL(compressed ‖ dense) per token [nats]."""
@@ -39,7 +39,7 @@ class TrialRow(Suggestion):
     error: str | None = None
 
     @model_validator(mode="after")
-    def _scored(self) -> Self:
+    def _check_score(self) -> Self:
         if self.status == "ok" and self.perplexity is None:
             raise ValueError("a trial that is ok has a perplexity")
         if self.status == "failed" and self.objective is not None:
@@ -48,19 +48,19 @@ class TrialRow(Suggestion):
 
 
 def read_suggestions(path: Path) -> list[dict[str, Any]]:
-    """Return the suggestions of a round; RankwiseError names file and line of one that is none."""
+    """Return the suggestions of a round; raises RankwiseError with file and row of an invalid one."""
     return validate_rows(path, read_checksummed_lines(path), Suggestion)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of trials, none where there was no search; RankwiseError likewise."""
+    """Return the rows of trials, empty without a search; raises RankwiseError with file and row of an invalid one."""
     return validate_rows(path, read_checksummed_lines(path), TrialRow)
 
 
 def validate_rows(
     path: Path, rows: list[dict[str, Any]], kind: type[Suggestion]
 ) -> list[dict[str, Any]]:
-    """Return ``rows`` as they are, every one of which is a ``kind``."""
+    """Return ``rows`` unchanged; raises RankwiseError with file and row of one that is not a valid ``kind``."""
     for number, row in enumerate(rows, 1):
         try:
             kind.model_validate(row)

@@ -1,4 +1,4 @@
-"""Uniform allocation: every matrix keeps the same share."""
+"""Uniform allocation: every matrix keeps the same share of its break-even rank."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 class Uniform(Allocator):
     """Every compressible matrix keeps the same share of its break-even rank.
 
-    Matrices that the decomposer leaves dense still count: the others then keep less.
+    Matrices that the decomposer leaves dense also count against the budget, so that the others keep less.
 
-    Use it as the baseline, or where all layers shall stay alike.
+    Use it as the baseline, or where all layers must have the same shapes.
     """
 
     def __call__(self, problem: Problem) -> Choices:
-        """Return equal shares. Cost: one sort of all rank steps."""
+        """Return the choices of equal shares. Cost: one sort of all rank steps."""
         return problem.by_shares(dict.fromkeys(problem.names, 1.0), self)
