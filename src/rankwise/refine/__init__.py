@@ -1,4 +1,4 @@
-"""Refiners: one file each, found by listing this folder."""
+"""Refiners: every file of this folder defines one; the registry discovers them."""
 
 from rankwise.methods.registry import Registry
 from rankwise.refine.base import Refiner

@@ -1,11 +1,11 @@
-"""The trained part of `diagonal_lora`: a factor's components, scaled by an outer product."""
+"""The trained parameters of `diagonal_lora`: two diagonals that scale some components of a factor."""
 
 import torch
 from torch import Tensor, nn
 
 
 class Diagonals(nn.Module):
-    """Maps B [out, rank] to ``B ∘ (1 + l_b sᵀ)``, s being l_d at drawn components and 0 elsewhere."""
+    """Parametrization that maps B [out, rank] to ``B ∘ (1 + l_b sᵀ)``; s is l_d at drawn components, else 0."""
 
     drawn: Tensor
 
@@ -18,6 +18,6 @@ class Diagonals(nn.Module):
         self.l_d = nn.Parameter(torch.full((len(drawn),), 0.1, device=left.device))
 
     def forward(self, left: Tensor) -> Tensor:
-        """Return the factor [out, rank] that has the diagonals folded in."""
+        """Return the factor [out, rank] with the diagonals folded in."""
         scale = left.new_zeros(left.shape[1]).index_copy(0, self.drawn, self.l_d)
         return left * (1 + self.l_b[:, None] * scale)

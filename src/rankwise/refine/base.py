@@ -1,4 +1,4 @@
-"""What a refiner is: frozen hyper-parameters, and a call that trains a compressed model in place."""
+"""The interface of a refiner: frozen hyper-parameters, and a call that trains a compressed model in place."""
 
 from __future__ import annotations
 
@@ -21,47 +21,50 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Refinement:
-    """One model to refine, and the text to do it with."""
+    """The input of a refiner: the models and the calibration text."""
 
     dense: Any
     """The dense model; never changed."""
     compressed: Any
-    """The model that is trained; both in evaluation mode, on the device to train on."""
+    """The model to train; both models are in evaluation mode, on the device for training."""
     family: Family
     ids: Tensor
     """[sequences, length] integers: calibration text, on the CPU."""
     training: int
-    """How many sequences, the first ones, are trained on; the rest is held out [sequences]."""
+    """Number of training sequences, the first ones; the rest is held out [sequences]."""
     work: Path | None = None
-    """Folder of finished parts, taken up again by a call that was stopped; None: keep none."""
+    """Folder of finished layers, from which a stopped call resumes; None: save none."""
     fingerprint: str = ""
-    """Hash of everything that a finished part depends on; parts under another are not taken up."""
+    """Hash of everything that a finished layer depends on; layers with another fingerprint are not loaded."""
 
 
 class Refiner(BaseModel, ABC):
-    """One way to train a compressed model; its fields are the keys of its section in params.yaml.
+    """A method to train a compressed model; its fields are the keys of its section in params.yaml.
 
-    What every refiner promises: ranks, biases and therefore ``keep`` stay as they are; sequences
-    held out are never trained on; same seed, same bytes.
+    Every refiner guarantees:
+
+    - ranks, biases and therefore ``keep`` do not change;
+    - it never trains on held-out sequences;
+    - the same seed gives the same bytes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.125
-    """Share of the calibration sequences, the last ones, that only decides which state is kept [-]."""
+    """Share of the calibration sequences, the last ones, that only selects the best state [-]."""
     learning_rate: Annotated[float, Field(gt=0)]
-    """AdamW's, at the start of a cosine decay to zero [-]."""
+    """AdamW's learning rate at the start of a cosine decay to zero [-]."""
     epochs: Annotated[int, Field(ge=1)]
-    """Passes over the training sequences, at most [-]."""
+    """Most passes over the training sequences [-]."""
     patience: Annotated[int, Field(ge=1)] = 5
-    """Training stops after so many epochs without a new best on the held-out text [epochs]."""
+    """Training stops after this many epochs without a new best on the held-out text [epochs]."""
     batch: Annotated[int, Field(ge=1)]
-    """Sequences in one step."""
+    """Sequences in one step [-]."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of all that is drawn."""
+    """Seed of all random draws."""
 
     def split(self, sequences: int) -> int:
-        """Return how many of the calibration sequences are trained on; refuses too few."""
+        """Return the number of training sequences; raises RankwiseError where none would remain."""
         held_out = max(1, round(self.held_out * sequences))
         if sequences <= held_out:
             raise RankwiseError(
@@ -74,6 +77,6 @@ class Refiner(BaseModel, ABC):
     def __call__(self, problem: Refinement) -> list[Curve]:
         """Train ``problem.compressed`` in place and return the loss curves.
 
-        Whatever is trained ends in the state that was best on the held-out text, the one it began
-        with included. Import torch in here, not above: params.yaml is read with every method.
+        The trained parameters end in the state that was best on the held-out text, the initial one
+        included. Import torch inside this function, because reading params.yaml imports every method.
         """
