@@ -60,7 +60,7 @@ class MGAA(Allocator):
         for layer, sublayer in members:
             if (layer, sublayer) not in problem.similarity:
                 raise RankwiseError(
-                    f"mgaa: the statistics say nothing of layer {layer}, sublayer {sublayer}; give those of every block"
+                    f"mgaa: the statistics hold no similarity of layer {layer}, sublayer {sublayer}; gather those of every layer"
                 )
             importance.append(max(1 - problem.similarity[layer, sublayer], LEAST))
         sizes = [total({n: problem.matrices[n] for n in names}) for names in members.values()]

@@ -183,8 +183,8 @@ def _residuals(weight: Tensor, factors: Factors, sparse: SparsePart) -> Tensor:
     """Return the squared norm of ``weight``, then of its residual at every choice of the schedule."""
     errors = [weight.square().sum()]
     rank, low = 0, torch.zeros_like(weight)
-    for kept in sparse.choices():
-        if kept.rank != rank:  # many choices of a schedule share one rank
-            rank, low = kept.rank, factors.left[:, : kept.rank] @ factors.right[: kept.rank]
-        errors.append((weight - low - sparse.dense(kept.entries, factors.shape)).square().sum())
+    for choice in sparse.choices():
+        if choice.rank != rank:  # many choices of a schedule share one rank
+            rank, low = choice.rank, factors.left[:, : choice.rank] @ factors.right[: choice.rank]
+        errors.append((weight - low - sparse.dense(choice.entries, factors.shape)).square().sum())
     return torch.stack(errors)

@@ -20,7 +20,7 @@ class RobustPCA(Decomposer):
     """``min ‖L‖_* + lam ‖S‖_1`` with ``L + S = W``, lam = 1/sqrt(max(out, in)) (CAP, arXiv 2505.03801, stage 1).
 
     ADMM: ``L ← shrink of the singular values of W − S + Y/mu by 1/mu``; ``S ← shrink of W − L + Y/mu by
-    lam/mu``; ``Y ← Y + mu (W − L − S)``. mu starts at out·in/(4 ‖W‖_1) and grows by ``growth`` an iteration.
+    lam/mu``; ``Y ← Y + mu (W − L − S)``. mu starts at out·in/(4 ‖W‖_1) and is multiplied by ``growth`` an iteration.
     At the end the sum becomes exact: S stays, and the components are those of W − S. The residual of ADMM
     (in the notes: ``residual``, ``converged``) becomes a tail of small components.
 

@@ -119,7 +119,7 @@ def _backward(
                 position.refuse_not_finite()
                 position.sequence += len(batch)
                 if index > 0:
-                    assert graph.inputs.grad is not None  # noqa: S101 (it was asked for)
+                    assert graph.inputs.grad is not None  # noqa: S101 (requires_grad is set)
                     input_gradients.append(graph.inputs.grad)
     group_of(group, sums, ids).save(progress.statistics(index))
     gone = [before.path, output_gradients.path]
