@@ -12,7 +12,7 @@ from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import pair_runs
 from rankwise.params.stages import Report
 from rankwise.records.items import Items
-from rankwise.records.made import AllocationRecord
+from rankwise.records.made import AllocationRecord, LinearRank
 from rankwise.records.measured import Scores
 from rankwise.report.comparison import print_comparison
 from rankwise.results.compare import compare_runs
@@ -84,6 +84,32 @@ def test_dense_and_refined_runs(here: Path) -> None:
     refined = json.loads(said("svd-50-refined", "svd-50", "--json"))
     assert refined["parameters"]["refine"] == ["blockwise", None]
     assert refined["largest"][0]["kept"][0] == refined["largest"][0]["kept"][1]
+
+
+def test_types_are_those_of_the_records_and_not_of_the_names(here: Path) -> None:
+    """GPT-2 names two linears of a block `c_proj`: the families tell them apart, their names do not."""
+    for run, rank in {"svd-80": 30, "svd-50": 12}.items():
+        path = here / f"allocate/{run}.json"
+        linears = {
+            f"transformer.h.0.{name}": LinearRank(
+                layer=0,
+                kind=kind,
+                rank=rank,
+                shape=shape,
+                parameters=rank * sum(shape),
+                relative_error=None,
+            )
+            for name, kind, shape in (
+                ("attn.c_attn", "qkv", (192, 64)),
+                ("attn.c_proj", "o", (64, 64)),
+                ("mlp.c_fc", "up", (256, 64)),
+                ("mlp.c_proj", "down", (64, 256)),
+            )
+        }
+        AllocationRecord.load(path).model_copy(update={"linears": linears}).save(path)
+    found = json.loads(said("svd-80", "svd-50", "--json"))
+    assert set(found["kinds"]) == {"qkv", "o", "up", "down"}
+    assert all(ranks["linears"] == 1 for ranks in found["kinds"].values())
 
 
 def test_names_that_are_none(here: Path) -> None:

@@ -39,6 +39,8 @@ class LinearDifference(BaseModel):
     """One linear whose share kept differs."""
 
     name: str
+    kind: str
+    """Its type, as its family names it."""
     kept: tuple[float, float]
     rank: tuple[int, int]
     """Dense linears have their full rank."""
@@ -139,6 +141,7 @@ def _linears(
             found.append(
                 LinearDifference(
                     name=name,
+                    kind=ours.kind,
                     kept=(ours.parameters / whole, theirs.parameters / whole),
                     rank=(_rank(ours.rank, ours.shape), _rank(theirs.rank, theirs.shape)),
                 )
@@ -153,7 +156,7 @@ def _rank(rank: int | None, shape: tuple[int, int]) -> int:
 def _kinds(linears: list[LinearDifference]) -> dict[str, KindRanks]:
     by_kind = defaultdict(list)
     for linear in linears:
-        by_kind[linear.name.rpartition(".")[2].removesuffix("_proj")].append(linear)
+        by_kind[linear.kind].append(linear)
     return {
         kind: KindRanks(
             linears=len(members),
