@@ -178,7 +178,7 @@ def test_a_disk_that_fills_while_the_store_is_made_leaves_none(tmp_path: Path) -
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(store.parent.iterdir()) == []
-    again = "import sys, pathlib; from rankwise.tracking.store import fill; fill_mlflow('full', [], pathlib.Path(sys.argv[1]))"
+    again = "import sys, pathlib; from rankwise.tracking.store import fill_mlflow; fill_mlflow('full', [], pathlib.Path(sys.argv[1]))"
     subprocess.run([sys.executable, "-c", again, str(store)], check=True)
     names = [each.name for each in MlflowClient(f"sqlite:///{store}").search_experiments()]
     assert "full" in names
