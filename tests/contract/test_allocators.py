@@ -172,6 +172,11 @@ def test_meets_the_budget_with_valid_choices(name, dense, sparse, sizes, data, m
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_describes_itself(name):
+    assert allocators[name].summary
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_same_seed_same_answer(name):
     assert make(name)(problem()) == make(name)(problem())
 

@@ -63,6 +63,11 @@ def same(one, two):
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_describes_itself(name):
+    assert refiners[name].summary
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_what_is_held_out_gets_better(name, ids):
     case = problem(ids)
     held_out = ids[case.training :]

@@ -18,6 +18,8 @@ class Allocator(BaseModel, ABC):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    summary: ClassVar[str] = ""
+    """What the method is, in one sentence for the report; `…` and ``…`` mark code."""
     scores: ClassVar[bool] = False
     """Whether it scores choices on search text (the stage then loads model and text)."""
     statistics: ClassVar[bool] = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -32,6 +32,10 @@ class EffectiveRank(Allocator):
 
     Use it to compare with D-Rank; it is better than `uniform` only on the embedded model at keep 0.8.
     """
+
+    summary: ClassVar[str] = (
+        "Ranks by ``k ∝ sqrt(R / omega)`` inside each type, then a share of q's and k's goes to v (D-Rank)."
+    )
 
     beta: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the ranks of q and k that goes to v [-]; authors' code: 0.1 (0.2 for LLaMA-3)."""

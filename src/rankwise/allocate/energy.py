@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rankwise.allocate.base import Allocator
 from rankwise.methods.measure import Measure
@@ -21,6 +21,10 @@ class Energy(Allocator):
     Use it as a quick baseline: better than `uniform` on the small real-English model at keep 0.8 and 0.6, much worse on
     the embedded one.
     """
+
+    summary: ClassVar[str] = (
+        "Every matrix keeps the same share of its own energy, the sum of its squared spectrum."
+    )
 
     @property
     def requires(self) -> Measure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -40,6 +40,10 @@ class GP(SequentialSearch):
 
     Use it instead of `hyperopt` for few variables and some dozens of trials: better at keep 0.8 in our tables.
     """
+
+    summary: ClassVar[str] = (
+        "Gaussian process with a Matérn-5/2 ARD kernel, expected improvement (Bolaco §3.2)."
+    )
 
     startup: Annotated[int, Field(ge=1)] = 3
     """Trials before the search uses the process; those without a fixed point are random; Bolaco: 3 [-]."""

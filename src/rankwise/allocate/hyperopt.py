@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rankwise.allocate.sequential import SequentialSearch
 
@@ -24,6 +24,10 @@ class Hyperopt(SequentialSearch):
     Use it with decomposers whose spectra do not measure the model's loss, such as `pooled_pca`, or in rounds (``q``)
     on a cluster.
     """
+
+    summary: ClassVar[str] = (
+        "TPE, annealing or random search over one variable per type, 5×1 (or 5×4 by depth)."
+    )
 
     algorithm: Literal["tpe", "anneal", "rand"] = "tpe"
     """Tree of Parzen estimators, annealing or random search."""

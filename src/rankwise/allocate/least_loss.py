@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rankwise.allocate.base import Allocator
 from rankwise.methods.measure import Measure
@@ -24,6 +24,10 @@ class LeastLoss(Allocator):
 
     Use it with `kfac` and `kfac_sparse`: it needs no trials, and searches around its result found nothing better.
     """
+
+    summary: ClassVar[str] = (
+        "Minimise the sum of all matrices' predicted losses under the budget (methods.md §7, ours)."
+    )
 
     any_measure: bool = False
     """Whether to allow sums of measures other than the model's loss (an ablation)."""

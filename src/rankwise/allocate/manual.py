@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -22,6 +22,10 @@ class Manual(Allocator):
 
     Use it for shares that were published or found elsewhere, such as LoRD's.
     """
+
+    summary: ClassVar[str] = (
+        "Every type of linear keeps the share given for it, the same in all layers; 1 where none is given."
+    )
 
     shares: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default={})
     """Type, as the model's family names it (q, k, v, o, gate, up, down, …) → kept share, relative to other types [-]."""

@@ -41,6 +41,9 @@ class MGAA(Allocator):
     `uniform` at keep 0.6 and 0.5.
     """
 
+    summary: ClassVar[str] = (
+        "Multi-granular adaptive allocation (arXiv 2507.03294, read as an abstract: methods.md §3)."
+    )
     statistics: ClassVar[bool] = True
 
     t: Annotated[float, Field(ge=0)] = 0.5

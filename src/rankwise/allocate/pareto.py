@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rankwise.allocate.base import Allocator
 
@@ -22,6 +22,10 @@ class Pareto(Allocator):
     Use it with `whitened_svd` where trials cost too much: much better than `uniform` on the small real-English model,
     about as good on the embedded one.
     """
+
+    summary: ClassVar[str] = (
+        "``r = min{r : ‖W − W_r‖_F / ‖W‖_F ≤ eps}``, one eps for all (PGSVD, arXiv 2510.05544)."
+    )
 
     def __call__(self, problem: Problem) -> Choices:
         """Return the choices at the least eps that the budget pays for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -43,6 +43,10 @@ class PolicyGradient(ScoringAllocator):
 
     Use it with `robust_pca` for CAP; a search over single components needs many trials.
     """
+
+    summary: ClassVar[str] = (
+        "One budget for all components and entries of the model, by REINFORCE (CAP, arXiv 2505.03801, stage 2)."
+    )
 
     trials: Annotated[int, Field(ge=1)] = 52
     """Forward passes over the search text, including checks [-]; CAP: 3 passes over its data."""

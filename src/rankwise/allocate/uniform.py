@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rankwise.allocate.base import Allocator
 
@@ -17,6 +17,10 @@ class Uniform(Allocator):
 
     Use it as the baseline, or where all layers must have the same shapes.
     """
+
+    summary: ClassVar[str] = (
+        "Every compressible matrix keeps the same share of its break-even rank."
+    )
 
     def __call__(self, problem: Problem) -> Choices:
         """Return the choices of equal shares. Cost: one sort of all rank steps."""

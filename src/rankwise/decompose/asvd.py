@@ -28,6 +28,9 @@ class ASVD(Decomposer):
     Use it to compare with published figures; `whitened_svd` costs little more and is better in all our tables.
     """
 
+    summary: ClassVar[str] = (
+        "Activation-aware SVD (arXiv 2312.05821, §3.1): ``W D = U S Vᵀ``, ``D = diag(E|x_j|)^alpha``."
+    )
     moments: ClassVar[RequiredStatistics] = RequiredStatistics.CHANNELS
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5

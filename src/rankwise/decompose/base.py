@@ -22,6 +22,9 @@ class Decomposer(BaseModel, ABC):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    summary: ClassVar[str] = ""
+    """What the method is, in one sentence for the report; `…` and ``…`` mark code."""
+
     bias: ClassVar[bool] = False
     """Whether the factors have a bias [out], which then counts against ``keep``."""
 

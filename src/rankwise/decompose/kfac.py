@@ -36,6 +36,9 @@ class KFAC(Decomposer):
     Use it with the allocator `least_loss` for plain low rank, which is fast at run time, where a backward pass is possible.
     """
 
+    summary: ClassVar[str] = (
+        "The affine rank-r approximation of y = W x of least predicted loss, at every rank at once."
+    )
     bias: ClassVar[bool] = True
     gradient: ClassVar[bool] = True
     measure: ClassVar[Measure] = Measure.LOSS

@@ -56,6 +56,9 @@ class KFACSparse(Decomposer):
     a sparse part is smaller on disk but no faster.
     """
 
+    summary: ClassVar[str] = (
+        "``W ≈ L + S`` of least predicted loss ``½ tr(G (W − L − S) C (W − L − S)ᵀ)`` [nats/token]."
+    )
     gradient: ClassVar[bool] = True
     measure: ClassVar[Measure] = Measure.LOSS
     moments: ClassVar[RequiredStatistics] = RequiredStatistics.INPUTS

@@ -35,6 +35,9 @@ class OATS(Decomposer):
     Use it where a backward pass is not possible and a sparse part is acceptable: second to ours in all our tables.
     """
 
+    summary: ClassVar[str] = (
+        "``W D ≈ L + S``, D = diag(E[x²])^(1/2); in turn ``L = SVD_r(W D − S)``, ``S = top k of each row of W D − L``."
+    )
     moments: ClassVar[RequiredStatistics] = RequiredStatistics.CHANNELS
 
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.8

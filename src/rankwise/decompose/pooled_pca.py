@@ -32,6 +32,9 @@ class PooledPCA(Decomposer):
     Use it with a search (`gp`, `hyperopt`), as Bolaco does; at equal shares it is about as good as `whitened_svd`.
     """
 
+    summary: ClassVar[str] = (
+        "The best affine rank-r approximation of the outputs y = W x (Bolaco, arXiv 2405.10616, §3.1)."
+    )
     bias: ClassVar[bool] = True
     moments: ClassVar[RequiredStatistics] = RequiredStatistics.SMALLER
 

@@ -35,6 +35,9 @@ class RobustPCA(Decomposer):
     Use it where there is no calibration text, or with `policy_gradient` for CAP.
     """
 
+    summary: ClassVar[str] = (
+        "``min ‖L‖_* + lam ‖S‖_1`` with ``L + S = W``, lam = 1/sqrt(max(out, in)) (CAP, arXiv 2505.03801, stage 1)."
+    )
     moments: ClassVar[RequiredStatistics] = RequiredStatistics.CHANNELS
 
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-4

@@ -23,6 +23,9 @@ class SVD(Decomposer):
     Use it as the baseline that needs no data: it ignores the inputs, and it is the worst in all our tables.
     """
 
+    summary: ClassVar[str] = (
+        "The best rank-r approximation of W itself, ``W ≈ U_r S_r V_rᵀ`` (Eckart–Young)."
+    )
     moments: ClassVar[RequiredStatistics] = RequiredStatistics.CHANNELS
 
     def __call__(self, weight: Tensor, inputs: InputStatistics, rank: int) -> Factors:

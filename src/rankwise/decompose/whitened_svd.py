@@ -30,6 +30,9 @@ class WhitenedSVD(Decomposer):
     Use it for plain low rank without biases where a backward pass is not possible.
     """
 
+    summary: ClassVar[str] = (
+        "SVD of ``W S`` with ``S Sᵀ = E[x xᵀ]`` (SVD-LLM, arXiv 2403.07378, §3.1), S undone on the right."
+    )
     moments: ClassVar[RequiredStatistics] = RequiredStatistics.SMALLER
 
     damping: Annotated[float, Field(ge=0, lt=1)] = 1e-6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -49,6 +49,9 @@ class Refiner(BaseModel, ABC):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    summary: ClassVar[str] = ""
+    """What the method is, in one sentence for the report; `…` and ``…`` mark code."""
 
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.125
     """Share of the calibration sequences, the last ones, that only selects the best state [-]."""

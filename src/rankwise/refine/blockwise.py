@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -35,6 +35,10 @@ class Blockwise(Refiner):
 
     Use it after any run where time allows: it improved every method except ours at keep 0.8, where it returned its input.
     """
+
+    summary: ClassVar[str] = (
+        "``min E‖block(x̂) − block_dense(x)‖²`` over a block's factors, biases and sparse values, block by block."
+    )
 
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     """AdamW's learning rate; 1e-4 is published for width 4096; narrow models need more: 4e-3 at 128 (docs/dev/lab-log.md) [-]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -31,6 +31,10 @@ class DiagonalLoRA(Refiner):
 
     Use it to compare with Bolaco's post-training; it needs memory for the whole model in float32 and its gradients.
     """
+
+    summary: ClassVar[str] = (
+        "``y = (B A + diag(l_b) B' diag(l_d) A') x``, only the diagonals trained (Bolaco, arXiv 2405.10616)."
+    )
 
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     """AdamW's learning rate; 2e-3 is published for Alpaca; few steps need more: 2e-2 on 224 sequences (docs/dev/lab-log.md) [-]."""

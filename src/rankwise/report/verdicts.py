@@ -1,6 +1,5 @@
 """What the table says, in a sentence a budget; and what the methods in it are, in a sentence each."""
 
-import inspect
 import re
 from dataclasses import dataclass
 
@@ -49,27 +48,26 @@ def verdicts(results: list[RunResult], best: set[tuple[str, str]]) -> list[Verdi
 
 
 def methods(results: list[RunResult]) -> dict[str, dict[str, Markup]]:
-    """Return kind → method as params.yaml names its section → the first sentence of its description."""
+    """Return kind → method as params.yaml names its section → what the method is."""
     found: dict[str, dict[str, Markup]] = {"Decomposers": {}, "Allocators": {}, "Refiners": {}}
     for result in results:
         if result.allocation is None:
             continue
         section = result.allocation.decompose
         own = result.sections.get(f"decompose.{section}", {})
-        found["Decomposers"][section] = _sentence(decomposers[own.get("method", section)])
+        found["Decomposers"][section] = _mark_code(decomposers[own.get("method", section)].summary)
         if result.allocation.allocate in allocators:
             name = result.allocation.allocate
-            found["Allocators"][name] = _sentence(allocators[name])
+            found["Allocators"][name] = _mark_code(allocators[name].summary)
         if result.refinement is not None and result.refinement.method in refiners:
             name = result.refinement.method
-            found["Refiners"][name] = _sentence(refiners[name])
+            found["Refiners"][name] = _mark_code(refiners[name].summary)
     return {kind: named for kind, named in found.items() if named}
 
 
-def _sentence(method: type) -> Markup:
-    """Return the first paragraph of a class's description, code as code."""
-    text = " ".join((inspect.getdoc(method) or "").partition("\n\n")[0].split())
-    parts = re.split(r"``?(.+?)``?", text)
+def _mark_code(sentence: str) -> Markup:
+    """Return a sentence as HTML, what stands between backquotes as code."""
+    parts = re.split(r"``?(.+?)``?", sentence)
     code = Markup("<code>{}</code>")
     return Markup("").join(
         code.format(part) if place % 2 else escape(part) for place, part in enumerate(parts)
