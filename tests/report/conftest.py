@@ -1,6 +1,8 @@
 """A made-up study: records of a dense model and five runs, none of which any stage made."""
 
+import json
 import math
+import shlex
 from pathlib import Path
 from random import Random
 
@@ -265,3 +267,16 @@ def arguments(study: Path) -> list[str]:
         options += ["--allocation", f"{study}/allocate/{run}.json"]
         options += ["--trials", f"{study}/allocate/{run}.trials.jsonl"]
     return options
+
+
+@pytest.fixture
+def here(study: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The study's records, in a folder that says by which command the stage report read them."""
+    monkeypatch.chdir(study.parent)
+    sections = [
+        word for path in (study / "params").glob("*.json") for word in ("--section", str(path))
+    ]
+    words = ["python", "-m", "rankwise", "--log", "logs/report.log", "report"]
+    command = shlex.join([*words, *arguments, *sections])
+    Path("dvc.yaml").write_text(json.dumps({"stages": {"report": {"cmd": command}}}))
+    return study

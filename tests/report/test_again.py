@@ -17,8 +17,8 @@ from rankwise.model.families import families
 from rankwise.records.base import FileHash
 from rankwise.records.inputs import CorporaManifest, CorpusManifest, ModelManifest, TasksManifest
 from rankwise.report.again import join_versions, print_params
-from rankwise.report.inputs import read_inputs
-from rankwise.results.files import StudyFiles
+from rankwise.report.inputs import describe_inputs
+from rankwise.results.files import InputManifests, StudyFiles
 from rankwise.validation.params import effective_sections, load_params
 from tests.report.test_page import report, results_of
 
@@ -137,7 +137,7 @@ def test_what_went_in_is_what_the_manifests_say(tmp_path: Path) -> None:
         "sample.calibration": {"corpus": "train", "sequences": 8, "length": 16, "seed": 3},
         "sample.test-web": {"corpus": "web", "sequences": None, "length": 32, "seed": 0},
     }
-    model, train, web, tasks = read_inputs(manifests(tmp_path), given)
+    model, train, web, tasks = describe_inputs(InputManifests.load(manifests(tmp_path)), given)
     assert model.facts == {
         "source": "owner/<model> on the Hugging Face Hub",
         "commit": "d" * 40,

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rankwise.cli import app
+from rankwise.commands.recorded import read_report_paths
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import pair_runs
 from rankwise.params.stages import Report
@@ -20,12 +21,6 @@ from rankwise.results.compare import compare_runs
 
 def said(*arguments: str) -> str:
     return CliRunner().invoke(app, ["compare", *arguments], catch_exceptions=False).stdout
-
-
-@pytest.fixture
-def here(study: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(study.parent)
-    return study
 
 
 def test_json_holds_what_the_records_say(here: Path) -> None:
@@ -71,7 +66,7 @@ def test_text_shows_differences_noise_and_tests(here: Path) -> None:
 def test_words_of_others_are_no_markup_of_the_terminal(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = compare_runs("svd-80", "svd-50")
+    found = compare_runs(read_report_paths().load_results(), "svd-80", "svd-50")
     hostile = {"decompose.words": ("[/red]", "[bold]x")}
     print_comparison(found.model_copy(update={"parameters": hostile}))
     assert re.search(r"decompose\.words +\[/red\] +\[bold\]x", capsys.readouterr().out)

@@ -14,7 +14,7 @@ from rankwise.report.spectra import spectra_figure
 from rankwise.report.speeds import LONGEST, speed_beside_dense
 from rankwise.report.styles import COLORS, DENSE_SYMBOL, SYMBOLS, Styles
 from rankwise.results.decompositions import Decomposition
-from rankwise.results.study import RunResult
+from rankwise.results.run import RunResult
 from tests.report.test_page import results_of
 
 
@@ -56,10 +56,7 @@ def test_every_marker_has_an_outline_for_the_legend_that_plotly_draws_too(study:
 
 def test_a_run_in_steps_is_another_method(study: Path) -> None:
     _, base, *_ = results_of(study)
-    dense, stepped = (
-        replace(base, decomposition=Decomposition(origin, "svd", "svd"))
-        for origin in ("dense", "svd-80--step2")
-    )
+    dense, stepped = (replace(base, origin=origin) for origin in ("dense", "svd-80--step2"))
     assert dense.method == base.method == "svd + uniform"
     assert stepped.method == "svd + uniform in 3 steps"
 

@@ -26,14 +26,24 @@ from rankwise.records.pairs import Difference
 from rankwise.report import figures
 from rankwise.report.costs import read_costs
 from rankwise.report.curves import NAMED, outcome, refinement_curves
-from rankwise.report.page import render
+from rankwise.report.page import render_page
 from rankwise.report.searches import search_convergence
 from rankwise.report.spectra import spectra_figure
 from rankwise.report.table import points, relative
 from rankwise.report.verdicts import methods, verdicts
-from rankwise.results.decompositions import predicted_loss, read_decompositions
-from rankwise.results.study import RunResult, compare_to_dense, join_records, mark_best
-from tests.report.conftest import FAILED_TRIAL, REFINED, RETURNED, RUNS, make_refinement
+from rankwise.results.decompositions import predict_loss, read_decompositions
+from rankwise.results.files import StudyFiles
+from rankwise.results.ranking import mark_best
+from rankwise.results.run import RunResult, join_records
+from rankwise.results.study import StudyResults
+from tests.report.conftest import (
+    FAILED_TRIAL,
+    REFINED,
+    RETURNED,
+    RUNS,
+    make_point,
+    make_refinement,
+)
 
 GIVEN = Report(resamples=200)
 CELLS = (
@@ -87,10 +97,10 @@ def test_table_holds_the_numbers(study: Path, arguments: list[str]) -> None:
     assert [row.run for row in summary.rows] == ["dense", *RUNS, *REFINED]
     for row in summary.rows:
         speed = SpeedRecord.load(study / f"speed/{row.run}.json")
-        other = {"run", "against_dense", "tokens_per_second", *Asked.model_fields}
+        other = {"run", "against_dense", *Asked.model_fields}
         values = row.model_dump(exclude=other) | {
             "asked": row.asked.value,
-            "speed": row.tokens_per_second / speed.dense[-1].prefill.median,
+            "speed": speed.tokens_per_second / speed.dense[-1].prefill.median,
         }
         shown = dict(zip(CELLS, map(float, page.rows[row.run]), strict=True))
         assert shown == values
@@ -164,8 +174,17 @@ def test_a_study_that_times_no_run_has_no_speed(study: Path, arguments: list[str
     assert set(page.rows) == {"dense", *RUNS, *REFINED}
     assert all(len(row) == len(page.rows["dense"]) for row in page.rows.values())
     assert "tokens/s" not in (study / "report/index.html").read_text().lower()
-    rows = Summary.load(study / "report/summary.json").rows
-    assert all(row.tokens_per_second is None for row in rows)
+
+
+def test_the_summary_holds_no_time(study: Path, arguments: list[str]) -> None:
+    report(arguments)
+    first = (study / "report/summary.json").read_bytes()
+    for path in (study / "speed").glob("*.json"):
+        record = SpeedRecord.load(path)
+        slower = [make_point(point.batch, point.prefill.median / 2) for point in record.points]
+        record.model_copy(update={"points": slower}).save(path)
+    report(arguments)
+    assert (study / "report/summary.json").read_bytes() == first
 
 
 def test_gaps_are_named(study: Path, arguments: list[str]) -> None:
@@ -187,19 +206,27 @@ def test_gaps_are_named(study: Path, arguments: list[str]) -> None:
         read_rows(study / "broken.jsonl")
 
 
-def results_of(study: Path) -> list:
-    from rankwise.records.made import AllocationRecord
-
+def study_of(study: Path) -> StudyResults:
+    """The dense model and the runs that are not refined."""
     names = ["dense", *RUNS]
-    results = join_records(
-        [Scores.load(study / f"scores/{name}.json") for name in names],
-        [Items.load(study / f"items/{name}.json") for name in names],
-        [SpeedRecord.load(study / f"speed/{name}.json") for name in names],
-        [AllocationRecord.load(study / f"allocate/{name}.json") for name in RUNS],
-        [],
-        {name: read_rows(study / f"allocate/{name}.trials.jsonl") for name in RUNS},
+    files = StudyFiles(
+        scores=[study / f"scores/{name}.json" for name in names],
+        items=[study / f"items/{name}.json" for name in names],
+        speed=[study / f"speed/{name}.json" for name in names],
+        allocations=[study / f"allocate/{name}.json" for name in RUNS],
+        trials=[study / f"allocate/{name}.trials.jsonl" for name in RUNS],
     )
-    return compare_to_dense(results, GIVEN)
+    return StudyResults.load(files, GIVEN)
+
+
+def results_of(study: Path) -> list[RunResult]:
+    return study_of(study).runs
+
+
+def page_of(study: Path, results: list[RunResult]) -> str:
+    """The page of the study if these were its results."""
+    changed = replace(study_of(study), measured=tuple(results))
+    return render_page(changed, study / "report/index.html")
 
 
 def test_best_is_among_runs_of_the_same_budget(study: Path) -> None:
@@ -233,7 +260,7 @@ def test_the_page_begins_with_what_stands_out_at_every_budget(study: Path) -> No
         }
         size = verdict.first.scores.checkpoint_bytes / results[0].scores.checkpoint_bytes
         assert verdict.share == size
-    text = render(GIVEN, results, {}, None)
+    text = page_of(study, results)
     [said] = re.findall(r"<li><b>keep 0.5</b> (.*?)</li>", text, re.DOTALL)
     assert f'<a href="#run-{found["keep 0.5"].first.name}">' in said
     assert verdicts(results[:2], marks) == []
@@ -262,7 +289,7 @@ def test_budgets_of_every_kind_stand_in_the_table_as_they_were_asked(study: Path
         fields = target_fields(Target(kind, value))
         scores = results[place].scores.model_copy(update=fields)
         results[place] = replace(results[place], scores=scores)
-    page = render(GIVEN, results, {}, None)
+    page = page_of(study, results)
     assert Page(page).rows["svd-80"][0] == "4000000"
     for text in ("4.00 MB", "1,000,000", "checkpoint_bytes 4,000,000", "total_params 1,000,000"):
         assert text in page
@@ -339,7 +366,7 @@ def test_a_refined_run_stands_beside_its_base_with_its_allocation(study: Path) -
     for run in ("better", "best"):
         assert by_name[run].allocation == start.allocation
         assert by_name[run].method == f"{start.method} + blockwise"
-    page = render(GIVEN, compare_to_dense(found, GIVEN), {}, None)
+    page = page_of(study, found)
     assert "blockwise, from bolaco-80" in page
     assert "Held-out loss 1.5 before, 1 after, 0.9 dense [nats/token]." in page
 
@@ -423,7 +450,7 @@ def test_a_run_that_is_not_there_is_a_gap(study: Path, arguments: list[str]) -> 
         report(arguments)
 
 
-def test_spectra_notes_and_predicted_loss(study: Path) -> None:
+def test_spectra_notes_and_predict_loss(study: Path) -> None:
     """Read from factors, without their factors; the loss that ranks predict, as the allocator adds it up."""
     from rankwise.artifacts.factors import Factors, GroupFactors
     from rankwise.records.made import AllocationRecord, LinearRank
@@ -440,11 +467,31 @@ def test_spectra_notes_and_predicted_loss(study: Path) -> None:
     linear = LinearRank(layer=0, kind="q", rank=2, shape=(6, 5), parameters=22, relative_error=lost)
     record = AllocationRecord.load(study / "allocate/svd-80.json")
     record = record.model_copy(update={"linears": {name: linear}})
-    assert predicted_loss(record, made) == pytest.approx(1.25)
+    assert predict_loss(record, made) == pytest.approx(1.25)
     made.method = "svd"
-    assert predicted_loss(record, made) is None
+    assert predict_loss(record, made) is None
     [line] = spectra_figure(made, {name: "q"})["data"]
     assert (line["y"][0], line["y"][20], line["y"][-1]) == (1, pytest.approx(lost, rel=1e-3), 0)
+
+
+def test_a_run_has_the_decomposition_of_its_origin(study: Path) -> None:
+    """A run in steps: the factors are those of the statistics of the step before."""
+    from rankwise.artifacts.factors import Factors, GroupFactors
+
+    spectrum = torch.tensor([2.0, 1.0], dtype=torch.float64)
+    factors = Factors(torch.ones(3, 2), torch.ones(2, 3), spectrum)
+    paths = [study / f"decompose/{origin}/svd/group_0.safetensors" for origin in ("dense", "step")]
+    for path in paths:
+        GroupFactors("svd", [0], {"linear": factors}).save(path, torch.float32)
+    results = study_of(study)
+    changed = tuple(
+        replace(run, origin="step") if run.name == "svd-80" else run for run in results.measured
+    )
+    runs = {run.name: run for run in replace(results, measured=changed, factors=tuple(paths)).runs}
+    made = {name: run.decomposition.origin for name, run in runs.items() if run.decomposition}
+    assert made == {"svd-80": "step", "svd-50": "dense"}
+    assert runs["svd-50"].predicted is None  # its measure is not the loss
+    assert results.runs[1].decomposition is None
 
 
 def test_what_the_stages_took(study: Path, arguments: list[str]) -> None:

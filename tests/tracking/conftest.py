@@ -8,11 +8,10 @@ import pytest
 from rankwise.files.atomic import write_text
 from rankwise.params.stages import Report
 from rankwise.records.base import FileHash
-from rankwise.records.items import Items
-from rankwise.records.made import AllocationRecord, CheckpointManifest
-from rankwise.records.measured import Scores, SpeedRecord
+from rankwise.records.made import CheckpointManifest
 from rankwise.results.files import StudyFiles
-from rankwise.results.study import compare_to_dense, join_records, summarise_runs
+from rankwise.results.study import StudyResults
+from rankwise.tracking.entries import Entry, build_entries
 from rankwise.tracking.store import fill_mlflow
 from tests.report.conftest import RUNS, make_study
 
@@ -45,25 +44,9 @@ def store(study: Path, template: Path) -> Path:
     return path
 
 
-def write_summary(study: Path) -> None:
-    """Write the table again, as the report stage does after a record changed."""
-    names = ["dense", *RUNS]
-    results = join_records(
-        [Scores.load(study / f"scores/{name}.json") for name in names],
-        [Items.load(study / f"items/{name}.json") for name in names],
-        [SpeedRecord.load(study / f"speed/{name}.json") for name in names],
-        [AllocationRecord.load(study / f"allocate/{name}.json") for name in RUNS],
-        [],
-        {},
-    )
-    given = Report(title="study", resamples=200)
-    summarise_runs(given, compare_to_dense(results, given), {}).save(study / "report/summary.json")
-
-
 @pytest.fixture(scope="session")
 def files(study: Path) -> StudyFiles:
-    """Where the study's records are, those of the report and of one checkpoint among them."""
-    write_summary(study)
+    """Where the study's records are, that of one checkpoint among them; and the page."""
     write_text(study / "report/index.html", "<p>report</p>")
     weights = FileHash(path="model.safetensors", sha256="ab" * 32, bytes=1000)
     manifest = study / "checkpoints/svd-80.json"
@@ -72,8 +55,15 @@ def files(study: Path) -> StudyFiles:
     ).save(manifest)
     return StudyFiles(
         items=[study / f"items/{name}.json" for name in ["dense", *RUNS]],
+        speed=[study / f"speed/{name}.json" for name in ["dense", *RUNS]],
         scores=[study / f"scores/{name}.json" for name in ["dense", *RUNS]],
         allocations=[study / f"allocate/{name}.json" for name in RUNS],
         trials=[study / f"allocate/{name}.trials.jsonl" for name in RUNS],
         checkpoints=[manifest],
     )
+
+
+def all_of(study: Path, files: StudyFiles) -> list[Entry]:
+    """Entries of every run, as the records are now."""
+    results = StudyResults.load(files, Report(resamples=200))
+    return build_entries(results, study / "report/index.html")

@@ -17,11 +17,11 @@ from urllib.parse import quote
 import pytest
 
 from rankwise.results.files import StudyFiles
-from rankwise.tracking.entries import build_entries
 from rankwise.tracking.store import fill_mlflow
 from rankwise.workflow import engines
 from tests.report.conftest import RUNS, TRIALS
 from tests.report.test_browser import BROWSER
+from tests.tracking.conftest import all_of
 
 PATIENCE = 120
 
@@ -63,11 +63,7 @@ def server(
     study: Path, files: StudyFiles, store: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """The address of a server over the study's store."""
-    fill_mlflow(
-        "study",
-        build_entries(files, study / "report/summary.json", study / "report/index.html"),
-        store,
-    )
+    fill_mlflow("study", all_of(study, files), store)
     log = tmp_path_factory.mktemp("server") / "log"
     with serving(f"sqlite:///{store}", log) as address:
         yield address

@@ -5,6 +5,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,14 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from rankwise.errors import RankwiseError
-from rankwise.files.atomic import write_json
+from rankwise.files.atomic import write_json, write_text
 from rankwise.files.checksummed import with_checksum
 from rankwise.records.items import Items
 from rankwise.results.files import StudyFiles
 from rankwise.tracking import store
-from rankwise.tracking.entries import Entry, build_entries
 from rankwise.tracking.store import HASH_TAG, Tracked, _drop_if_moved, fill_mlflow
 from tests.report.conftest import FAILED_TRIAL, RUNS, TRIALS
-from tests.tracking.conftest import write_summary
+from tests.tracking.conftest import all_of
 
 ALL = 6 + 2 * TRIALS
 """Runs and trials in MLflow."""
@@ -30,10 +30,6 @@ ALL = 6 + 2 * TRIALS
 def client_of(store: Path) -> tuple[MlflowClient, str]:
     client = MlflowClient(f"sqlite:///{store}")
     return client, client.get_experiment_by_name("study").experiment_id
-
-
-def all_of(study: Path, files: StudyFiles) -> list[Entry]:
-    return build_entries(files, study / "report/summary.json", study / "report/index.html")
 
 
 def runs_of(store: Path, condition: str = "") -> list[Any]:
@@ -103,10 +99,8 @@ def test_changed_record_is_replaced(study: Path, files: StudyFiles, store: Path)
     path = study / "scores/bolaco-80.json"
     before = json.loads(path.read_text())["perplexity"]
     change(path, perplexity=99.0)
-    write_summary(study)
     second = fill_mlflow("study", all_of(study, files), store)
     change(path, perplexity=before)
-    write_summary(study)
     same = {name for name in first.runs if first.runs[name] == second.runs[name]}
     assert same == {"dense", *RUNS} - {"bolaco-80"}
     assert len(runs_of(store)) == ALL
@@ -137,10 +131,11 @@ def track(study: Path, files: StudyFiles, store: Path) -> Tracked:
     out = study / "track/tracked.json"
     options = {
         "--params": [study / "params/track.json"],
-        "--summary": [study / "report/summary.json"],
-        "--report": [study / "report/index.html"],
+        "--report": [study / "params/report.json"],
+        "--page": [study / "report/index.html"],
         "--scores": files.scores,
         "--items": files.items,
+        "--speed": files.speed,
         "--allocation": files.allocations,
         "--trials": files.trials,
         "--checkpoint": files.checkpoints,
@@ -208,15 +203,34 @@ def test_another_tracking_uri(
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_bad_input_is_a_sentence(study: Path, files: StudyFiles) -> None:
-    rows = json.loads((study / "report/summary.json").read_text())["rows"]
+def test_mlflow_is_filled_from_records_alone(study: Path, files: StudyFiles) -> None:
+    """A table that says other numbers, or is not there, changes nothing; a speed record does."""
+    write_text(study / "report/summary.json", "{}")
+    before = {entry.name: entry for entry in all_of(study, files)}
+    (study / "report/summary.json").unlink()
+    path = study / "speed/svd-80.json"
+    whole = path.read_text()
+    rate = {"median": 1.0, "quartiles": [1.0, 1.0]}
+    points = json.loads(whole)["points"]
+    change(path, points=[point | {"prefill": rate} for point in points])
+    after = {entry.name: entry for entry in all_of(study, files)}
+    path.write_text(whole)
+    assert after["svd-80"].metrics["tokens_per_second"] == 1.0
+    assert {name for name in before if before[name].sha256 != after[name].sha256} == {"svd-80"}
+
+
+def test_a_run_whose_records_are_not_all_there_is_left_out(study: Path, files: StudyFiles) -> None:
+    gone = [
+        study / "nowhere/svd-80.json" if "svd-80" in path.name else path for path in files.items
+    ]
+    left = all_of(study, replace(files, items=gone))
+    assert [entry.name for entry in left] == ["dense", *(name for name in RUNS if name != "svd-80")]
+
+
+def test_bad_input_is_a_sentence(study: Path) -> None:
     (study / "text.db").write_text("no database, but a text of some length" * 100)
     with pytest.raises(RankwiseError, match=r"text\.db: is no MLflow store"):
         fill_mlflow("study", [], study / "text.db")
-    change(study / "report/summary.json", rows=[])
-    with pytest.raises(RankwiseError, match="has no row of run 'dense'; run report again"):
-        all_of(study, files)
-    change(study / "report/summary.json", rows=rows)
 
 
 @pytest.mark.parametrize(

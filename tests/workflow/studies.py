@@ -143,12 +143,14 @@ class Study:
         """Return path → digest of every artifact that holds no time."""
         from rankwise.files.checksummed import sha256
 
-        measured = ("params", "code", "speed", "report", "track", "mlflow", "work")
+        measured = ("params", "code", "speed", "track", "mlflow", "work")
         data = self.folder / "data"
         paths = [path for path in data.rglob("*") if path.is_file() and path.name[0] != "."]
         names = {path.relative_to(data): path for path in sorted(paths)}
         return {
-            str(name): sha256(path) for name, path in names.items() if name.parts[0] not in measured
+            str(name): sha256(path)
+            for name, path in names.items()
+            if name.parts[0] not in measured and name.name != "index.html"
         }
 
 

@@ -25,7 +25,7 @@ BAD = {
 }
 COLUMNS = {
     "run", "keep_asked", "keep_reached", "perplexity", "zero_shot_average", "parameters",
-    "checkpoint_bytes", "tokens_per_second",
+    "checkpoint_bytes",
 }  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def test_both_engines_write_the_same_bytes(both: tuple[Study, Study]) -> None:
     folders = {name.partition("/")[0] for name in hashes}
     assert folders == {
         "prepare", "sample", "covariance", "fisher", "decompose", "allocate", "checkpoints",
-        "refine", "scores", "items",
+        "refine", "scores", "items", "report",
     }  # fmt: skip
     assert hashes == by_dvc.hashes()
 

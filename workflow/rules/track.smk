@@ -1,6 +1,7 @@
 """Track: MLflow, filled from the files, which stay the record.
 
-in   the report, data/scores, data/items, data/allocate, data/refine, data/checkpoints/<run>.json
+in   data/scores, data/items, data/speed where runs are timed, data/allocate, data/refine,
+     data/checkpoints/<run>.json; the page, to attach it
 out  data/track/tracked.json
      data/mlflow/mlflow.db, undeclared: can be thrown away and is filled again
 """
@@ -11,10 +12,11 @@ rule track:
     input:
         params=section_file("track"),
         runs=section_file("runs"),
-        summary="data/report/summary.json",
-        report="data/report/index.html",
+        report=section_file("report"),
+        page="data/report/index.html",
         scores=expand("data/scores/{run}.json", run=[DENSE, *RUNS]),
         by_item=expand("data/items/{run}.json", run=[DENSE, *RUNS]),
+        speed=expand("data/speed/{run}.json", run=TIMED),
         allocation=expand("data/allocate/{run}.json", run=COMPRESSED),
         refinement=expand("data/refine/{run}.json", run=REFINED),
         trials=expand("data/allocate/{run}.trials.jsonl", run=COMPRESSED),
@@ -30,6 +32,7 @@ rule track:
     params:
         scores=lambda wildcards, input: repeat_option("--scores", input.scores),
         by_item=lambda wildcards, input: repeat_option("--items", input.by_item),
+        speed=lambda wildcards, input: repeat_option("--speed", input.speed),
         allocation=lambda wildcards, input: repeat_option(
             "--allocation", input.allocation
         ),
@@ -45,10 +48,11 @@ rule track:
         """
         python -m rankwise --log {log:q} track \
             --params {input.params:q} \
-            --summary {input.summary:q} \
             --report {input.report:q} \
+            --page {input.page:q} \
             {params.scores} \
             {params.by_item} \
+            {params.speed} \
             {params.allocation} \
             {params.trials} \
             {params.refinement} \

@@ -16,11 +16,12 @@ def compare(
 
     Example: rankwise compare rankwise-80 oats-80
     """
+    from rankwise.commands.recorded import read_report_paths
     from rankwise.report.comparison import print_comparison
     from rankwise.results.compare import compare_runs
 
-    found = compare_runs(run, reference)
+    comparison = compare_runs(read_report_paths().load_results(), run, reference)
     if as_json:
-        typer.echo(to_json(found.model_dump(mode="json")), nl=False)
+        typer.echo(to_json(comparison.model_dump(mode="json")), nl=False)
     else:
-        print_comparison(found)
+        print_comparison(comparison)

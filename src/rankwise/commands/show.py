@@ -1,20 +1,16 @@
 """What a study found, looked at: its table, its page, two of its runs, MLflow."""
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from rankwise.commands.recorded import ReportPaths, read_recorded_command, read_report_paths
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import to_json
-from rankwise.files.checksummed import read_json
 from rankwise.records.pairs import NOISE, Difference
 from rankwise.workflow import engines
-
-SUMMARY = Path("data/report/summary.json")
-PAGE = Path("data/report/index.html")
 
 
 def show(
@@ -25,13 +21,23 @@ def show(
 
     Example: rankwise show --open
     """
-    _refuse_unfinished()
+    paths = find_report()
     if as_json:
-        typer.echo(to_json(read_json(SUMMARY)), nl=False)
+        typer.echo(to_json(_join_speeds(paths)), nl=False)
     else:
         print_table()
     if open_page:
-        typer.launch(PAGE.resolve().as_uri())
+        typer.launch(paths.page.resolve().as_uri())
+
+
+def find_report() -> ReportPaths:
+    """Return the paths of the report; RankwiseError where the study was not run."""
+    paths = read_report_paths()
+    if not paths.summary.is_file():
+        raise RankwiseError(
+            f"there is no {paths.summary} in {Path.cwd()}; run the study first: rankwise run"
+        )
+    return paths
 
 
 def print_table() -> None:
@@ -45,19 +51,20 @@ def print_table() -> None:
     table = Table("run", box=None, header_style="bold")
     for title in (*titles, "checkpoint MB", "tokens/s"):
         table.add_column(title, justify="right", no_wrap=True)
-    summary = Summary.load(SUMMARY)
+    paths = find_report()
+    summary, speeds = Summary.load(paths.summary), paths.load_results().tokens_per_second
     for row in summary.rows:
         against = row.against_dense
         text, tasks = (against.losses["test"], against.average) if against else (None, None)
         table.add_row(
             row.run,
             row.asked.short(),
-            _number(row.keep_reached, ".4f"),
-            _number(row.perplexity, ".2f") + _mark(text),
-            _number(row.zero_shot_average, ".1%") + _mark(tasks),
-            _number(row.parameters, ",d"),
-            _number(row.checkpoint_bytes / 1e6, ".2f"),
-            _number(row.tokens_per_second, ",.0f"),
+            _format(row.keep_reached, ".4f"),
+            _format(row.perplexity, ".2f") + _mark_noise(text),
+            _format(row.zero_shot_average, ".1%") + _mark_noise(tasks),
+            _format(row.parameters, ",d"),
+            _format(row.checkpoint_bytes / 1e6, ".2f"),
+            _format(speeds.get(row.run), ",.0f"),
         )
     console = Console(markup=False)
     if not console.is_terminal:
@@ -70,7 +77,7 @@ def print_table() -> None:
         )
     for sentence in summary.gaps.values():
         console.print(sentence, highlight=False)
-    console.print(f"Report: {PAGE}", highlight=False)
+    console.print(f"Report: {paths.page}", highlight=False)
 
 
 def report_partial_results() -> None:
@@ -79,30 +86,26 @@ def report_partial_results() -> None:
     Nothing is drawn while the dense model is not measured, since everything stands beside it. The next
     run draws the page again.
     """
-    drawn = engines.run_command(sys.executable, *_command("report"))
+    drawn = engines.run_command(sys.executable, *read_recorded_command("report"))
     if drawn.returncode == 0:
         print_table()
 
 
-def _command(stage: str) -> list[str]:
-    """Return the arguments of the stage's command, as the rules gave them."""
-    from rankwise.workflow.dvc_yaml import read_stages
+def _join_speeds(paths: ReportPaths) -> dict[str, Any]:
+    """Return the summary, every row with its speed, null where runs are not timed [tokens/s]."""
+    from rankwise.records.measured import Summary
 
-    stages = read_stages(Path("dvc.yaml"))
-    return shlex.split(stages[stage]["cmd"])[1:]
-
-
-def _refuse_unfinished() -> None:
-    if not SUMMARY.is_file():
-        raise RankwiseError(
-            f"there is no {SUMMARY} in {Path.cwd()}; run the study first: rankwise run"
-        )
+    table = Summary.load(paths.summary).model_dump(mode="json")
+    speeds = paths.load_results().tokens_per_second
+    for row in table["rows"]:
+        row["tokens_per_second"] = speeds.get(row["run"])
+    return table
 
 
-def _mark(difference: Difference | None) -> str:
+def _mark_noise(difference: Difference | None) -> str:
     """Return the sign of a difference inside the noise."""
     return NOISE if difference is not None and difference.noise else ""
 
 
-def _number(value: Any, form: str) -> str:
+def _format(value: Any, form: str) -> str:
     return "-" if value is None else format(value, form)

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from rankwise.commands.show import _command, _refuse_unfinished
+from rankwise.commands.recorded import read_recorded_command
+from rankwise.commands.show import find_report
 from rankwise.errors import RankwiseError, without_passwords
 from rankwise.workflow import engines
 
@@ -20,8 +21,8 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
 
     Example: rankwise ui --port 5001
     """
-    _refuse_unfinished()
-    command = _command("track")
+    find_report()
+    command = read_recorded_command("track")
     aside = STORE.with_name("tracked.json")  # the artifact itself stays as the engines know it
     command[command.index("--out") + 1] = str(aside)
     filled = engines.run_command(sys.executable, *command)

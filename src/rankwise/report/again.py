@@ -6,7 +6,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from rankwise.results.study import RunResult
+from rankwise.results.run import RunResult
 
 LEFT_OUT = ("track",)
 """Sections that change no run and nothing on the page."""

@@ -7,7 +7,7 @@ from rankwise.records.made import RefineRecord
 from rankwise.records.measured import Scores, SpeedRecord, TextScore
 from rankwise.report.curves import outcome
 from rankwise.report.words import TIMES, between, word
-from rankwise.results.study import RunResult
+from rankwise.results.run import RunResult
 
 
 def facts(result: RunResult) -> dict[str, dict[str, str]]:

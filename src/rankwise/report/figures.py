@@ -10,7 +10,7 @@ from rankwise.params.runs import DENSE
 from rankwise.records.made import AllocationRecord
 from rankwise.report.keeps import lines_over_keep
 from rankwise.report.styles import DENSE_COLOR, Styles
-from rankwise.results.study import RunResult
+from rankwise.results.run import RunResult
 
 LOG_RANGE = 10.0
 """An axis whose largest value is more than so many times its smallest is logarithmic."""

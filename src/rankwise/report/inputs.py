@@ -6,8 +6,8 @@ from typing import Any
 
 from rankwise.inputs.sources import EMBEDDED, TASK_FOLDERS
 from rankwise.records.base import FileHash
-from rankwise.records.inputs import CorporaManifest, CorpusManifest, ModelManifest, TasksManifest
-from rankwise.results.files import StudyFiles
+from rankwise.records.inputs import CorpusManifest, ModelManifest, TasksManifest
+from rankwise.results.files import InputManifests
 
 
 @dataclass(frozen=True)
@@ -20,24 +20,24 @@ class Input:
     """What it consists of, where that is more than one file."""
 
 
-def read_inputs(files: StudyFiles, sections: dict[str, Any]) -> list[Input]:
+def describe_inputs(manifests: InputManifests, sections: dict[str, Any]) -> list[Input]:
     """Return model, texts and tasks as far as their manifests are given."""
-    found = []
-    if files.model is not None:
-        found.append(_model(ModelManifest.load(files.model)))
-    if files.corpora is not None:
-        corpora = CorporaManifest.load(files.corpora).corpora
-        found += [_text(name, corpus, sections) for name, corpus in corpora.items()]
-    if files.tasks is not None and (tasks := TasksManifest.load(files.tasks)).source is not None:
-        found.append(_tasks(tasks.source, tasks))
-    return found
+    inputs = []
+    if manifests.model is not None:
+        inputs.append(_describe_model(manifests.model))
+    if manifests.corpora is not None:
+        corpora = manifests.corpora.corpora
+        inputs += [_describe_text(name, corpus, sections) for name, corpus in corpora.items()]
+    if (tasks := manifests.tasks) is not None and tasks.source is not None:
+        inputs.append(_describe_tasks(tasks.source, tasks))
+    return inputs
 
 
-def _model(model: ModelManifest) -> Input:
+def _describe_model(model: ModelManifest) -> Input:
     return Input(
         "Model",
         {
-            **_source(model.source, model.revision, ships=model.source == EMBEDDED),
+            **_describe_source(model.source, model.revision, ships=model.source == EMBEDDED),
             "architecture": f"{model.architecture}, {model.layers} decoder layers",
             "parameters": f"{model.parameters:,}, loaded and run in {model.dtype}",
         },
@@ -45,32 +45,32 @@ def _model(model: ModelManifest) -> Input:
     )
 
 
-def _text(name: str, corpus: CorpusManifest, sections: dict[str, Any]) -> Input:
+def _describe_text(name: str, corpus: CorpusManifest, sections: dict[str, Any]) -> Input:
     ships = corpus.source.startswith(f"{EMBEDDED}/") and corpus.revision is None
-    facts = _source(corpus.source, corpus.revision, ships=ships)
+    facts = _describe_source(corpus.source, corpus.revision, ships=ships)
     if corpus.file is not None:
         facts["file"] = corpus.file
     if Path(corpus.file or corpus.source).suffix != ".txt":
         facts["field"] = corpus.field
     if corpus.characters is not None:
         facts["characters"] = f"the first {corpus.characters:,}"
-    for key, given in sections.items():
-        if key.startswith("sample.") and given["corpus"] == name:
-            number = "all" if given["sequences"] is None else f"{given['sequences']:,}"
-            windows = f"{number} windows of {given['length']} tokens"
-            drawn = "in order" if given["sequences"] is None else f"seed {given['seed']}"
+    for key, section in sections.items():
+        if key.startswith("sample.") and section["corpus"] == name:
+            number = "all" if section["sequences"] is None else f"{section['sequences']:,}"
+            windows = f"{number} windows of {section['length']} tokens"
+            drawn = "in order" if section["sequences"] is None else f"seed {section['seed']}"
             facts[f"for {key.removeprefix('sample.')}"] = f"{windows}, {drawn}"
     return Input(f"Text {name}", facts | {"bytes": f"{corpus.bytes:,}, sha256 {corpus.sha256}"})
 
 
-def _tasks(source: str, tasks: TasksManifest) -> Input:
-    facts = _source(source, None, ships=source in TASK_FOLDERS)
+def _describe_tasks(source: str, tasks: TasksManifest) -> Input:
+    facts = _describe_source(source, None, ships=source in TASK_FOLDERS)
     if tasks.data is not None:
         facts["items"] = tasks.data
     return Input("Zero-shot tasks", facts, [*tasks.files, *tasks.data_files])
 
 
-def _source(source: str, revision: str | None, *, ships: bool) -> dict[str, str]:
+def _describe_source(source: str, revision: str | None, *, ships: bool) -> dict[str, str]:
     """Return where something comes from, in words."""
     if revision is not None:
         return {"source": f"{source} on the Hugging Face Hub", "commit": revision}

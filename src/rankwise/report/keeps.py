@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from rankwise.files.atomic import to_json
 from rankwise.report.styles import Styles
-from rankwise.results.study import RunResult
+from rankwise.results.run import RunResult
 
 Bars = dict[str, tuple[float, float]]
 """Run → how far its error bar reaches down and up."""

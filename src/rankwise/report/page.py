@@ -4,19 +4,18 @@ The page's own policy (Content-Security-Policy) forbids every load, so that a br
 lead to the records beside it, where a number can be looked up.
 """
 
-from collections.abc import Sequence
+import os
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rankwise.files.resources import resource
-from rankwise.params.stages import Report
 from rankwise.report import figures
-from rankwise.report.again import join_versions
+from rankwise.report.again import join_versions, print_params
 from rankwise.report.costs import costs_figure, read_costs
 from rankwise.report.curves import outcome, refinement_curves
 from rankwise.report.facts import facts
-from rankwise.report.inputs import Input
+from rankwise.report.inputs import describe_inputs
 from rankwise.report.searches import search_convergence
 from rankwise.report.spectra import predicted_figure, spectra_figure
 from rankwise.report.speeds import speed_beside_dense
@@ -25,7 +24,9 @@ from rankwise.report.table import cells, columns, points, relative
 from rankwise.report.verdicts import methods, verdicts
 from rankwise.report.words import join_words, percent
 from rankwise.results.decompositions import Decomposition
-from rankwise.results.study import RunResult, mark_best
+from rankwise.results.ranking import mark_best
+from rankwise.results.run import RunResult
+from rankwise.results.study import StudyResults
 
 CAPTIONS = {
     "perplexity": "Perplexity of the test text: lower is better; of several seeds mean and range",
@@ -42,18 +43,8 @@ WIDE = ("tasks", "search", "costs")
 TEMPLATES = resource(__file__, "templates")
 
 
-def render(
-    given: Report,
-    results: list[RunResult],
-    gaps: dict[str, str],
-    logs: Path | None,
-    inputs: Sequence[Input] = (),
-    params: str | None = None,
-) -> str:
-    """Return the whole page; ``results`` holds the dense model first, compared with the others.
-
-    ``params``: the params.yaml that makes the runs again, where it is known.
-    """
+def render_page(study: StudyResults, page: Path, logs: Path | None = None) -> str:
+    """Return the whole page as it stands at ``page``, with links to the records from there."""
     from plotly.offline import get_plotlyjs
 
     environment = Environment(
@@ -61,28 +52,30 @@ def render(
     )
     environment.filters["glued"] = join_words
     template = environment.get_template("page.html.j2")
+    results = study.runs
     decompositions = _decompositions(results)
-    marked = mark_best(results, given)
+    best = mark_best(results, study.settings)
     return template.render(
-        title=given.title,
-        confidence=f"{given.confidence:.0%}",
-        resamples=given.resamples,
+        title=study.settings.title,
+        confidence=f"{study.settings.confidence:.0%}",
+        resamples=study.settings.resamples,
         lead=_lead(results),
         columns=columns(results),
         results=results,
-        gaps=gaps,
+        links={result.name: _link_records(result, page) for result in results},
+        gaps=study.gaps,
         decompositions=decompositions,
         cells=cells,
         facts=facts,
         percent=percent,
         points=points,
         outcome=outcome,
-        best=marked,
-        verdicts=verdicts(results, marked),
+        best=best,
+        verdicts=verdicts(results, best),
         methods=methods(results),
         relative=relative,
-        inputs=inputs,
-        params=params,
+        inputs=describe_inputs(study.inputs, study.sections),
+        params=print_params(study.sections),
         versions=join_versions(results),
         captions=CAPTIONS,
         wide=WIDE,
@@ -92,6 +85,14 @@ def render(
         script=(TEMPLATES / "page.js").read_text(encoding="utf-8"),
         plotly=get_plotlyjs(),
     )
+
+
+def _link_records(result: RunResult, page: Path) -> dict[str, str]:
+    """Return kind of record → its file as seen from the page."""
+    return {
+        kind: Path(os.path.relpath(path, page.parent)).as_posix()
+        for kind, path in result.files.items()
+    }
 
 
 def _decompositions(results: list[RunResult]) -> dict[str, Decomposition]:

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from rankwise.report.figures import Figure, plain, scale
 from rankwise.report.styles import Styles
-from rankwise.results.study import RunResult
+from rankwise.results.run import RunResult
 
 
 def search_convergence(results: list[RunResult]) -> Figure:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from rankwise.report.figures import Figure, forward_place, plain, scale
 from rankwise.report.styles import COLORS, DASHES, DENSE_COLOR, Styles
 from rankwise.results.decompositions import Decomposition
-from rankwise.results.study import RunResult
+from rankwise.results.run import RunResult
 
 POINTS = 41
 """Points of one drawn spectrum."""

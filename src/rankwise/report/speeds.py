@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from rankwise.report.figures import Figure, plain
 from rankwise.report.styles import COLORS, DENSE_COLOR, SHAPES
-from rankwise.results.study import RunResult
+from rankwise.results.run import RunResult
 
 ROW = 26
 """Height of one run [px]."""

@@ -8,7 +8,7 @@ from rankwise.params.stages import FURTHER
 from rankwise.records.measured import SpeedRecord, SummaryRow
 from rankwise.records.pairs import NOISE, Difference
 from rankwise.report.words import NOTHING, TIMES, number
-from rankwise.results.study import RunResult
+from rankwise.results.run import RunResult
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from markupsafe import Markup, escape
 from rankwise.allocate import allocators
 from rankwise.decompose import decomposers
 from rankwise.refine import refiners
-from rankwise.results.study import RunResult, group_by_budget
+from rankwise.results.ranking import group_by_budget
+from rankwise.results.run import RunResult
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,19 @@
 """Two runs of a study side by side: what was asked differently, which ranks differ, which scores do."""
 
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from rankwise.errors import RankwiseError, nearest
 from rankwise.evaluate.paired import pair_runs
-from rankwise.files.checksummed import read_json
 from rankwise.params.runs import DENSE
-from rankwise.params.section import read_section
-from rankwise.params.stages import Report
-from rankwise.records.items import Items
-from rankwise.records.made import AllocationRecord, RefineRecord
+from rankwise.records.made import AllocationRecord, LinearRank
 from rankwise.records.measured import Scores
 from rankwise.records.pairs import Pair
+from rankwise.results.run import RunResult
+from rankwise.results.study import StudyResults
 
-DATA = Path("data")
 METHODS = ("decompose", "allocate", "refine")
 LARGEST = 5
 """Linears named for the size of their difference."""
@@ -64,96 +60,88 @@ class Comparison(BaseModel):
     """Of its intervals [-]."""
 
 
-def compare_runs(run: str, reference: str, data: Path = DATA) -> Comparison:
-    """Compare two runs of the study whose records lie under ``data``."""
-    names = [path.stem for path in sorted((data / "scores").glob("*.json"))]
-    for name in (run, reference):
-        if name not in names:
-            raise RankwiseError(
-                f"there are no scores of a run '{name}' in {data / 'scores'}; "
-                f"{nearest(name, names) if names else 'run the study first: rankwise run'}"
-            )
-    ours, theirs = (Scores.load(data / f"scores/{name}.json") for name in (run, reference))
-    asked = [_parameters(data, own.run) | _evaluated(own) for own in (ours, theirs)]
-    keys = [key for key in {**asked[0], **asked[1]} if asked[0].get(key) != asked[1].get(key)]
-    given = read_section(data / "params/report.json", Report)
-    linears = _linears(_allocation(data, run), _allocation(data, reference))
+def compare_runs(study: StudyResults, run: str, reference: str) -> Comparison:
+    """Compare two runs of a study; RankwiseError where it has none of the name."""
+    pair = (study.find(run), study.find(reference))
+    ours, theirs = pair
+    parameters = [_list_parameters(study, result) for result in pair]
+    linears = _compare_linears(ours.allocation, theirs.allocation)
     return Comparison(
         run=run,
         reference=reference,
-        parameters={key: (asked[0].get(key), asked[1].get(key)) for key in keys},
-        kinds=_kinds(linears),
+        parameters=_select_different(*parameters),
+        kinds=_group_by_kind(linears),
         largest=sorted(linears, key=_distance, reverse=True)[:LARGEST],
         size={
-            key: (getattr(ours, key), getattr(theirs, key))
+            key: (getattr(ours.scores, key), getattr(theirs.scores, key))
             for key in ("keep_reached", "parameters", "checkpoint_bytes")
         },
-        scores=_both(_values(ours), _values(theirs)),
-        pair=pair_runs(
-            Items.load(data / f"items/{run}.json"),
-            Items.load(data / f"items/{reference}.json"),
-            given,
-        ),
-        confidence=given.confidence,
+        scores=_select_shared(_list_scores(ours.scores), _list_scores(theirs.scores)),
+        pair=pair_runs(ours.items, theirs.items, study.settings),
+        confidence=study.settings.confidence,
     )
 
 
-def _allocation(data: Path, run: str) -> AllocationRecord | None:
-    """Return the ranks of a run: for a refined one those of the run it started from."""
-    while (path := data / f"refine/{run}.json").is_file():
-        run = RefineRecord.load(path).of
-    return None if run == DENSE else AllocationRecord.load(data / f"allocate/{run}.json")
+def _list_parameters(study: StudyResults, result: RunResult) -> dict[str, Any]:
+    """Return what a run asks for, the sections of its methods and of its measurement, keys as in params.yaml."""
+    parameters = {} if result.name == DENSE else _list_own_parameters(study.sections, result.name)
+    scores = result.scores
+    parameters |= {f"evaluate.{key}": value for key, value in scores.parameters_section.items()}
+    return parameters | {f"version.{name}": value for name, value in scores.versions.items()}
 
 
-def _parameters(data: Path, run: str) -> dict[str, Any]:
-    """Return what a run asks for and the sections of its methods, keys as in params.yaml."""
-    if run == DENSE:
-        return {}
-    runs = {given.pop("name"): given for given in read_json(data / "params/runs.json")}
-    if run not in runs:
+def _list_own_parameters(sections: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return what a run asks for and the sections of its methods."""
+    runs = {run["name"]: run for run in sections["runs"]}
+    if name not in runs:
         raise RankwiseError(
-            f"run '{run}' has scores, but params.yaml names it no more; {nearest(run, runs)}"
+            f"run '{name}' has scores, but params.yaml names it no more; {nearest(name, runs)}"
         )
-    found = dict(runs[run])
+    parameters = {key: value for key, value in runs[name].items() if key != "name"}
     for kind in METHODS:
-        if section := runs[run].get(kind):
-            given = read_json(data / f"params/{kind}.{section}.json")
-            found |= {f"{kind}.{key}": value for key, value in given.items()}
-    return found
+        if method := runs[name].get(kind):
+            section = sections[f"{kind}.{method}"]
+            parameters |= {f"{kind}.{key}": value for key, value in section.items()}
+    return parameters
 
 
-def _evaluated(scores: Scores) -> dict[str, Any]:
-    """Return what the measurement was made with, which ought to be the same."""
-    section = {f"evaluate.{key}": value for key, value in scores.parameters_section.items()}
-    return section | {f"version.{name}": version for name, version in scores.versions.items()}
+def _select_different(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the keys whose values differ, with both values."""
+    return {
+        key: (ours.get(key), theirs.get(key))
+        for key in {**ours, **theirs}
+        if ours.get(key) != theirs.get(key)
+    }
 
 
-def _linears(
+def _compare_linears(
     run: AllocationRecord | None, reference: AllocationRecord | None
 ) -> list[LinearDifference]:
     """Return every linear that both have, with what each keeps of it."""
     if run is None or reference is None:
         return []
-    found = []
+    linears = []
     for name, ours in run.linears.items():
         if theirs := reference.linears.get(name):
-            whole = ours.shape[0] * ours.shape[1]
-            found.append(
+            full = ours.shape[0] * ours.shape[1]
+            linears.append(
                 LinearDifference(
                     name=name,
                     kind=ours.kind,
-                    kept=(ours.parameters / whole, theirs.parameters / whole),
-                    rank=(_rank(ours.rank, ours.shape), _rank(theirs.rank, theirs.shape)),
+                    kept=(ours.parameters / full, theirs.parameters / full),
+                    rank=(_count_rank(ours), _count_rank(theirs)),
                 )
             )
-    return found
+    return linears
 
 
-def _rank(rank: int | None, shape: tuple[int, int]) -> int:
-    return min(shape) if rank is None else rank
+def _count_rank(linear: LinearRank) -> int:
+    """Return the rank of a linear, that of the full matrix where it is left dense."""
+    return min(linear.shape) if linear.rank is None else linear.rank
 
 
-def _kinds(linears: list[LinearDifference]) -> dict[str, KindRanks]:
+def _group_by_kind(linears: list[LinearDifference]) -> dict[str, KindRanks]:
+    """Return type of linear → its ranks."""
     by_kind = defaultdict(list)
     for linear in linears:
         by_kind[linear.kind].append(linear)
@@ -164,14 +152,14 @@ def _kinds(linears: list[LinearDifference]) -> dict[str, KindRanks]:
                 linear.kept[0] != linear.kept[1] or linear.rank[0] != linear.rank[1]
                 for linear in members
             ),
-            kept=_means([linear.kept for linear in members]),
-            mean_rank=_means([linear.rank for linear in members]),
+            kept=_average([linear.kept for linear in members]),
+            mean_rank=_average([linear.rank for linear in members]),
         )
         for kind, members in by_kind.items()
     }
 
 
-def _means(pairs: list[tuple[Any, Any]]) -> tuple[float, float]:
+def _average(pairs: list[tuple[Any, Any]]) -> tuple[float, float]:
     ours, theirs = zip(*pairs, strict=True)
     return sum(ours) / len(ours), sum(theirs) / len(theirs)
 
@@ -180,14 +168,18 @@ def _distance(linear: LinearDifference) -> float:
     return abs(linear.kept[0] - linear.kept[1])
 
 
-def _values(scores: Scores) -> dict[str, float]:
-    found = {"perplexity": scores.perplexity}
-    found |= {f"perplexity, {name}": text.perplexity for name, text in scores.further.items()}
-    found |= {name: task.acc for name, task in scores.zero_shot.items()}
+def _list_scores(scores: Scores) -> dict[str, float]:
+    """Return perplexity by text, acc by task, and the average of acc where there are tasks."""
+    values = {"perplexity": scores.perplexity}
+    values |= {f"perplexity, {name}": text.perplexity for name, text in scores.further.items()}
+    values |= {name: task.acc for name, task in scores.zero_shot.items()}
     if scores.zero_shot_average is not None:
-        found["zero-shot average"] = scores.zero_shot_average
-    return found
+        values["zero-shot average"] = scores.zero_shot_average
+    return values
 
 
-def _both(ours: dict[str, float], theirs: dict[str, float]) -> dict[str, tuple[float, float]]:
+def _select_shared(
+    ours: dict[str, float], theirs: dict[str, float]
+) -> dict[str, tuple[float, float]]:
+    """Return the scores that both have."""
     return {key: (value, theirs[key]) for key, value in ours.items() if key in theirs}

@@ -1,6 +1,7 @@
 """What the factors of a study say: spectra, notes, and the loss that a run's ranks predict."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rankwise.artifacts.factors import read_spectra
 from rankwise.decompose import decomposers
 from rankwise.methods.measure import Measure
 from rankwise.records.made import AllocationRecord
+from rankwise.results.run import RunResult
 
 
 @dataclass
@@ -29,21 +31,35 @@ class Decomposition:
     """Linear → damping used, what was out of the ordinary."""
 
 
-def read_decompositions(paths: list[Path]) -> dict[tuple[str, str], Decomposition]:
+def attach_decompositions(results: list[RunResult], factors: Iterable[Path]) -> list[RunResult]:
+    """Return the runs, each with its decomposition and, unless it is refined, the loss that it predicts."""
+    decompositions = read_decompositions(factors)
+    attached = []
+    for result in results:
+        allocation = result.allocation
+        made = decompositions.get((result.origin, allocation.decompose)) if allocation else None
+        predicted = None
+        if allocation is not None and made is not None and result.refinement is None:
+            predicted = predict_loss(allocation, made)
+        attached.append(replace(result, decomposition=made, predicted=predicted))
+    return attached
+
+
+def read_decompositions(paths: Iterable[Path]) -> dict[tuple[str, str], Decomposition]:
     """Read spectra and notes by (origin, section), which a file's folders are named after."""
-    found: dict[tuple[str, str], Decomposition] = {}
+    by_section: dict[tuple[str, str], Decomposition] = {}
     for path in paths:
         head, spectra, entries = read_spectra(path)
         key = (path.parent.parent.name, path.parent.name)
-        made = found.setdefault(key, Decomposition(*key, head["method"]))
+        made = by_section.setdefault(key, Decomposition(*key, head["method"]))
         for name, spectrum in spectra.items():
             made.spectra[name] = spectrum.double().numpy()
             made.whole[name] = float((made.spectra[name] ** 2).sum()) + entries[name]
         made.notes |= {name: notes for name, notes in head["notes"].items() if notes}
-    return found
+    return by_section
 
 
-def predicted_loss(record: AllocationRecord, made: Decomposition) -> float | None:
+def predict_loss(record: AllocationRecord, made: Decomposition) -> float | None:
     """Return the change of the model's loss that a run's choices predict, where its measure is the loss [nats/token]."""
     if decomposers[made.method].measure < Measure.LOSS:
         return None

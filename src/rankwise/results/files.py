@@ -1,11 +1,13 @@
-"""Which files a study's records are in."""
+"""Which files a study's records are in, and the manifests among them."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any, Self
 
 from rankwise.params.runs import DENSE
 from rankwise.records.base import FileHash, schema_of
-from rankwise.records.inputs import ModelManifest
+from rankwise.records.inputs import CorporaManifest, ModelManifest, TasksManifest
 from rankwise.records.made import CheckpointManifest
 
 
@@ -31,13 +33,37 @@ class StudyFiles:
     corpora: Path | None = None
     tasks: Path | None = None
 
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """Return the files that a command line names: options by the names of the fields, others ignored."""
+        known = {one.name for one in fields(cls)}
+        return cls(**{name: value for name, value in options.items() if name in known and value})
 
-def weights_of(manifest: Path) -> tuple[str, list[FileHash]]:
+
+@dataclass(frozen=True)
+class InputManifests:
+    """What went into a study: model, texts and tasks, as far as their manifests are given."""
+
+    model: ModelManifest | None = None
+    corpora: CorporaManifest | None = None
+    tasks: TasksManifest | None = None
+
+    @classmethod
+    def load(cls, files: StudyFiles) -> Self:
+        """Read the manifests that there are."""
+        return cls(
+            model=ModelManifest.load(files.model) if files.model else None,
+            corpora=CorporaManifest.load(files.corpora) if files.corpora else None,
+            tasks=TasksManifest.load(files.tasks) if files.tasks else None,
+        )
+
+
+def read_weights(manifest: Path) -> tuple[str, list[FileHash]]:
     """Return a checkpoint's run and its files, by their paths seen from the study."""
     if schema_of(manifest) == ModelManifest.schema_name:
         model = ModelManifest.load(manifest)
-        name, folder, files = DENSE, model.source, model.files
+        run, folder, files = DENSE, model.source, model.files
     else:
         record = CheckpointManifest.load(manifest)
-        name, folder, files = record.run, manifest.with_suffix("").as_posix(), record.files
-    return name, [file.model_copy(update={"path": f"{folder}/{file.path}"}) for file in files]
+        run, folder, files = record.run, manifest.with_suffix("").as_posix(), record.files
+    return run, [file.model_copy(update={"path": f"{folder}/{file.path}"}) for file in files]

@@ -1,226 +1,209 @@
-"""What a study found, run by run: the records of each run together, the dense model first."""
+"""The results of a study, loaded once from its records for everything that shows or tracks them."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Self
 
 from rankwise.allocate.trials import read_rows
-from rankwise.errors import RankwiseError
+from rankwise.errors import RankwiseError, nearest
 from rankwise.evaluate.paired import pair_runs
+from rankwise.files.checksummed import read_json
 from rankwise.params.runs import DENSE
-from rankwise.params.stages import FURTHER, Report
-from rankwise.records.base import FileHash
+from rankwise.params.stages import Report
 from rankwise.records.items import Items
 from rankwise.records.made import AllocationRecord, RefineRecord
-from rankwise.records.measured import Scores, SpeedRecord, Summary, SummaryRow
-from rankwise.records.pairs import Difference, Pair
+from rankwise.records.measured import Scores, SpeedRecord, Summary
+from rankwise.results.files import InputManifests, StudyFiles, read_weights
+from rankwise.results.run import RunResult, index_allocations, join_records
 
-if TYPE_CHECKING:
-    from rankwise.results.decompositions import Decomposition
-
-T = TypeVar("T")
+STAGES = {
+    "scores": "evaluate",
+    "items": "evaluate",
+    "speed": "speed",
+    "allocations": "allocate",
+    "trials": "allocate",
+    "refinements": "refine",
+    "checkpoints": "build",
+}
+"""Kind of record → the stage that makes it, in the order in which they are listed."""
 
 
 @dataclass(frozen=True)
-class RunResult:
-    """All records of one run."""
+class StudyResults:
+    """All runs of a study whose records are all there, and a sentence for each of the others.
 
-    scores: Scores
-    items: Items
-    speed: SpeedRecord | None = None
-    """None in a study that times no run."""
-    allocation: AllocationRecord | None = None
-    """None for the dense model; that of the run it started from for a refined one."""
-    refinement: RefineRecord | None = None
-    trials: tuple[dict[str, Any], ...] = ()
-    """Rows of the search, in order; empty without one."""
-    against_dense: Pair | None = None
-    """None for the dense model."""
-    links: dict[str, str] = field(default_factory=dict)
-    """Kind of record (scores, items, speed, …) → where it lies, as seen from the page."""
-    weights: tuple[FileHash, ...] = ()
-    """Files of the checkpoint."""
+    `load` reads JSON records alone. What costs more, intervals and spectra, is computed when `runs` is
+    first asked for.
+    """
+
+    settings: Report
+    """How runs are compared."""
+    measured: tuple[RunResult, ...]
+    """The dense model first; neither compared nor with their decompositions."""
+    gaps: dict[str, str] = field(default_factory=dict)
+    """Run → which of its records is missing."""
     sections: dict[str, Any] = field(default_factory=dict)
-    """Sections of params.yaml that made it, beside those in its records."""
-    decomposition: "Decomposition | None" = None
-    predicted: float | None = None
-    """Change of the loss that the ranks predict; None where the method predicts none [nats/token]."""
+    """Sections of params.yaml by name, such as ``sample.test``."""
+    inputs: InputManifests = field(default_factory=InputManifests)
+    factors: tuple[Path, ...] = ()
+    """Files of the factors, for their spectra."""
 
-    @property
-    def name(self) -> str:
-        """Name of the run."""
-        return self.scores.run
+    @classmethod
+    def load(cls, files: StudyFiles, settings: Report) -> Self:
+        """Read a study's records.
 
-    @property
-    def method(self) -> str:
-        """Decomposer, allocator, how many steps if several, and refiner in one phrase."""
-        if self.allocation is None:
-            return DENSE
-        parts = [self.allocation.decompose, self.allocation.allocate]
-        before = self.decomposition.origin.rpartition("--step")[2] if self.decomposition else DENSE
-        if before != DENSE:
-            parts[-1] += f" in {int(before) + 1} steps"
-        return " + ".join(parts + ([self.refinement.method] if self.refinement else []))
-
-    @property
-    def zero_shot_error(self) -> float | None:
-        """Standard error of the average over tasks, tasks being independent [-]."""
-        errors = [task.acc_stderr for task in self.scores.zero_shot.values()]
-        return math.hypot(*errors) / len(errors) if errors else None
-
-    @property
-    def row(self) -> SummaryRow:
-        """Row of the table."""
-        values = self.scores.model_dump(include=set(SummaryRow.model_fields))
-        return SummaryRow(
-            **values,
-            tokens_per_second=self.speed.tokens_per_second if self.speed else None,
-            against_dense=self.against_dense,
+        Raises RankwiseError for a broken record, or where the dense model is the one that is missing.
+        """
+        gaps = _find_gaps(files)
+        sections = {path.stem: read_json(path) for path in files.sections}
+        results = _read_records(files, gaps)
+        weights = dict(map(read_weights, _leave_out(files.checkpoints, gaps)))
+        paths = _index_files(files)
+        return cls(
+            settings=settings,
+            measured=tuple(
+                replace(
+                    result,
+                    files=paths[result.name],
+                    weights=tuple(weights.get(result.name, ())),
+                    **_select_sections(result, sections),
+                )
+                for result in results
+            ),
+            gaps=gaps,
+            sections=sections,
+            inputs=InputManifests.load(files),
+            factors=tuple(files.factors),
         )
 
+    @cached_property
+    def runs(self) -> list[RunResult]:
+        """Every run, compared with the dense model, and with its decomposition where factors are given.
 
-def join_records(
-    scores: list[Scores],
-    items: list[Items],
-    speeds: list[SpeedRecord],
-    allocations: list[AllocationRecord],
-    refinements: list[RefineRecord],
-    trials: dict[str, list[dict[str, Any]]],
-) -> list[RunResult]:
-    """Bring the records of each run together; dense first, then in the order of ``scores``."""
-    speed = {record.run: record for record in speeds}
-    measured = {record.run: record for record in items}
-    refined = {record.run: record for record in refinements}
-    allocation = allocations_by_run(allocations, refinements)
-    for name in (record.run for record in scores):
-        lacks = {
-            "items": name not in measured,
-            "speed": bool(speed) and name not in speed,
-            "allocation": name not in allocation and name != DENSE,
-        }
-        for missing in [record for record, lacking in lacks.items() if lacking]:
+        Cost: ``settings.resamples`` means of every text and task of every run.
+        """
+        dense, *others = self.measured
+        compared = [
+            dense,
+            *(
+                replace(run, against_dense=pair_runs(run.items, dense.items, self.settings))
+                for run in others
+            ),
+        ]
+        if not self.factors:
+            return compared
+        from rankwise.results.decompositions import attach_decompositions  # imports torch
+
+        return attach_decompositions(compared, self.factors)
+
+    @property
+    def tokens_per_second(self) -> dict[str, float]:
+        """Run → prefill at the largest batch; empty in a study that times no run [tokens/s]."""
+        return {run.name: run.speed.tokens_per_second for run in self.measured if run.speed}
+
+    def find(self, run: str) -> RunResult:
+        """Return a run as measured; RankwiseError where the study has none of the name."""
+        by_name = {result.name: result for result in self.measured}
+        if run in self.gaps:
+            raise RankwiseError(self.gaps[run])
+        if run not in by_name:
             raise RankwiseError(
-                f"report: run '{name}' has scores but no {missing} record; give both"
+                f"there are no scores of a run '{run}' in this study; {nearest(run, by_name)}"
             )
-    results = [
-        RunResult(
-            s,
-            measured[s.run],
-            speed.get(s.run),
-            allocation.get(s.run),
-            refined.get(s.run),
-            tuple(trials.get(s.run, ())),
+        return by_name[run]
+
+    def summarise(self) -> Summary:
+        """Return the table of the study."""
+        return Summary(
+            title=self.settings.title,
+            confidence=self.settings.confidence,
+            rows=[run.row for run in self.runs],
+            gaps=self.gaps,
         )
-        for s in scores
+
+
+def _read_records(files: StudyFiles, gaps: dict[str, str]) -> list[RunResult]:
+    """Return the runs without a gap; add to ``gaps`` the runs whose base has one."""
+    searches = [
+        (allocation, trials)
+        for allocation, trials in _pair_with_trials(files)
+        if allocation.is_file() and trials.is_file()
     ]
-    if DENSE not in [result.name for result in results]:
-        raise RankwiseError(
-            "report: no scores of the dense model among --scores; evaluate run 'dense'"
-        )
-    return sorted(results, key=lambda result: result.name != DENSE)
-
-
-def allocations_by_run(
-    allocations: list[AllocationRecord], refinements: list[RefineRecord]
-) -> dict[str, AllocationRecord]:
-    """Return every run's allocation; a refined run has that of the run it started from."""
-    found = {record.run: record for record in allocations}
-    started = {record.run: record.of for record in refinements}
-    for run in started:
-        base = run
-        while base in started:
-            base = started[base]
-        if base in found:
-            found[run] = found[base]
-    return found
-
-
-def read_searches(
-    allocations: list[AllocationRecord], paths: list[Path]
-) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of every run's search by run; ``paths`` in the order of ``allocations``."""
-    return {a.run: read_rows(path) for a, path in pair_with_trials(allocations, paths)}
-
-
-def pair_with_trials(allocations: Sequence[T], trials: list[Path]) -> list[tuple[T, Path]]:
-    """Return every allocation with its trials; RankwiseError where there are not as many of both."""
-    if len(trials) != len(allocations):
-        raise RankwiseError(
-            f"expected one --trials for every --allocation, in the same order; "
-            f"found {len(trials)} and {len(allocations)}"
-        )
-    return list(zip(allocations, trials, strict=True))
-
-
-def compare_to_dense(results: list[RunResult], given: Report) -> list[RunResult]:
-    """Return the results with every run set against the dense model, which comes first."""
-    dense, *runs = results
-    return [
-        dense,
-        *(replace(run, against_dense=pair_runs(run.items, dense.items, given)) for run in runs),
-    ]
-
-
-def summarise_runs(given: Report, results: list[RunResult], gaps: dict[str, str]) -> Summary:
-    """Return the table of the study."""
-    return Summary(
-        title=given.title,
-        confidence=given.confidence,
-        rows=[result.row for result in results],
-        gaps=gaps,
+    allocations = [AllocationRecord.load(path) for path, _ in searches]
+    refinements = [RefineRecord.load(path) for path in files.refinements if path.is_file()]
+    compressed = index_allocations(allocations, refinements)
+    for run in map(_name_run, files.scores):
+        if run not in compressed and run != DENSE:
+            gaps.setdefault(
+                run, f"run '{run}' has no ranks: those of the run it started from are gone"
+            )
+    return join_records(
+        [Scores.load(path) for path in _leave_out(files.scores, gaps)],
+        [Items.load(path) for path in _leave_out(files.items, gaps)],
+        [SpeedRecord.load(path) for path in _leave_out(files.speed, gaps)],
+        allocations,
+        refinements,
+        {
+            record.run: read_rows(trials)
+            for record, (_, trials) in zip(allocations, searches, strict=True)
+        },
     )
 
 
-def mark_best(results: list[RunResult], given: Report) -> set[tuple[str, str]]:
-    """Return (run, column) where a run is the best of those with the same budget.
-
-    So are all that cannot be told from the best one: whose paired interval against it holds zero.
-    """
-    marks = set()
-    for rivals in group_by_budget(results):
-        marks |= {(name, "perplexity") for name in _leaders(rivals, "test", given)}
-        for text in rivals[0].scores.further:
-            role = f"{FURTHER}{text}"
-            marks |= {(name, role) for name in _leaders(rivals, role, given)}
-        if rivals[0].scores.zero_shot:
-            marks |= {(name, "zero_shot_average") for name in _leaders(rivals, None, given)}
-    return marks
-
-
-def group_by_budget(results: list[RunResult]) -> list[list[RunResult]]:
-    """Return the runs of every budget that several share, budgets in the order in which they come."""
-    runs = [result for result in results if result.name != DENSE]
-    budgets = dict.fromkeys(run.scores.asked for run in runs)
-    shared = ([run for run in runs if run.scores.asked == asked] for asked in budgets)
-    return [rivals for rivals in shared if len(rivals) > 1]
-
-
-def _leaders(rivals: list[RunResult], role: str | None, given: Report) -> set[str]:
-    """Return the best of ``rivals`` on a text, or by the zero-shot average, and those like it."""
-
-    def standing(run: RunResult) -> float:
-        if role is not None:
-            losses = run.items.texts[role].losses
-            return sum(losses) / len(losses)
-        return -(run.scores.zero_shot_average or 0.0)
-
-    first = min(rivals, key=standing)
-    return {first.name} | {
-        run.name
-        for run in rivals
-        if run is not first and _difference(run, first, role, given).noise
-    }
-
-
-def _difference(
-    run: RunResult, reference: RunResult, role: str | None, given: Report
-) -> Difference:
-    found = pair_runs(run.items, reference.items, given)
-    difference = found.average if role is None else found.losses.get(role)
-    if difference is None:
+def _pair_with_trials(files: StudyFiles) -> list[tuple[Path, Path]]:
+    """Return every allocation with its trials; RankwiseError where there are not as many of both."""
+    if len(files.trials) != len(files.allocations):
         raise RankwiseError(
-            f"report: runs '{run.name}' and '{reference.name}' share no {role or 'tasks'} to compare on; evaluate both again"
+            f"expected one --trials for every --allocation, in the same order; "
+            f"found {len(files.trials)} and {len(files.allocations)}"
         )
-    return difference
+    return list(zip(files.allocations, files.trials, strict=True))
+
+
+def _find_gaps(files: StudyFiles) -> dict[str, str]:
+    """Return the runs that lack a file, each with a sentence that names the first one."""
+    gaps: dict[str, str] = {}
+    for kind, stage in STAGES.items():
+        for path in getattr(files, kind):
+            run = _name_run(path)
+            if not path.is_file() and run != DENSE:
+                gaps.setdefault(
+                    run,
+                    f"run '{run}' has no {kind}: {path} does not exist; "
+                    f"its stage {stage} did not end, its log says why",
+                )
+    return gaps
+
+
+def _leave_out(paths: Iterable[Path], gaps: dict[str, str]) -> list[Path]:
+    """Return the files of the runs without a gap."""
+    return [path for path in paths if _name_run(path) not in gaps]
+
+
+def _name_run(path: Path) -> str:
+    """Return the run that a file is of; the dense model's manifest bears another name."""
+    name = path.name.removesuffix(".jsonl").removesuffix(".json").removesuffix(".trials")
+    return DENSE if path.parent.name == "prepare" else name
+
+
+def _index_files(files: StudyFiles) -> dict[str, dict[str, Path]]:
+    """Return run → kind of record → its file."""
+    by_run: dict[str, dict[str, Path]] = {}
+    for kind in STAGES:
+        for path in getattr(files, kind):
+            by_run.setdefault(_name_run(path), {})[kind] = path
+    return by_run
+
+
+def _select_sections(result: RunResult, sections: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a run that sections fill: those that made it, and its origin."""
+    own = {name: section for name, section in sections.items() if name.startswith("sample.")}
+    if result.allocation is None:
+        return {"sections": own}
+    decompose = f"decompose.{result.allocation.decompose}"
+    if decompose in sections:
+        own[decompose] = sections[decompose]
+    run = sections.get(f"runs.{result.allocation.run}", {})
+    return {"sections": own, "origin": run.get("origin", DENSE)}

@@ -9,6 +9,7 @@ from rankwise.stages.options import OutFile, ParamsFile
 
 
 def command(
+    context: typer.Context,
     params: ParamsFile,
     scores: Annotated[list[Path], typer.Option(help="Scores of a run, dense included; repeat.")],
     items: Annotated[list[Path], typer.Option(help="Items of a run, dense included; repeat.")],
@@ -17,19 +18,22 @@ def command(
     speed: Annotated[
         list[Path] | None, typer.Option(help="Speed of a run, where runs are timed; repeat.")
     ] = None,
-    allocation: Annotated[list[Path] | None, typer.Option(help="Ranks of a run; repeat.")] = None,
-    refinement: Annotated[
-        list[Path] | None, typer.Option(help="Record of a refined run; repeat.")
+    allocations: Annotated[
+        list[Path] | None, typer.Option("--allocation", help="Ranks of a run; repeat.")
+    ] = None,
+    refinements: Annotated[
+        list[Path] | None, typer.Option("--refinement", help="Record of a refined run; repeat.")
     ] = None,
     trials: Annotated[
         list[Path] | None,
         typer.Option(help="Search of a run, in the order of --allocation; repeat."),
     ] = None,
-    checkpoint: Annotated[
-        list[Path] | None, typer.Option(help="Manifest of a run's weights; repeat.")
+    checkpoints: Annotated[
+        list[Path] | None, typer.Option("--checkpoint", help="Manifest of a run's weights; repeat.")
     ] = None,
-    section: Annotated[
-        list[Path] | None, typer.Option(help="Section file that the study used; repeat.")
+    sections: Annotated[
+        list[Path] | None,
+        typer.Option("--section", help="Section file that the study used; repeat."),
     ] = None,
     factors: Annotated[
         list[Path] | None, typer.Option(help="Factors, for their spectra; repeat.")
@@ -50,35 +54,15 @@ def command(
     from rankwise.files.atomic import write_text
     from rankwise.params.section import read_section
     from rankwise.params.stages import Report
-    from rankwise.report.again import print_params
-    from rankwise.report.inputs import read_inputs
-    from rankwise.report.page import render
+    from rankwise.report.page import render_page
     from rankwise.results.files import StudyFiles
-    from rankwise.results.reading import read_sections, read_study
-    from rankwise.results.study import compare_to_dense, summarise_runs
+    from rankwise.results.study import StudyResults
 
     log = logging.getLogger("rankwise.report")
-    given = read_section(params, Report)
-    files = StudyFiles(
-        scores=scores,
-        items=items,
-        speed=speed or [],
-        allocations=allocation or [],
-        trials=trials or [],
-        refinements=refinement or [],
-        checkpoints=checkpoint or [],
-        sections=section or [],
-        factors=factors or [],
-        model=model,
-        corpora=corpora,
-        tasks=tasks,
-    )
-    found, gaps = read_study(files, out)
-    for sentence in gaps.values():
+    files = StudyFiles.from_options(context.params)  # the options that name records, by their names
+    study = StudyResults.load(files, read_section(params, Report))
+    for sentence in study.gaps.values():
         log.warning("%s", sentence)
-    results = compare_to_dense(found, given)
-    sections = read_sections(files.sections)
-    inputs = read_inputs(files, sections)
-    write_text(out, render(given, results, gaps, logs, inputs, print_params(sections)))
-    summarise_runs(given, results, gaps).save(summary)
-    log.info("%d runs: %s", len(results), out)
+    write_text(out, render_page(study, out, logs))
+    study.summarise().save(summary)
+    log.info("%d runs: %s", len(study.runs), out)

@@ -8,18 +8,18 @@ from hashlib import sha256 as hash_bytes
 from pathlib import Path
 from typing import Any
 
-from rankwise.errors import RankwiseError
 from rankwise.files.atomic import to_json
 from rankwise.files.checksummed import sha256
 from rankwise.params.runs import DENSE
 from rankwise.records.base import FileHash
-from rankwise.records.made import AllocationRecord, RefineRecord
-from rankwise.records.measured import Scores, Summary, SummaryRow
-from rankwise.results.files import StudyFiles, weights_of
-from rankwise.results.study import allocations_by_run, read_searches
+from rankwise.records.pairs import Pair
+from rankwise.results.run import RunResult
+from rankwise.results.study import StudyResults
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised when the same files would be logged otherwise, so that old runs are replaced."""
+ATTACHED = ("scores", "allocations", "trials", "refinements", "items", "speed")
+"""Kinds of record that are copied."""
 
 
 @dataclass(frozen=True)
@@ -39,88 +39,73 @@ class Entry:
     def sha256(self) -> str:
         """Hash of everything that is logged."""
         files = [file.model_dump() for file in self.files]
-        whole = [LAYOUT, self.name, self.parameters, self.metrics, self.trials, files]
-        return hash_bytes(to_json(whole).encode()).hexdigest()
+        logged = [LAYOUT, self.name, self.parameters, self.metrics, self.trials, files]
+        return hash_bytes(to_json(logged).encode()).hexdigest()
 
 
-def build_entries(study: StudyFiles, summary: Path, report: Path) -> list[Entry]:
-    """Read the study's files; the report belongs to the dense model's run."""
-    rows = {row.run: row for row in Summary.load(summary).rows}
-    made = [AllocationRecord.load(path) for path in study.allocations]
-    searches = read_searches(made, study.trials)
-    paths: dict[str, list[Path]] = {
-        record.run: list(pair)
-        for record, pair in zip(
-            made, zip(study.allocations, study.trials, strict=True), strict=True
-        )
-    }
-    refined = {(r := RefineRecord.load(path)).run: r for path in study.refinements}
-    paths |= {run: [path] for run, path in zip(refined, study.refinements, strict=True)}
-    allocations = allocations_by_run(made, list(refined.values()))
-    weights = dict(map(weights_of, study.checkpoints))
-    found = []
-    for path in study.scores:
-        scores = Scores.load(path)
-        name = scores.run
-        if name not in rows:
-            raise RankwiseError(f"{summary}: has no row of run '{name}'; run report again")
-        if name != DENSE and name not in paths:
-            raise RankwiseError(
-                f"track: run '{name}' has scores but no allocation record; give both"
-            )
-        own = [report] if name == DENSE else paths[name]
-        own += [item for item in study.items if item.stem == name]
-        found.append(
-            Entry(
-                name=name,
-                parameters=_parameters(scores, allocations.get(name), refined.get(name)),
-                metrics=_metrics(rows[name], scores),
-                trials=searches.get(name, []),
-                files=[*map(_file, [path, *own]), *weights.get(name, [])],
-                attached=[path, *own],
-            )
-        )
-    return found
+def build_entries(study: StudyResults, page: Path) -> list[Entry]:
+    """Return what is logged for every run; the report page belongs to the dense model's run."""
+    return [_build_entry(result, page) for result in study.runs]
 
 
-def _parameters(
-    scores: Scores, allocation: AllocationRecord | None, refined: RefineRecord | None
-) -> dict[str, str]:
+def _build_entry(result: RunResult, page: Path) -> Entry:
+    records = [result.files[kind] for kind in ATTACHED if kind in result.files]
+    attached = [page, *records] if result.name == DENSE else records
+    return Entry(
+        name=result.name,
+        parameters=_list_parameters(result),
+        metrics=_list_metrics(result),
+        trials=list(result.trials),
+        files=[*map(_hash_file, attached), *result.weights],
+        attached=attached,
+    )
+
+
+def _list_parameters(result: RunResult) -> dict[str, str]:
     """Return every parameter of a run by name."""
+    scores, allocation, refinement = result.scores, result.allocation, result.refinement
     values: dict[str, Any] = {scores.asked.kind: scores.asked.value}
     if allocation is None:
         values |= {"decompose": DENSE, "allocate": DENSE}
     else:
         values |= {"decompose": allocation.decompose, "allocate": allocation.allocate}
         values |= {f"allocate.{key}": value for key, value in allocation.parameters.items()}
-    if refined is not None:
-        values |= {"refine": refined.method, "refine.of": refined.of}
-        values |= {f"refine.{key}": value for key, value in refined.parameters.items()}
+    if refinement is not None:
+        values |= {"refine": refinement.method, "refine.of": refinement.of}
+        values |= {f"refine.{key}": value for key, value in refinement.parameters.items()}
     values |= {f"evaluate.{key}": value for key, value in scores.parameters_section.items()}
     values |= {f"version.{name}": version for name, version in scores.versions.items()}
     return {key: str(value) for key, value in values.items()}
 
 
-def _metrics(row: SummaryRow, scores: Scores) -> dict[str, float]:
-    """Return the numbers of a run by name: the table's columns, accuracy by task, and what differs."""
-    columns = row.model_dump(exclude={"run", "against_dense"}, exclude_none=True)
+def _list_metrics(result: RunResult) -> dict[str, float]:
+    """Return the numbers of a run by name: the table's columns, speed, accuracy by task, differences."""
+    columns = result.row.model_dump(exclude={"run", "against_dense"}, exclude_none=True)
     metrics = {name: float(value) for name, value in columns.items()}
-    metrics |= {f"perplexity.{name}": text.perplexity for name, text in scores.further.items()}
-    for name, task in scores.zero_shot.items():
+    if result.speed is not None:
+        metrics["tokens_per_second"] = result.speed.tokens_per_second
+    for name, text in result.scores.further.items():
+        metrics[f"perplexity.{name}"] = text.perplexity
+    for name, task in result.scores.zero_shot.items():
         metrics[f"acc.{name}"] = task.acc
         if task.acc_norm is not None:
             metrics[f"acc_norm.{name}"] = task.acc_norm
-    if row.against_dense is not None:
-        found = {f"loss_above_dense.{k}": v for k, v in row.against_dense.losses.items()}
-        if row.against_dense.average is not None:
-            found["acc_above_dense"] = row.against_dense.average
-        metrics |= {
-            f"{name}.{part}": value
-            for name, difference in found.items()
-            for part, value in difference.model_dump().items()
-        }
+    if result.against_dense is not None:
+        metrics |= _list_differences(result.against_dense)
     return metrics
 
 
-def _file(path: Path) -> FileHash:
+def _list_differences(pair: Pair) -> dict[str, float]:
+    """Return mean and interval of every difference from the dense model by name."""
+    differences = {f"loss_above_dense.{role}": loss for role, loss in pair.losses.items()}
+    if pair.average is not None:
+        differences["acc_above_dense"] = pair.average
+    return {
+        f"{name}.{part}": value
+        for name, difference in differences.items()
+        for part, value in difference.model_dump().items()
+    }
+
+
+def _hash_file(path: Path) -> FileHash:
     return FileHash(path=path.as_posix(), sha256=sha256(path), bytes=path.stat().st_size)
