@@ -8,6 +8,7 @@ import argparse
 import re
 import shutil
 import subprocess
+from contextlib import chdir
 from pathlib import Path
 
 import matplotlib as mpl
@@ -17,24 +18,32 @@ mpl.rcParams["svg.hashsalt"] = "rankwise"
 mpl.rcParams["svg.fonttype"] = "none"
 import matplotlib.pyplot as plt  # noqa: E402
 
-from rankwise.params.runs import DENSE  # noqa: E402
-from rankwise.records.made import AllocationRecord  # noqa: E402
-from rankwise.records.measured import Summary, SummaryRow  # noqa: E402
+from rankwise.commands.recorded import read_report_paths  # noqa: E402
+from rankwise.records.measured import Scores  # noqa: E402
+from rankwise.results.run import RunResult  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 
 
-def table(rows: list[SummaryRow]) -> str:
+def load_runs(study: Path) -> list[RunResult]:
+    """The runs of a study, the dense model first."""
+    with chdir(study):
+        return list(read_report_paths().load_results().measured)
+
+
+def table(runs: list[RunResult]) -> str:
     """The printed table as Markdown."""
     lines = [
         "| run | asked | keep reached | perplexity | zero-shot average | parameters | checkpoint MB | tokens/s |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for row in rows:
+    for run in runs:
+        row = run.row
         average = "–" if row.zero_shot_average is None else f"{100 * row.zero_shot_average:.1f} %"
+        speed = "–" if run.speed is None else f"{run.speed.tokens_per_second:,.0f}"
         lines.append(
             f"| {row.run} | {row.asked.short()} | {row.keep_reached:.4f} | {row.perplexity:.3f} | {average} "
-            f"| {row.parameters:,} | {row.checkpoint_bytes / 1e6:.2f} | {row.tokens_per_second:,.0f} |"
+            f"| {row.parameters:,} | {row.checkpoint_bytes / 1e6:.2f} | {speed} |"
         )
     return "\n".join(lines)
 
@@ -49,20 +58,19 @@ def fill(page: Path, name: str, text: str) -> None:
     page.write_text(after, encoding="utf-8")
 
 
-def figure(study: Path, rows: list[SummaryRow], path: Path) -> None:
+def figure(runs: list[RunResult], path: Path) -> None:
     """Perplexity and zero-shot average against keep reached, one line a method pair."""
-    lines: dict[str, list[SummaryRow]] = {}
-    for row in rows:
-        if row.run != DENSE:
-            record = AllocationRecord.load(study / f"data/allocate/{row.run}.json")
-            lines.setdefault(f"{record.decompose}, {record.allocate}", []).append(row)
-    dense = next(row for row in rows if row.run == DENSE)
+    lines: dict[str, list[Scores]] = {}
+    dense, *compressed = runs
+    for run in compressed:
+        label = f"{run.allocation.decompose}, {run.allocation.allocate}"
+        lines.setdefault(label, []).append(run.scores)
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
     for label, members in lines.items():
-        points = sorted(members, key=lambda row: row.keep_reached)
-        keeps = [row.keep_reached for row in points] + [1.0]
-        left.plot(keeps, [row.perplexity for row in points] + [dense.perplexity], "o-", label=label)
-        averages = [row.zero_shot_average for row in [*points, dense]]
+        points = [*sorted(members, key=lambda scores: scores.keep_reached), dense.scores]
+        keeps = [scores.keep_reached for scores in points]
+        left.plot(keeps, [scores.perplexity for scores in points], "o-", label=label)
+        averages = [scores.zero_shot_average for scores in points]
         if None not in averages:
             right.plot(keeps, [100 * value for value in averages], "o-", label=label)
     left.set(xlabel="keep (parameters that remain)", ylabel="perplexity, test text", yscale="log")
@@ -92,15 +100,14 @@ def main() -> None:
         "--wikitext", type=Path, metavar="DIR", help="folder of the WikiText-2 study"
     )
     study = parser.parse_args().wikitext
+    runs = load_runs(study or ROOT)
     if study is None:
-        rows = Summary.load(ROOT / "data/report/summary.json").rows
-        fill(ROOT / "README.md", "table", table(rows))
-        figure(ROOT, rows, ROOT / "docs/figures/embedded.svg")
+        fill(ROOT / "README.md", "table", table(runs))
+        figure(runs, ROOT / "docs/figures/embedded.svg")
         picture(ROOT / "data/report/index.html", ROOT / "docs/figures/report.png")
     else:
-        rows = Summary.load(study / "data/report/summary.json").rows
-        fill(ROOT / "docs/results.md", "wikitext", table(rows))
-        figure(study, rows, ROOT / "docs/figures/wikitext.svg")
+        fill(ROOT / "docs/results.md", "wikitext", table(runs))
+        figure(runs, ROOT / "docs/figures/wikitext.svg")
 
 
 if __name__ == "__main__":
