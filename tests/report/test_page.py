@@ -30,7 +30,7 @@ from rankwise.report.page import render_page
 from rankwise.report.searches import search_convergence
 from rankwise.report.spectra import spectra_figure
 from rankwise.report.table import points, relative
-from rankwise.report.verdicts import methods, verdicts
+from rankwise.report.verdicts import describe_methods, find_verdicts
 from rankwise.results.decompositions import predict_loss, read_decompositions
 from rankwise.results.files import StudyFiles
 from rankwise.results.ranking import mark_best
@@ -246,7 +246,7 @@ def test_best_is_among_runs_of_the_same_budget(study: Path) -> None:
 def test_the_page_begins_with_what_stands_out_at_every_budget(study: Path) -> None:
     results = results_of(study)
     marks = mark_best(results, GIVEN)
-    found = {verdict.asked: verdict for verdict in verdicts(results, marks)}
+    found = {verdict.asked: verdict for verdict in find_verdicts(results, marks)}
     assert list(found) == ["keep 0.8", "keep 0.5"]
     for verdict in found.values():
         rivals = [r for r in results if str(r.scores.asked) == verdict.asked]
@@ -263,11 +263,11 @@ def test_the_page_begins_with_what_stands_out_at_every_budget(study: Path) -> No
     text = page_of(study, results)
     [said] = re.findall(r"<li><b>keep 0.5</b> (.*?)</li>", text, re.DOTALL)
     assert f'<a href="#run-{found["keep 0.5"].first.name}">' in said
-    assert verdicts(results[:2], marks) == []
+    assert find_verdicts(results[:2], marks) == []
 
 
 def test_every_method_is_explained_by_its_first_sentence(study: Path) -> None:
-    found = methods(results_of(study))
+    found = describe_methods(results_of(study))
     assert {kind: set(named) for kind, named in found.items()} == {
         "Decomposers": {"svd", "pooled_pca"},
         "Allocators": {"uniform", "hyperopt"},

@@ -12,25 +12,25 @@ from rankwise.report.words import NOTHING, number, word
 from rankwise.results.compare import Comparison
 
 
-def print_comparison(found: Comparison) -> None:
+def print_comparison(comparison: Comparison) -> None:
     """Print parameters, ranks and scores in which two runs differ."""
     console = Console(markup=False)
     if not console.is_terminal:
         console.width = 120
-    console.print(f"{found.run} against {found.reference}", style="bold", highlight=False)
-    _print(console, "parameters that differ", _parameters(found))
-    _print(console, "what is kept, by type", _kinds(found))
-    _print(console, "largest differences", _largest(found))
-    _print(console, "scores", _scores(found))
+    console.print(f"{comparison.run} against {comparison.reference}", style="bold", highlight=False)
+    _print_rows(console, "parameters that differ", _tabulate_parameters(comparison))
+    _print_rows(console, "what is kept, by type", _tabulate_kinds(comparison))
+    _print_rows(console, "largest differences", _tabulate_largest(comparison))
+    _print_rows(console, "scores", _tabulate_scores(comparison))
     console.print(
-        f"Differences: {found.run} less {found.reference}, perplexity in per cent, accuracy in points, "
-        f"with the {found.confidence:.0%} interval of a paired bootstrap. {NOISE}: the interval holds zero. "
+        f"Differences: {comparison.run} less {comparison.reference}, perplexity in per cent, accuracy in points, "
+        f"with the {comparison.confidence:.0%} interval of a paired bootstrap. {NOISE}: the interval holds zero. "
         "p: McNemar's exact test on the items that only one of the two has right.",
         highlight=False,
     )
 
 
-def _print(console: Console, title: str, rows: list[list[str]]) -> None:
+def _print_rows(console: Console, title: str, rows: list[list[str]]) -> None:
     """Print a table, its first row being the heads, or that there is nothing."""
     head, *others = rows
     if not others:
@@ -44,15 +44,18 @@ def _print(console: Console, title: str, rows: list[list[str]]) -> None:
     console.print(table)
 
 
-def _parameters(found: Comparison) -> list[list[str]]:
+def _tabulate_parameters(comparison: Comparison) -> list[list[str]]:
     return [
-        ["key", found.run, found.reference],
-        *([key, _value(ours), _value(theirs)] for key, (ours, theirs) in found.parameters.items()),
+        ["key", comparison.run, comparison.reference],
+        *(
+            [key, _format_value(ours), _format_value(theirs)]
+            for key, (ours, theirs) in comparison.parameters.items()
+        ),
     ]
 
 
-def _kinds(found: Comparison) -> list[list[str]]:
-    names = (found.run, found.reference)
+def _tabulate_kinds(comparison: Comparison) -> list[list[str]]:
+    names = (comparison.run, comparison.reference)
     return [
         [
             "type",
@@ -69,39 +72,49 @@ def _kinds(found: Comparison) -> list[list[str]]:
                 *(f"{value:.3f}" for value in ranks.kept),
                 *(f"{value:.1f}" for value in ranks.mean_rank),
             ]
-            for kind, ranks in found.kinds.items()
+            for kind, ranks in comparison.kinds.items()
         ),
     ]
 
 
-def _largest(found: Comparison) -> list[list[str]]:
-    names = (found.run, found.reference)
+def _tabulate_largest(comparison: Comparison) -> list[list[str]]:
+    names = (comparison.run, comparison.reference)
     return [
         ["linear", *(f"kept, {n}" for n in names), *(f"rank, {n}" for n in names)],
         *(
             [linear.name, *(f"{value:.3f}" for value in linear.kept), *map(str, linear.rank)]
-            for linear in found.largest
+            for linear in comparison.largest
             if linear.kept[0] != linear.kept[1]
         ),
     ]
 
 
-def _scores(found: Comparison) -> list[list[str]]:
-    rows = [["", found.run, found.reference, "difference", "gained", "lost", "p"]]
-    for key, (ours, theirs) in found.scores.items():
-        task = found.pair.tasks.get(key)
-        text = found.pair.losses.get(
+def _tabulate_scores(comparison: Comparison) -> list[list[str]]:
+    rows = [["", comparison.run, comparison.reference, "difference", "gained", "lost", "p"]]
+    for key, (ours, theirs) in comparison.scores.items():
+        task = comparison.pair.tasks.get(key)
+        text = comparison.pair.losses.get(
             key.replace("perplexity, ", FURTHER).replace("perplexity", "test")
         )
         counted = [NOTHING] * 3
         if task is not None:
             counted = [str(task.gained), str(task.lost), f"{task.p:.2g}"]
         if key.startswith("perplexity"):
-            rows.append([key, number(ours), number(theirs), _said(text, relative), *counted])
+            rows.append(
+                [key, number(ours), number(theirs), _format_difference(text, relative), *counted]
+            )
         else:
-            difference = task.acc if task is not None else found.pair.average
-            rows.append([key, f"{ours:.1%}", f"{theirs:.1%}", _said(difference, points), *counted])
-    for key, (ours, theirs) in found.size.items():
+            difference = task.acc if task is not None else comparison.pair.average
+            rows.append(
+                [
+                    key,
+                    f"{ours:.1%}",
+                    f"{theirs:.1%}",
+                    _format_difference(difference, points),
+                    *counted,
+                ]
+            )
+    for key, (ours, theirs) in comparison.size.items():
         shown = [
             f"{value:.4f}" if key == "keep_reached" else f"{value:,.0f}" for value in (ours, theirs)
         ]
@@ -109,9 +122,9 @@ def _scores(found: Comparison) -> list[list[str]]:
     return rows
 
 
-def _said(difference: Difference | None, form: Any) -> str:
+def _format_difference(difference: Difference | None, form: Any) -> str:
     return NOTHING if difference is None else form(difference)[0]
 
 
-def _value(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return NOTHING if value is None else word(value)

@@ -20,8 +20,8 @@ from rankwise.report.searches import search_convergence
 from rankwise.report.spectra import predicted_figure, spectra_figure
 from rankwise.report.speeds import speed_beside_dense
 from rankwise.report.styles import SYMBOLS
-from rankwise.report.table import cells, columns, points, relative
-from rankwise.report.verdicts import methods, verdicts
+from rankwise.report.table import list_cells, list_columns, points, relative
+from rankwise.report.verdicts import describe_methods, find_verdicts
 from rankwise.report.words import join_words, percent
 from rankwise.results.decompositions import Decomposition
 from rankwise.results.ranking import mark_best
@@ -60,19 +60,19 @@ def render_page(study: StudyResults, page: Path, logs: Path | None = None) -> st
         confidence=f"{study.settings.confidence:.0%}",
         resamples=study.settings.resamples,
         lead=_lead(results),
-        columns=columns(results),
+        columns=list_columns(results),
         results=results,
         links={result.name: _link_records(result, page) for result in results},
         gaps=study.gaps,
         decompositions=decompositions,
-        cells=cells,
+        cells=list_cells,
         facts=facts,
         percent=percent,
         points=points,
         outcome=outcome,
         best=best,
-        verdicts=verdicts(results, best),
-        methods=methods(results),
+        verdicts=find_verdicts(results, best),
+        methods=describe_methods(results),
         relative=relative,
         inputs=describe_inputs(study.inputs, study.sections),
         params=print_params(study.sections),

@@ -34,7 +34,7 @@ class Cell:
     noise: bool = False
 
 
-def columns(results: list[RunResult]) -> list[Column]:
+def list_columns(results: list[RunResult]) -> list[Column]:
     """Return the columns; a further text has one of its own, speed where it was timed."""
     speed = results[0].speed
     return [
@@ -50,7 +50,7 @@ def columns(results: list[RunResult]) -> list[Column]:
     ]
 
 
-def cells(result: RunResult, dense: SummaryRow) -> list[Cell]:
+def list_cells(result: RunResult, dense: SummaryRow) -> list[Cell]:
     """Return the numbers of one row, in the order of the columns; sizes beside those of ``dense``."""
     row, scores = result.row, result.scores
     texts = {"test": row.perplexity}

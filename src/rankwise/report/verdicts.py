@@ -28,14 +28,14 @@ class Verdict:
     """Those of the best zero-shot average, and that cannot be told from it."""
 
 
-def verdicts(results: list[RunResult], best: set[tuple[str, str]]) -> list[Verdict]:
+def find_verdicts(results: list[RunResult], best: set[tuple[str, str]]) -> list[Verdict]:
     """Return what stands out at every budget that several runs share; ``best`` as the table marks it."""
     dense = results[0]
-    found = []
+    verdicts = []
     for rivals in group_by_budget(results):
         rivals.sort(key=lambda run: run.scores.perplexity)
         first = rivals[0]
-        found.append(
+        verdicts.append(
             Verdict(
                 asked=str(first.scores.asked),
                 share=first.row.checkpoint_bytes / dense.row.checkpoint_bytes,
@@ -45,25 +45,27 @@ def verdicts(results: list[RunResult], best: set[tuple[str, str]]) -> list[Verdi
                 zero_shot=[r.name for r in rivals if (r.name, "zero_shot_average") in best],
             )
         )
-    return found
+    return verdicts
 
 
-def methods(results: list[RunResult]) -> dict[str, dict[str, Markup]]:
+def describe_methods(results: list[RunResult]) -> dict[str, dict[str, Markup]]:
     """Return kind → method as params.yaml names its section → what the method is."""
-    found: dict[str, dict[str, Markup]] = {"Decomposers": {}, "Allocators": {}, "Refiners": {}}
+    sentences: dict[str, dict[str, Markup]] = {"Decomposers": {}, "Allocators": {}, "Refiners": {}}
     for result in results:
         if result.allocation is None:
             continue
         section = result.allocation.decompose
-        own = result.sections.get(f"decompose.{section}", {})
-        found["Decomposers"][section] = _mark_code(decomposers[own.get("method", section)].summary)
+        settings = result.sections.get(f"decompose.{section}", {})
+        sentences["Decomposers"][section] = _mark_code(
+            decomposers[settings.get("method", section)].summary
+        )
         if result.allocation.allocate in allocators:
             name = result.allocation.allocate
-            found["Allocators"][name] = _mark_code(allocators[name].summary)
+            sentences["Allocators"][name] = _mark_code(allocators[name].summary)
         if result.refinement is not None and result.refinement.method in refiners:
             name = result.refinement.method
-            found["Refiners"][name] = _mark_code(refiners[name].summary)
-    return {kind: named for kind, named in found.items() if named}
+            sentences["Refiners"][name] = _mark_code(refiners[name].summary)
+    return {kind: named for kind, named in sentences.items() if named}
 
 
 def _mark_code(sentence: str) -> Markup:

@@ -39,9 +39,9 @@ class RunResult:
     origin: str = DENSE
     """The model whose statistics its decomposition used: the dense one, or the step before."""
     against_dense: Pair | None = None
-    """None for the dense model, and before `StudyResults.runs` compares."""
+    """None for the dense model; `StudyResults.runs` fills it for the others."""
     decomposition: "Decomposition | None" = None
-    """None where the study's factors are not read."""
+    """None where the study's factors are not read; `StudyResults.runs` fills it."""
     predicted: float | None = None
     """Change of the loss that the ranks predict; None where the method predicts none [nats/token]."""
 

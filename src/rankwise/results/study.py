@@ -34,14 +34,13 @@ STAGES = {
 class StudyResults:
     """All runs of a study whose records are all there, and a sentence for each of the others.
 
-    `load` reads JSON records alone. What costs more, intervals and spectra, is computed when `runs` is
-    first asked for.
+    `load` reads JSON records only. `runs` computes what costs more, intervals and spectra, at its first use.
     """
 
     settings: Report
     """How runs are compared."""
     measured: tuple[RunResult, ...]
-    """The dense model first; neither compared nor with their decompositions."""
+    """The dense model first; without paired differences and decompositions, which `runs` adds."""
     gaps: dict[str, str] = field(default_factory=dict)
     """Run → which of its records is missing."""
     sections: dict[str, Any] = field(default_factory=dict)
@@ -80,7 +79,7 @@ class StudyResults:
 
     @cached_property
     def runs(self) -> list[RunResult]:
-        """Every run, compared with the dense model, and with its decomposition where factors are given.
+        """Every run with its paired differences from the dense model, and its decomposition if factors are given.
 
         Cost: ``settings.resamples`` means of every text and task of every run.
         """
@@ -125,7 +124,7 @@ class StudyResults:
 
 
 def _read_records(files: StudyFiles, gaps: dict[str, str]) -> list[RunResult]:
-    """Return the runs without a gap; add to ``gaps`` the runs whose base has one."""
+    """Return the runs without a gap; add to ``gaps`` each refined run whose base has one."""
     searches = [
         (allocation, trials)
         for allocation, trials in _pair_with_trials(files)

@@ -52,21 +52,21 @@ class Tracked(Record):
     runs: dict[str, TrackedRun]
 
 
-def fill_mlflow(experiment: str, found: list[Entry], store: Path) -> Tracked:
+def fill_mlflow(experiment: str, entries: list[Entry], store: Path) -> Tracked:
     """Bring MLflow's experiment up to date with the study; return where every run is.
 
     The store is ``MLFLOW_TRACKING_URI`` if that is set, and else the SQLite file ``store``, with
     artifacts in a folder beside it; it is made if it is not there (about 6 s).
     """
     with _explain_errors(store):
-        return _fill_experiment(experiment, found, store)
+        return _fill_experiment(experiment, entries, store)
 
 
-def _fill_experiment(experiment: str, found: list[Entry], store: Path) -> Tracked:
+def _fill_experiment(experiment: str, entries: list[Entry], store: Path) -> Tracked:
     client, experiment_id = _open(experiment, store)
     there = _present(client, experiment_id)
     tracked = {}
-    for entry in tqdm(found, "track", disable=None, leave=False):
+    for entry in tqdm(entries, "track", disable=None, leave=False):
         present = there.get(entry.name, [])
         same = [run for run in present if run.data.tags.get(HASH_TAG) == entry.sha256]
         for run in present:
