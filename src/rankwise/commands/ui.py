@@ -13,8 +13,6 @@ from rankwise.commands.show import find_report
 from rankwise.errors import RankwiseError, without_passwords
 from rankwise.workflow import engines
 
-STORE = Path("data/mlflow/mlflow.db")
-
 
 def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     """Bring MLflow up to date with the files and open it on 127.0.0.1.
@@ -23,7 +21,8 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     """
     find_report()
     command = read_recorded_command("track")
-    aside = STORE.with_name("tracked.json")  # the artifact itself stays as the engines know it
+    store = Path(command[command.index("--store") + 1])
+    aside = store.with_name("tracked.json")  # the artifact itself stays as the engines know it
     command[command.index("--out") + 1] = str(aside)
     filled = engines.run_command(sys.executable, *command)
     if filled.returncode:
@@ -35,7 +34,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     typer.echo(f"MLflow: http://127.0.0.1:{port} (stop it with Ctrl-C)")
     options = [
         "--backend-store-uri",
-        f"sqlite:///{STORE}",
+        f"sqlite:///{store}",
         "--host",
         "127.0.0.1",
         "--port",
