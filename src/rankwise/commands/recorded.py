@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from rankwise.errors import RankwiseError
 from rankwise.stages import report
+from rankwise.workflow.dvc_yaml import read_stages
 
 if TYPE_CHECKING:
     from rankwise.results.files import StudyFiles
@@ -60,18 +61,4 @@ def read_recorded_command(stage: str) -> list[str]:
         raise RankwiseError(
             f"there is no {DVC_YAML} in {Path.cwd()}; run the study first: rankwise run"
         )
-    return shlex.split(_load_stages()[stage]["cmd"])[1:]
-
-
-def _load_stages() -> dict[str, Any]:
-    """Return the stages of dvc.yaml by the parser in C: a study of ten runs takes the one in Python 1 s."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        stages: dict[str, Any] = YAML(typ="safe").load(DVC_YAML.read_text(encoding="utf-8"))[
-            "stages"
-        ]
-    except YAMLError as error:
-        raise RankwiseError(f"{DVC_YAML} is not plain YAML; print it anew: rankwise run") from error
-    return stages
+    return shlex.split(read_stages(DVC_YAML)[stage]["cmd"])[1:]

@@ -11,7 +11,7 @@ from typing import Any
 
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-LONG = 12
+LONG = 6
 """A list of more paths is written in lines of several."""
 Stage = dict[str, Any]
 
@@ -91,6 +91,8 @@ def _walk(value: Any, change: Any) -> Any:
         return change(value)
     if isinstance(value, list):
         return [_walk(part, change) for part in value]
+    if isinstance(value, CommentedMap):
+        return flow_map({key: _walk(part, change) for key, part in value.items()})
     if isinstance(value, dict):
         return {_walk(key, change): _walk(part, change) for key, part in value.items()}
     return value
@@ -128,7 +130,7 @@ def _folded(jobs: list[Job], template: Stage, varying: list[str]) -> Stage:
     named = axes if len(axes) == 1 else []
     body = _walk(template, lambda text: re.sub("⟨(.*?)⟩", lambda m: _reference(m[1], named), text))
     items = {
-        key: _flow_map({name: value for name, value in row.items() if name not in named})
+        key: flow_map({name: value for name, value in row.items() if name not in named})
         for key, row in zip(keys, rows, strict=True)
     }
     return {"foreach": items, "do": flow_lists(body)}
@@ -151,7 +153,8 @@ def _flow(values: list[Any]) -> CommentedSeq:
     return found
 
 
-def _flow_map(values: dict[str, Any]) -> CommentedMap:
+def flow_map(values: dict[str, Any]) -> CommentedMap:
+    """Return a mapping that YAML writes on one line."""
     found = CommentedMap(values)
     found.fa.set_flow_style()
     return found

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
+from rankwise.errors import RankwiseError
 from rankwise.params.runs import RefinedRun
 from rankwise.params.stages import Params
 from rankwise.validation.params import load_params
-from rankwise.workflow.dvc_fold import Job, Stage, fold, unfold
+from rankwise.workflow.dvc_fold import Job, Stage, flow_map, fold, unfold
 from rankwise.workflow.fingerprints import CODE, PACKAGE, fingerprint_file
 from rankwise.workflow.rules import RULES, SECTIONS, relative
 
@@ -41,7 +43,7 @@ def print_dvc_yaml() -> str:
     whole = {"stages": stages, "plots": [_plot("data/report/summary.json", y) for y in PLOTTED]}
     yaml = YAML()
     yaml.default_flow_style = False
-    yaml.width = 110
+    yaml.width = 140
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.representer.ignore_aliases = lambda _: True
     stream = io.StringIO()
@@ -51,8 +53,13 @@ def print_dvc_yaml() -> str:
 
 def read_stages(path: Path) -> dict[str, Stage]:
     """Return every stage of a dvc.yaml by the name that DVC gives it, templates resolved."""
-    text = path.read_text(encoding="utf-8")
-    return dict(unfold(YAML(typ="safe").load(text)["stages"]))
+    try:
+        stages = YAML(typ="safe").load(path.read_text(encoding="utf-8"))["stages"]
+    except (YAMLError, KeyError, TypeError) as error:
+        raise RankwiseError(
+            f"{path} is not as rankwise prints it; print it again: rankwise sync"
+        ) from error
+    return dict(unfold(stages))
 
 
 def outputs_of(stage: Stage) -> list[str]:
@@ -64,7 +71,7 @@ def outputs_of(stage: Stage) -> list[str]:
 def _plot(table: str, y: str) -> dict[str, Any]:
     """Return a plot of DVC: a column of the table of runs against the share that they keep."""
     axes = {"x": {table: "keep_reached"}, "y": {table: y}}
-    return {f"{y} by keep": {"template": "scatter", **axes, "title": f"{y} by keep"}}
+    return {f"{y} by keep": flow_map({"template": "scatter", **axes, "title": f"{y} by keep"})}
 
 
 def _first_stages() -> dict[str, Stage]:
@@ -80,12 +87,12 @@ def _first_stages() -> dict[str, Stage]:
         stages["code"] = {
             "cmd": FINGERPRINT,
             "deps": ["params.yaml", relative(PACKAGE), *inside],
-            "outs": [{str(CODE): {"cache": False, "persist": True}}],
+            "outs": [{str(CODE): flow_map({"cache": False, "persist": True})}],
         }
     stages["params"] = {
         "cmd": CUT,
         "deps": ["params.yaml", "Snakefile", fingerprint_file("params")],
-        "outs": [{str(SECTIONS): {"persist": True}}],
+        "outs": [{str(SECTIONS): flow_map({"persist": True})}],
     }
     return stages
 
@@ -138,7 +145,7 @@ def _job(job: Any, written: dict[str, Any], params: Params) -> Job:
         kind = "metrics" if (job.rule.name, name) in METRICS else "outs"
         options = {"cache": False} if name in IN_GIT.get(job.rule.name, ()) else {}
         options |= {"persist": True} if job.rule.name == "track" else {}
-        stage[kind].append({path: options} if options else path)
+        stage[kind].append({path: flow_map(options)} if options else path)
     return Job(job.rule.name, axes, _facts(axes, params), {k: v for k, v in stage.items() if v})
 
 
