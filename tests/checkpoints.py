@@ -19,7 +19,7 @@ from rankwise.stages import allocate, build
 from rankwise.statistics.covariance import gather_covariance
 from rankwise.statistics.fisher import gather_fisher as gather_gradients
 from tests.families import CPU, LAYERS, ids, tiny, written
-from tests.unit.test_compression import save_tokenizer
+from tests.saved_models import save_tokenizer
 
 
 @dataclass(frozen=True)

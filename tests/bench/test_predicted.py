@@ -8,7 +8,7 @@ import pytest
 
 from rankwise.allocate.problem import TrialScore
 from rankwise.params.stages import Corpus, Model
-from tests.contract.test_allocators import SEQUENCES, problem
+from tests.allocate.problems import SEQUENCES, problem
 
 sys.path.append(str(Path(__file__).parents[2] / "bench"))
 import predicted

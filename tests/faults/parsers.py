@@ -28,7 +28,7 @@ from rankwise.records.inputs import TasksManifest
 from rankwise.records.made import AllocationRecord, CheckpointManifest
 from rankwise.search.scorer import refuse_beyond
 from rankwise.validation.params import load_params
-from tests.contract.test_allocators import SEQUENCES, problem
+from tests.allocate.problems import SEQUENCES, problem
 from tests.faults import command_lines, inputs
 from tests.faults.examples import RECORDS
 from tests.workflow.studies import PARAMS

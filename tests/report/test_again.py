@@ -20,7 +20,7 @@ from rankwise.report.again import join_versions, print_params
 from rankwise.report.inputs import describe_inputs
 from rankwise.results.files import InputManifests, StudyFiles
 from rankwise.validation.params import effective_sections, load_params
-from tests.report.test_page import report, results_of
+from tests.report.results import report, results_of
 
 ROOT = Path(__file__).parents[2]
 SWEPT = """\

@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,10 @@ from typing import Any
 import pytest
 
 from rankwise.records.measured import Summary
+from tests.browser import BROWSER
 from tests.report.conftest import REFINED, RUNS
-from tests.report.test_page import report
+from tests.report.results import report
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 WATCH = """<script>
 const problems = [];
 addEventListener("error", (event) => problems.push(String(event.message)));

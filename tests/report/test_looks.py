@@ -15,7 +15,7 @@ from rankwise.report.speeds import LONGEST, speed_beside_dense
 from rankwise.report.styles import COLORS, DENSE_SYMBOL, SYMBOLS, Styles
 from rankwise.results.decompositions import Decomposition
 from rankwise.results.run import RunResult
-from tests.report.test_page import results_of
+from tests.report.results import results_of
 
 
 def grid(study: Path, methods: int, budgets: int) -> list[RunResult]:

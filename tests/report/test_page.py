@@ -8,15 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from rankwise.allocate.trials import read_rows
-from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import pair_runs
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import with_checksum
-from rankwise.params.stages import Report
 from rankwise.params.target import Target
 from rankwise.records.base import Asked, target_fields
 from rankwise.records.items import Items
@@ -26,16 +23,13 @@ from rankwise.records.pairs import Difference
 from rankwise.report import figures
 from rankwise.report.costs import read_costs
 from rankwise.report.curves import NAMED, outcome, refinement_curves
-from rankwise.report.page import render_page
 from rankwise.report.searches import search_convergence
 from rankwise.report.spectra import spectra_figure
 from rankwise.report.table import points, relative
 from rankwise.report.verdicts import describe_methods, find_verdicts
 from rankwise.results.decompositions import predict_loss, read_decompositions
-from rankwise.results.files import StudyFiles
 from rankwise.results.ranking import mark_best
 from rankwise.results.run import RunResult, join_records
-from rankwise.results.study import StudyResults
 from tests.report.conftest import (
     FAILED_TRIAL,
     REFINED,
@@ -44,8 +38,8 @@ from tests.report.conftest import (
     make_point,
     make_refinement,
 )
+from tests.report.results import GIVEN, page_of, report, results_of, study_of
 
-GIVEN = Report(resamples=200)
 CELLS = (
     "asked",
     "keep_reached",
@@ -55,10 +49,6 @@ CELLS = (
     "checkpoint_bytes",
     "speed",
 )
-
-
-def report(arguments: list[str]) -> None:
-    CliRunner().invoke(app, ["report", *arguments], catch_exceptions=False)
 
 
 class Page(HTMLParser):
@@ -204,29 +194,6 @@ def test_gaps_are_named(study: Path, arguments: list[str]) -> None:
     (study / "broken.jsonl").write_text("{")
     with pytest.raises(RankwiseError, match=r"broken\.jsonl is not JSON lines"):
         read_rows(study / "broken.jsonl")
-
-
-def study_of(study: Path) -> StudyResults:
-    """The dense model and the runs that are not refined."""
-    names = ["dense", *RUNS]
-    files = StudyFiles(
-        scores=[study / f"scores/{name}.json" for name in names],
-        items=[study / f"items/{name}.json" for name in names],
-        speed=[study / f"speed/{name}.json" for name in names],
-        allocations=[study / f"allocate/{name}.json" for name in RUNS],
-        trials=[study / f"allocate/{name}.trials.jsonl" for name in RUNS],
-    )
-    return StudyResults.load(files, GIVEN)
-
-
-def results_of(study: Path) -> list[RunResult]:
-    return study_of(study).runs
-
-
-def page_of(study: Path, results: list[RunResult]) -> str:
-    """The page of the study if these were its results."""
-    changed = replace(study_of(study), measured=tuple(results))
-    return render_page(changed, study / "report/index.html")
 
 
 def test_best_is_among_runs_of_the_same_budget(study: Path) -> None:

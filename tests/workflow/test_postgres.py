@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.local import install
-from tests.tracking.test_server import PATIENCE, ask, free_port, serving
+from tests.tracking.server import PATIENCE, ask, free_port, serving
 from tests.workflow.studies import Study
 
 ENGINES = ("snakemake", "dvc")
