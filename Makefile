@@ -37,13 +37,13 @@ ui: $(INSTALLED)
 	@rankwise ui
 
 faults: $(INSTALLED)
-	python -m tests.faults
+	python -m tools.faults
 
 cluster: $(INSTALLED)
-	python -m tests.cluster
+	python -m tools.cluster
 
 packages: $(INSTALLED)
-	python -m tests.packaging.smoke
+	python -m tools.packaging.smoke
 
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet

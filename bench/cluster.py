@@ -23,8 +23,8 @@ from pathlib import Path
 from document import ROOT, fill
 
 sys.path.insert(0, str(ROOT))
-from tests.cluster.local import Cluster, why_not
 from tests.workflow.studies import Study, make_study
+from tools.cluster.local import Cluster, why_not
 
 Q, ROUNDS = 8, 2
 PROFILES = ("slurm", "generic")

@@ -5,14 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.local import Cluster, why_not
 from tests.workflow.studies import Study, make_study
-
-ONE_RUN = (
-    "runs={plain: {decompose: svd, allocate: uniform, keep: 0.6}}",
-    "compute.layers_per_job=2",
-    "prepare.tasks.source=null",
-)
+from tools.cluster.local import Cluster, why_not
+from tools.cluster.studies import ONE_RUN, often
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,13 +31,3 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Study:
     study = make_study(tmp_path_factory.mktemp("cluster") / "study", quick=True, settings=ONE_RUN)
     often(study)
     return study
-
-
-def often(study: Study) -> None:
-    """Let a study's profile look at its jobs after some seconds: the tests' are short."""
-    profile = study.folder / "profiles/slurm/config.yaml"
-    text = profile.read_text()
-    for key in ("slurm-init-seconds-before-status-checks", "seconds-between-status-checks"):
-        assert f"\n{key}: 5\n" in text
-        text = text.replace(f"\n{key}: 5\n", f"\n{key}: 6\n")
-    profile.write_text(text)

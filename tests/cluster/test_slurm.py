@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from tests.cluster.disturbed import RUN, disturb
-from tests.cluster.local import Cluster
 from tests.workflow.studies import Study
+from tools.cluster.disturbed import RUN, disturb
+from tools.cluster.local import Cluster
 
 START = "    log, stage, *rest = arguments[1:]\n"
 """Of the quick stages: what comes behind it is done by every one of them."""

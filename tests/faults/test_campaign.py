@@ -8,12 +8,12 @@ from random import Random
 
 import pytest
 
-from tests.faults import disturbed, disturbed_stages
-from tests.faults.fuzz import PARSERS, fuzz
-from tests.faults.kinds import flipped_everywhere
-from tests.faults.stages import finished_study, stages_of
-from tests.faults.tally import Tally, put_table
 from tests.workflow.studies import ROOT, Study
+from tools.faults import disturbed, disturbed_stages
+from tools.faults.fuzz import PARSERS, fuzz
+from tools.faults.kinds import flipped_everywhere
+from tools.faults.stages import finished_study, stages_of
+from tools.faults.tally import Tally, put_table
 
 SEED = 1
 

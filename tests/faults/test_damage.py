@@ -7,8 +7,8 @@ import pytest
 
 from rankwise.errors import RankwiseError
 from rankwise.files.checksummed import read_checksummed_lines, read_json, to_checksummed_lines
-from tests.faults.examples import RECORDS, example
-from tests.faults.kinds import flipped, kinds, same
+from tools.faults.examples import RECORDS, example
+from tools.faults.kinds import flipped, kinds, same
 
 KINDS = {kind.name: kind for kind in kinds()}
 BITS = 400

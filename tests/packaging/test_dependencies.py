@@ -8,7 +8,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from tests.packaging import dependencies
+from tools.packaging import dependencies
 
 
 def test_no_known_hole_is_let_in() -> None:

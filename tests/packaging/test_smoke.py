@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging import smoke as smoke_module
-from tests.packaging.smoke import built, found, installed, smoke
+from tools.packaging import smoke as smoke_module
+from tools.packaging.smoke import built, found, installed, smoke
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def test_what_the_packages_hold(packages: tuple[Path, Path]) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "rankwise/_workflow/rules/common.smk" in names
     assert "rankwise/presets/embedded.yaml" in names
-    assert not [name for name in names if name.startswith(("tests", "data"))]
+    assert not [name for name in names if name.startswith(("tests", "tools", "data"))]
     with tarfile.open(sdist) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "LICENSE", "Snakefile", "workflow/rules/common.smk"} <= inside

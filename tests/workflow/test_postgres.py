@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.local import install
 from tests.tracking.server import PATIENCE, ask, free_port, serving
 from tests.workflow.studies import Study
+from tools.cluster.local import install
 
 ENGINES = ("snakemake", "dvc")
 SERVER = Path("/usr/lib/postgresql")

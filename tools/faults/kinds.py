@@ -20,7 +20,7 @@ from rankwise.errors import RankwiseError
 from rankwise.files.checksummed import read_checksummed_lines
 from rankwise.records.inputs import CorporaManifest, CorpusManifest, TasksManifest
 from rankwise.records.measured import SpeedRecord
-from tests.faults.tally import Tally
+from tools.faults.tally import Tally
 
 
 @dataclass(frozen=True)

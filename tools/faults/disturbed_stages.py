@@ -13,7 +13,8 @@ from random import Random
 
 from rankwise.forkserver.launch import fork_server
 from rankwise.workflow import engines
-from tests.faults.stages import (
+from tests.workflow.studies import Study
+from tools.faults.stages import (
     RUN,
     Stage,
     any_signal,
@@ -22,8 +23,7 @@ from tests.faults.stages import (
     stages_of,
     untimed,
 )
-from tests.faults.tally import Tally
-from tests.workflow.studies import Study
+from tools.faults.tally import Tally
 
 SMALLEST = 256
 """Least that may be written of a file before the disk counts as full [bytes]."""

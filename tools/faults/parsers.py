@@ -29,9 +29,9 @@ from rankwise.records.made import AllocationRecord, CheckpointManifest
 from rankwise.search.scorer import refuse_beyond
 from rankwise.validation.params import load_params
 from tests.allocate.problems import SEQUENCES, problem
-from tests.faults import command_lines, inputs
-from tests.faults.examples import RECORDS
 from tests.workflow.studies import PARAMS
+from tools.faults import command_lines, inputs
+from tools.faults.examples import RECORDS
 
 transformers.logging.set_verbosity_error()  # warns of every strange key
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from random import Random
 from typing import IO, Any
 
-from tests.cluster.local import Cluster
-from tests.faults.disturbed import below
 from tests.workflow.studies import Study
+from tools.cluster.local import Cluster
+from tools.faults.disturbed import below
 
 RUN = ("python", "-m", "rankwise", "run", "--profile", "slurm")
 KINDS = ("job", "node", "controller", "snakemake")

@@ -20,7 +20,7 @@ from rankwise import cli
 from rankwise.commands.init import PRESETS
 from rankwise.files.checksummed import to_checksummed_lines
 from rankwise.params.stages import Evaluate
-from tests.faults.hostile import STRANGE, changed
+from tools.faults.hostile import STRANGE, changed
 
 STARTERS = {"run", "ui", "bench", "init", "show"}
 WRITTEN = {"--out", "--trials", "--work", "--items", "--checkpoint", "--record", "--summary", "--store", "--dvc"}  # fmt: skip

@@ -1,4 +1,4 @@
-"""What rankwise stands on: known holes and licences of the locked packages: ``python -m tests.packaging.dependencies``.
+"""What rankwise stands on: known holes and licences of the locked packages: ``python -m tools.packaging.dependencies``.
 
 Asks no network: holes are those of the list below, licences those that the installed packages state.
 Ends with 1 where the lock, or a lower bound of pyproject.toml, lets a release with a known hole in.
@@ -79,9 +79,9 @@ def main() -> int:
     """Print every locked package with its licence, those that ask for the same licence last, then the holes."""
     listed = [(licence(name), f"{name} {version}") for name, version in locked().items()]
     for of, package in sorted(listed, key=lambda row: (any(c in row[0] for c in COPYLEFT), row)):
-        print(f"{package}: {of}")  # noqa: T201
+        print(f"{package}: {of}")
     found = holes()
-    print("\n".join(found) or "No release with a hole of the list.")  # noqa: T201
+    print("\n".join(found) or "No release with a hole of the list.")
     return int(bool(found))
 
 

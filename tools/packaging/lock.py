@@ -1,4 +1,4 @@
-"""Hashes of all files of every locked package, written anew: ``python -m tests.packaging.lock``.
+"""Hashes of all files of every locked package, written anew: ``python -m tools.packaging.lock``.
 
 After a pin in requirements.lock was changed by hand. Asks the package index, by uv: ``pip install uv``.
 """
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.packaging.dependencies import LOCKS, ROOT, locked
+from tools.packaging.dependencies import LOCKS, ROOT, locked
 
 OPTIONS = (
     *("--quiet", "--no-deps", "--generate-hashes", "--no-annotate", "--no-header"),

@@ -1,6 +1,6 @@
 """The whole count, some hours on a small machine: the embedded study on SLURM, then rounds of kills.
 
-    python -m tests.cluster [--rounds 20] [--seed 0] [embedded] [rounds]
+    python -m tools.cluster [--rounds 20] [--seed 0] [embedded] [rounds]
 
 Writes rows of docs/cluster.md, that of the rounds after each of them.
 """
@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from tests.cluster.conftest import ONE_RUN, often
-from tests.cluster.disturbed import KINDS, RUN, disturb
-from tests.cluster.local import Cluster, why_not
-from tests.faults.tally import Tally, put_table
 from tests.workflow.studies import ROOT, Study, copy_package, make_study
+from tools.cluster.disturbed import KINDS, RUN, disturb
+from tools.cluster.local import Cluster, why_not
+from tools.cluster.studies import ONE_RUN, often
+from tools.faults.tally import Tally, put_table
 
 PAGE = ROOT / "docs/cluster.md"
 LAST = 12
@@ -39,7 +39,7 @@ def embedded(cluster: Cluster, folder: Path, asked: argparse.Namespace) -> Itera
         tally.missed(f"exit code {ended.returncode}: {said[-700:]}")
     elif there.hashes() != here.hashes():
         tally.missed("other bytes", wrong=True)
-    print(f"{len(here.hashes())} files compared", flush=True)  # noqa: T201
+    print(f"{len(here.hashes())} files compared", flush=True)
     yield tally
 
 
@@ -60,7 +60,7 @@ def rounds(cluster: Cluster, folder: Path, asked: argparse.Namespace) -> Iterato
             tally.missed(f"{kind} after {after} jobs: other bytes; {missed}", wrong=True)
         elif missed:
             tally.missed(f"{kind} after {after} jobs: {missed}")
-        print(f"round {number}: {kind} after {after} jobs", *tally.problems, flush=True)  # noqa: T201
+        print(f"round {number}: {kind} after {after} jobs", *tally.problems, flush=True)
         yield tally
 
 
@@ -75,7 +75,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     if reason := why_not():
-        print(reason, file=sys.stderr)  # noqa: T201
+        print(reason, file=sys.stderr)
         return 1
     failed = False
     with Cluster() as cluster, tempfile.TemporaryDirectory(prefix="cluster-") as folder:
@@ -83,7 +83,7 @@ def main() -> int:
             for tally in PARTS[part](cluster, Path(folder), asked):
                 put_table(PAGE, [tally])
                 failed |= bool(tally.problems)
-            print(tally.row(), *tally.problems, flush=True)  # noqa: T201
+            print(tally.row(), *tally.problems, flush=True)
     return int(failed)
 
 

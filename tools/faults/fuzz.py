@@ -16,8 +16,8 @@ from types import FrameType
 
 from rankwise.errors import RankwiseError, is_out_of_memory
 from rankwise.hub.checks import CheckpointError
-from tests.faults.parsers import PARSERS
-from tests.faults.tally import Tally
+from tools.faults.parsers import PARSERS
+from tools.faults.tally import Tally
 
 SECONDS = 10
 """Until one input counts as unbounded."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rankwise.params import memory
-from tests.faults.disturbed import below
-from tests.faults.stages import PATIENCE, RUN, SMALL
-from tests.faults.tally import Tally
 from tests.workflow.studies import WORDS, Study, make_study
+from tools.faults.disturbed import below
+from tools.faults.stages import PATIENCE, RUN, SMALL
+from tools.faults.tally import Tally
 
 SEQUENCES, LENGTH = 16384, 64
 """Calibration text whose activations, all at once, take gigabytes even in a tiny model."""

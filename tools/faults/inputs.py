@@ -19,10 +19,10 @@ from ruamel.yaml import YAML
 from rankwise.files.atomic import to_json
 from rankwise.files.checksummed import to_checksummed_lines, with_checksum
 from tests.conftest import tiny_llama
-from tests.faults.examples import RECORDS, example
-from tests.faults.hostile import STRANGE, changed, mangled, put_json
-from tests.faults.kinds import kinds
 from tests.workflow.studies import make_tokenizer
+from tools.faults.examples import RECORDS, example
+from tools.faults.hostile import STRANGE, changed, mangled, put_json
+from tools.faults.kinds import kinds
 
 Make = Callable[[Random, Path], None]
 """Writes an input into a folder."""

@@ -1,4 +1,4 @@
-"""The full count: ``make faults``, or ``python -m tests.faults [CLASS …] [--seed N] [--times F]``.
+"""The full count: ``make faults``, or ``python -m tools.faults [CLASS …] [--seed N] [--times F]``.
 
 Writes the rows of the classes that ran into docs/dev/reliability.md, or into ``--page`` where it runs in a
 copy of the checkout that nobody edits; ends with 1 where one was not survived.
@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-from tests.faults import disturbed, disturbed_stages
-from tests.faults import memory as starved
-from tests.faults.fuzz import PARSERS, fuzz
-from tests.faults.kinds import flipped_everywhere
-from tests.faults.stages import EVERY, finished_study, in_turn, stages_of
-from tests.faults.tally import Tally, put_table
 from tests.workflow.studies import ROOT, Study
+from tools.faults import disturbed, disturbed_stages
+from tools.faults import memory as starved
+from tools.faults.fuzz import PARSERS, fuzz
+from tools.faults.kinds import flipped_everywhere
+from tools.faults.stages import EVERY, finished_study, in_turn, stages_of
+from tools.faults.tally import Tally, put_table
 
 PAGE = ROOT / "docs/dev/reliability.md"
 SHOWN = 10
@@ -182,9 +182,9 @@ def main() -> int:
         base = Base(Path(folder))
         for name in asked.classes or CLASSES:
             for tally in CLASSES[name](base, asked.seed, asked.times):
-                print(tally.row(), end="", flush=True)  # noqa: T201
+                print(tally.row(), end="", flush=True)
                 for problem in tally.problems[:SHOWN]:
-                    print(f"  {problem}", flush=True)  # noqa: T201
+                    print(f"  {problem}", flush=True)
                 put_table(asked.page, [tally])
                 failed |= bool(tally.problems)
     return int(failed)

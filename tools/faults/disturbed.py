@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from tests.faults.stages import PATIENCE, RUN, Stage, untimed
-from tests.faults.tally import Tally
 from tests.workflow.studies import Study
+from tools.faults.stages import PATIENCE, RUN, Stage, untimed
+from tools.faults.tally import Tally
 
 ENGINES = ("snakemake", "dvc")
 WAYS = ("SIGKILL", "SIGKILL to all", "SIGTERM", "SIGINT")

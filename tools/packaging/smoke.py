@@ -1,4 +1,4 @@
-"""Wheel and sdist built, installed into an empty environment, and used: ``python -m tests.packaging.smoke``.
+"""Wheel and sdist built, installed into an empty environment, and used: ``python -m tools.packaging.smoke``.
 
 For every Python from 3.11 on that is named (default: those found), with all dependencies from the index
 at the locked versions: the wheel runs a tiny study to its end, then the sdist is put in its
@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.packaging.dependencies import locked
 from tests.workflow.studies import FEWER, make_study
+from tools.packaging.dependencies import locked
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = ("3.11", "3.12", "3.13")
@@ -129,10 +129,10 @@ def main() -> int:
         for python in asked.pythons or [python for python in there.values() if python]:
             said = tried(python, wheel, sdist, folder)
             failed |= said != "works"
-            print(f"{wheel.name} and {sdist.name}, {python}: {said}", flush=True)  # noqa: T201
+            print(f"{wheel.name} and {sdist.name}, {python}: {said}", flush=True)
     missing = [] if asked.pythons else [version for version, python in there.items() if not python]
     for version in missing:
-        print(f"Python {version}: not here, not tried", flush=True)  # noqa: T201
+        print(f"Python {version}: not here, not tried", flush=True)
     return int(failed)
 
 
