@@ -107,7 +107,7 @@ def test_slower_than_dense_is_said_with_what_would_help(
 ) -> None:
     asked: list[int] = []
     monkeypatch.setattr(
-        multiples, "helpful_multiple", lambda _, tokens: asked.append(tokens) or helps
+        multiples, "find_helpful_multiple", lambda _, tokens: asked.append(tokens) or helps
     )
     run: Any = SimpleNamespace(model=torch.nn.Sequential())
     assert remarks(run, record(1.5)) == []
@@ -124,9 +124,7 @@ def test_the_multiple_that_is_named_is_the_one_whose_ranks_cost_least(
 ) -> None:
     model = torch.nn.Sequential(LowRankLinear(64, 48, 13, bias=False), torch.nn.ReLU())
     seconds = {1: 1.0, 8: 0.97, 16: 0.97, 32: 0.5, 64: 0.4}
-    monkeypatch.setattr(
-        multiples, "_seconds_a_rank", lambda _kinds, multiple, *_: seconds[multiple]
-    )
+    monkeypatch.setattr(multiples, "_time_ranks", lambda _kinds, multiple, *_: seconds[multiple])
     assert multiples.find_helpful_multiple(model, 4) == 32
     seconds |= {32: 0.96, 64: 0.96}
     assert multiples.find_helpful_multiple(model, 4) is None

@@ -42,9 +42,9 @@ def test_llama_2_7b_from_its_configuration_alone(llama: Path, tmp_path: Path) ->
     assert sizes.linear_numbers == 32 * (4 * 4096**2 + 3 * 4096 * 11008)
     assert sizes.bytes == 2 * sizes.parameters
     # Four statistics of 4096² a layer: attention's input, o's, the MLP's, and down's output (methods.md).
-    assert moments_of(sizes.block([7]), RequiredStatistics.SMALLER) == [4096] * 4
-    assert moments_of(sizes.block([7]), RequiredStatistics.INPUTS) == [4096, 4096, 4096, 11008]
-    assert moments_of(sizes.block([7]), RequiredStatistics.CHANNELS) == []
+    assert moments_of(sizes.group([7]), RequiredStatistics.SMALLER) == [4096] * 4
+    assert moments_of(sizes.group([7]), RequiredStatistics.INPUTS) == [4096, 4096, 4096, 11008]
+    assert moments_of(sizes.group([7]), RequiredStatistics.CHANNELS) == []
 
 
 def test_sizes_are_those_of_the_model(tmp_path: Path) -> None:
