@@ -11,6 +11,8 @@ from rankwise.budget.spending import Budget
 from rankwise.params.target import Target
 
 SEQUENCES = 12
+FLOOR = 0.05
+"""The least share of each break-even rank that is asked for, unless said otherwise [-]."""
 
 
 KINDS = {
@@ -92,4 +94,4 @@ def make(name: str, **settings):
     cls = allocators[name]
     if issubclass(cls, ScoringAllocator):
         settings = {"trials": 4} | settings
-    return cls(**({"multiple": 1, "floor": 0.05} | settings))
+    return cls(**({"multiple": 1, "floor": FLOOR} | settings))

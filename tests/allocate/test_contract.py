@@ -18,7 +18,7 @@ from rankwise.checkpoint.weight_files import SIZES, StoredTensor
 from rankwise.errors import RankwiseError
 from rankwise.methods.measure import Measure
 from rankwise.params.target import Target
-from tests.allocate.problems import make, problem
+from tests.allocate.problems import FLOOR, make, problem
 
 METHODS = sorted(allocators)
 SCORING = [name for name in METHODS if issubclass(allocators[name], ScoringAllocator)]
@@ -53,6 +53,17 @@ def next_ranks(matrix, kept, multiple, *, free):
     return [Kept(rank, kept.entries) if free or not matrix.ladder else matrix.ladder[rank], None]
 
 
+def refused_rightly(error, budget, multiple):
+    """Check that no choices are within the budget, or that a ladder has no such multiple."""
+    ladders = [matrix.ladder for matrix in budget.matrices.values() if matrix.max_rank]
+    if "in multiples of" in error:
+        assert any(not any(k.rank and k.rank % multiple == 0 for k in each) for each in ladders)
+        return
+    assert re.search(f"{budget.target.kind} .* alone comes to", error)
+    least = {name: budget.ladder(name, multiple, FLOOR) or [None] for name in budget.matrices}
+    assert not budget.pays({name: choices[0] for name, choices in least.items()})
+
+
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("dense", [(), ("v",)])
 @pytest.mark.parametrize("sparse", [False, True])
@@ -73,7 +84,7 @@ def test_meets_the_budget_with_valid_choices(name, dense, sparse, sizes, data, m
     try:
         choices = make(name, multiple=multiple, **few)(replace(case, budget=budget))
     except RankwiseError as error:
-        assert re.search(f"{budget.target.kind} .* alone comes to|in multiples of", str(error))
+        refused_rightly(str(error), budget, multiple)
         return
     assert set(choices) == set(case.matrices)
     assert budget.reached(choices) <= budget.target.value

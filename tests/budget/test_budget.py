@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from rankwise.budget.costs import Kept, Matrix, by_loss, by_share, hull_slopes, keep_reached, total
@@ -56,7 +56,9 @@ def test_more_budget_lowers_no_rank_of_those_taken_in_order(matrices, one, other
     try:
         in_order = ordered(matrices, low, shares)
     except RankwiseError:
-        return
+        with pytest.raises(RankwiseError, match=r"the floor .* alone comes to"):
+            spent(matrices, low, shares, 1, 0.0)
+        reject()
     less, more = spent(matrices, low, shares, 1, 0.0), spent(matrices, high, shares, 1, 0.0)
     for name in matrices:
         assert min(rank(more[name]), rank(less[name])) >= rank(in_order[name])
@@ -104,7 +106,9 @@ def test_only_ratios_of_shares_matter(matrices, keep, factor, data):
     try:
         first = spent(matrices, keep, moments(shares), 1, 0.0)
     except RankwiseError:
-        return
+        with pytest.raises(RankwiseError, match=r"the floor .* alone comes to"):
+            spent(matrices, keep, moments(scaled), 1, 0.0)
+        reject()
     # Ties may fall either way after rounding; what is spent may differ by one step at most.
     second = spent(matrices, keep, moments(scaled), 1, 0.0)
     step = max(sum(matrix.shape) + matrix.shape[0] for matrix in matrices.values())

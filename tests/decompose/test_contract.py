@@ -1,10 +1,15 @@
 """What every decomposer promises; a new file in the folder is tested by existing."""
 
+import ast
+import inspect
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 
+from rankwise.artifacts.gradients import OutputGradient
+from rankwise.artifacts.statistics import InputStatistics
 from rankwise.budget.costs import Kept
 from rankwise.decompose import decomposers
 from rankwise.decompose.factoring import factor_linear, largest_rank
@@ -16,6 +21,21 @@ from tests.conftest import tiny_llama
 from tests.decompose.approximations import approximation, choices
 
 METHODS = sorted(decomposers)
+LOSS = [name for name in METHODS if decomposers[name].measure >= Measure.LOSS]
+SQUARE, TALL, WIDE = ("self_attn.q_proj", "mlp.up_proj", "mlp.down_proj")
+CASES = [SQUARE, "self_attn.k_proj", TALL, WIDE]
+
+
+def stores_entries(name):
+    """Whether a method's factors come with a sparse part, asked of a small random linear."""
+    g = torch.Generator().manual_seed(0)
+    weight, x, y = (
+        torch.randn(s, generator=g, dtype=torch.float64) for s in ((8, 9), (40, 9), (40, 8))
+    )
+    gradient = OutputGradient(y.T @ y, "out", y.square().sum(0), 40)
+    means, tokens = x.mean(0, keepdim=True), torch.tensor([40])
+    inputs = InputStatistics(x.T @ x, means, tokens, x.abs().sum(0), gradient)
+    return decomposers[name]()(weight, inputs, 3).sparse is not None
 
 
 @pytest.fixture(params=METHODS)
@@ -23,7 +43,7 @@ def decomposer(request):
     return decomposers[request.param]()
 
 
-@pytest.fixture(params=["self_attn.q_proj", "self_attn.k_proj", "mlp.up_proj", "mlp.down_proj"])
+@pytest.fixture(params=CASES)
 def case(request, tiny_statistics, tiny_gradients):
     """Weight and statistics of one linear of the tiny model: square, wide and tall ones."""
     [linear] = [
@@ -64,12 +84,11 @@ def test_ranks_nest_and_shapes_are_right(decomposer, case):
         torch.testing.assert_close(*low)
 
 
+@pytest.mark.parametrize("decomposer", filter(stores_entries, METHODS), indirect=True)
 def test_sparse_entries_nest_and_are_sorted(decomposer, case):
     weight, inputs = case
     factors = decomposer(weight, inputs, largest_rank(weight.shape))
     part = factors.sparse
-    if part is None:
-        return
     assert part.ladder.shape[1] == 2
     assert bool((part.ladder.diff(dim=0) >= 0).all())
     assert int(part.ladder[-1, 0]) == factors.max_rank
@@ -92,11 +111,14 @@ def test_spectrum_falls_and_error_falls_along_the_ladder(decomposer, case):
     assert errors[-1] < errors[0]
 
 
+@pytest.mark.parametrize("decomposer", LOSS, indirect=True)
+@pytest.mark.parametrize("case", [name for name in CASES if name != TALL], indirect=True)
 def test_a_spectrum_that_predicts_the_loss_is_in_nats(decomposer, case):
     """½ tr(G (W − Ŵ) C (W − Ŵ)ᵀ) to within a factor of two: damping and a sparse part's overlap aside."""
     weight, inputs = case
-    if decomposer.measure < Measure.LOSS or inputs.gradient.side == "in":
-        return
+    assert (
+        inputs.gradient.side == "out"
+    )  # of a tall weight, nothing as large as [out, out] is gathered
     factors = decomposer(weight, inputs, largest_rank(weight.shape))
     offered = choices(factors)
     for kept in (offered[0], offered[len(offered) // 2]):
@@ -141,10 +163,23 @@ def test_rank_deficient_statistics_give_finite_factors(decomposer, case):
     assert float(lost) < 0.5
 
 
-def test_describes_itself(decomposer):
-    assert decomposer.summary
-    for name in type(decomposer).model_fields:
-        assert name in type(decomposer).model_json_schema()["properties"]
+def explained(cls):
+    """Return the fields of a class that a docstring follows in its source."""
+    [body] = [node.body for node in ast.parse(inspect.getsource(cls)).body]
+    return {
+        field.target.id
+        for field, after in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr)
+    }
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_and_each_of_its_keys_are_explained(name):
+    method = decomposers[name]
+    assert method.summary.endswith(".")
+    assert "Use it" in vars(method)["__doc__"]
+    ours = [cls for cls in method.__mro__ if cls.__module__.startswith("rankwise.")]
+    assert set(method.model_fields) <= set().union(*map(explained, ours))
 
 
 def test_the_errors_of_the_weight_are_those_that_the_factors_leave(decomposer, case):

@@ -80,5 +80,6 @@ def test_a_trial_copies_no_weight_and_factors_nothing(compressed, monkeypatch):
         monkeypatch.setattr(torch.linalg, name, lambda *_: pytest.fail("factored in a trial"))
     monkeypatch.setattr(torch.Tensor, "clone", lambda *_: pytest.fail("copied in a trial"))
     search.score(choices)
+    assert search.sliced.keys() == factors.keys()
     for name, sliced in search.sliced.items():
         assert sliced.factors.right.data_ptr() == factors[name].right.data_ptr()
