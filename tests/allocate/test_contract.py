@@ -60,7 +60,7 @@ def refused_rightly(error, budget, multiple):
         assert any(not any(k.rank and k.rank % multiple == 0 for k in each) for each in ladders)
         return
     assert re.search(f"{budget.target.kind} .* alone comes to", error)
-    least = {name: budget.ladder(name, multiple, FLOOR) or [None] for name in budget.matrices}
+    least = {name: budget.schedule(name, multiple, FLOOR) or [None] for name in budget.matrices}
     assert not budget.pays({name: choices[0] for name, choices in least.items()})
 
 

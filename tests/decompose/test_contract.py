@@ -116,9 +116,7 @@ def test_spectrum_falls_and_error_falls_along_the_ladder(decomposer, case):
 def test_a_spectrum_that_predicts_the_loss_is_in_nats(decomposer, case):
     """½ tr(G (W − Ŵ) C (W − Ŵ)ᵀ) to within a factor of two: damping and a sparse part's overlap aside."""
     weight, inputs = case
-    assert (
-        inputs.gradient.side == "out"
-    )  # of a tall weight, nothing as large as [out, out] is gathered
+    assert inputs.gradient.side == "out"  # [out, out] is gathered of no tall weight
     factors = decomposer(weight, inputs, largest_rank(weight.shape))
     offered = choices(factors)
     for kept in (offered[0], offered[len(offered) // 2]):

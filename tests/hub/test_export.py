@@ -117,8 +117,8 @@ def test_the_page_s_code_runs(placeless, tmp_path, monkeypatch):
     [opening, trusting] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     checkpoints = tmp_path / "data/checkpoints"
     checkpoints.mkdir(parents=True)
-    (checkpoints / "ours-80").symlink_to(placeless.folder)
-    shutil.copy(placeless.manifest, checkpoints / "ours-80.json")
+    (checkpoints / "rankwise-80").symlink_to(placeless.folder)
+    shutil.copy(placeless.manifest, checkpoints / "rankwise-80.json")
     for code in (opening, trusting):
         done = subprocess.run(
             [sys.executable, "-c", code],
