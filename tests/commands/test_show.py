@@ -58,7 +58,7 @@ def test_a_study_that_was_not_run_is_a_sentence(here: Path) -> None:
     with pytest.raises(RankwiseError, match=r"no .*summary\.json in .*run the study first"):
         show()
     Path("dvc.yaml").write_text("stages: [")
-    with pytest.raises(RankwiseError, match=r"dvc\.yaml is not plain YAML"):
+    with pytest.raises(RankwiseError, match=r"dvc\.yaml is not as rankwise prints it"):
         show()
     Path("dvc.yaml").unlink()
     with pytest.raises(RankwiseError, match=r"no dvc\.yaml in .*run the study first"):

@@ -140,7 +140,7 @@ def test_a_job_that_was_killed_is_said_to_be(
     line: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "dvc.yaml").touch()
+    (tmp_path / "dvc.yaml").write_text("stages: {}")
     before = {
         "snakemake": "    log: logs/covariance/dense.log (check log file)",
         "dvc": "> x --log logs/covariance/dense.log",

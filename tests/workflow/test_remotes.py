@@ -87,16 +87,16 @@ def test_a_laptop_that_pulls_has_nothing_to_do(
 def test_an_experiment_runs_the_changed_tail_alone(small: Study) -> None:
     small.do("git", "init", "--quiet")
     small.do("dvc", "config", "--unset", "core.no_scm")
-    (small.folder / ".gitignore").write_text("/data\n/logs\n/.snakemake\n/package\n/inputs\n")
+    (small.folder / ".gitignore").write_text("/data\n/logs\n/.snakemake\n/inputs\n")
     (small.folder / ".dvc/.gitignore").write_text("/cache\n/tmp\n")
     small.do("git", "add", "--all")
     me = ("-c", "user.name=one", "-c", "user.email=one@localhost")
     small.do("git", *me, "commit", "--quiet", "--message", "finished")
     said = small.do("dvc", "exp", "run", "--set-param", "allocate.uniform.floor=0.2")
-    ran = set(re.findall(r"Running stage '([\w-]+)'", said))
+    ran = set(re.findall(r"Running stage '([\w@-]+)'", said))
     expected = {
         name for name in small.stages() if name in PLAIN.replace("trained", "plain").split()
     }
-    assert ran == {"params", *expected}
+    assert ran == {"code", "params", *expected}
     assert small.snakemake_would_run() == set()
     assert small.dvc_would_run() == set()

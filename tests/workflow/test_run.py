@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from rankwise.commands import sync
 from rankwise.commands.init import PRESETS, with_settings
 from rankwise.commands.run import run
 from rankwise.workflow import engines
-from rankwise.workflow.rules import code
+from rankwise.workflow.due import DueJob
+from rankwise.workflow.fingerprints import closure
 from tests.workflow.studies import Study
 
 BAD = {
@@ -132,20 +134,25 @@ def test_jobs_are_forked_on_the_cpu_unless_asked_not_to(
     monkeypatch.chdir(tmp_path)
     given = []
     monkeypatch.setattr("rankwise.commands.run.fork_server", lambda _: nullcontext({"a": "server"}))
-    monkeypatch.setattr(engines, "find_due", lambda: (True, False))
+    monkeypatch.setattr(
+        engines, "find_due", lambda: ([DueJob("report", (), "not made yet")], False)
+    )
     monkeypatch.setattr(engines, "run_snakemake", lambda *arguments: given.append(arguments))
     monkeypatch.setattr("rankwise.commands.show.print_table", lambda: None)
-    for name in ("_record", "_cut"):
-        monkeypatch.setattr(f"rankwise.commands.run.{name}", lambda *_: None)
+    monkeypatch.setattr("rankwise.commands.run._record", lambda _: None)
+    for name in ("refresh", "refresh_inputs"):
+        monkeypatch.setattr(sync, name, lambda: None)
     run(cold=cold, anyway=True)  # no GPU is here to plan for
     [(engine, *options)] = given
     assert options == [None, False]
     assert engine.variables == variables
 
 
-@pytest.mark.parametrize("stage", ["prepare", "evaluate", "params"])
+@pytest.mark.parametrize("stage", ["prepare_model", "evaluate", "report"])
 def test_no_job_depends_on_how_it_is_started(stage: str) -> None:
-    assert not [path for path in code(f"stages.{stage}") if "forkserver" in path or "cli" in path]
+    modules = closure(f"rankwise.stages.{stage}")
+    assert "rankwise.stages.options" in modules
+    assert not [name for name in modules if "forkserver" in name or "cli" in name]
 
 
 def test_a_killed_fork_server_fails_the_run_and_the_next_one_goes_on(

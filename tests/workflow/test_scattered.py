@@ -21,18 +21,18 @@ def test_jobs_of_searches_and_statistics_stand_beside_each_other(tmp_path: Path)
         return {path for path in stages[name]["deps"] if path.startswith("data/search/")}
 
     data = "data/search/searched"
-    assert {name for name in stages if name.split("-")[0] in ("suggest", "trial")} == {
-        *(f"suggest-searched-round_{number}" for number in range(3)),
-        *(f"trial-searched-trial_{number}" for number in range(5)),
+    assert {name for name in stages if name.startswith(("suggest", "trial"))} == {
+        *(f"suggest-searched-{number}" for number in range(3)),
+        *("trial@0", "trial@1", "trial_search@2", "trial_search@3", "trial-searched-4"),
     }
-    assert before("suggest-searched-round_0") == set()
-    assert before("trial-searched-trial_1") == {f"{data}/round_0.jsonl"}
-    assert before("trial-searched-trial_2") == {f"{data}/round_1.jsonl"}
-    assert before("suggest-searched-round_2") == {f"{data}/trial_{n}.jsonl" for n in range(4)}
+    assert before("suggest-searched-0") == set()
+    assert before("trial@1") == {f"{data}/round_0.jsonl"}
+    assert before("trial_search@2") == {f"{data}/round_1.jsonl"}
+    assert before("suggest-searched-2") == {f"{data}/trial_{n}.jsonl" for n in range(4)}
     assert before("allocate-searched") == {f"{data}/trial_{n}.jsonl" for n in range(5)}
     assert "data/sample/search.safetensors" not in stages["allocate-searched"]["deps"]
 
-    shards = [set(stages[f"covariance_shard-dense-shard_{number}"]["outs"]) for number in range(2)]
+    shards = [set(stages[f"covariance_shard@{number}"]["outs"]) for number in range(2)]
     assert not shards[0] & shards[1]
     assert shards[0] | shards[1] <= set(stages["covariance-dense"]["deps"])
 

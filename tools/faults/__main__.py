@@ -118,7 +118,7 @@ def memory(base: Base, seed: int, _: float) -> Iterator[Tally]:
     """Jobs killed for memory, in both engines."""
     killed = Tally("a job of a run killed as by the out-of-memory killer", seed)
     for engine in disturbed.ENGINES:
-        for name in ("covariance-dense", "evaluate-plain"):
+        for name in ("covariance-dense", "evaluate@plain"):
             copy = disturbed.fresh(base.study(), base.folder / f"memory {engine} {name}")
             starved.killed_in_place(base.study(), copy, engine, name, killed)
     yield killed

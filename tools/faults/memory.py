@@ -1,6 +1,7 @@
 """Jobs of a run that get no more memory: the kernel kills them, or the test does it in the kernel's place."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -38,7 +39,7 @@ def killed_in_place(study: Study, copy: Study, engine: str, name: str, tally: Ta
     """Kill a job of a run as a system without memory does: the run says so and names what to lower."""
     run = copy.start(*RUN, "--cold", "--engine", engine)
     end = time.monotonic() + PATIENCE
-    stage = name.split("-", maxsplit=1)[0]
+    stage = re.split("[@-]", name, maxsplit=1)[0]
     while run.poll() is None and time.monotonic() < end:
         found = _job(run.pid, stage)
         if found is not None:

@@ -14,7 +14,8 @@ from random import Random
 from typing import Any
 
 from rankwise.files.checksummed import sha256
-from tests.workflow.studies import FEWER, Study, make_study
+from rankwise.workflow.dvc_yaml import outputs_of
+from tests.workflow.studies import FEWER, WRITERS, Study, make_study
 
 SMALL = (*FEWER, "prepare.tasks.source=null")
 """A small study, finished in half a minute."""
@@ -80,9 +81,8 @@ def stages_of(study: Study) -> list[Stage]:
     """Return the stages of a finished study, but not the engines' own."""
     found = []
     for name, stage in study.stages().items():
-        if name != "params":
-            outs = [out if isinstance(out, str) else next(iter(out)) for out in stage["outs"]]
-            paths = tuple(study.folder / out for out in outs)
+        if name not in WRITERS:
+            paths = tuple(study.folder / out for out in outputs_of(stage))
             found.append(Stage(study, name, stage["cmd"], paths))
     return found
 

@@ -71,18 +71,18 @@ def _value(job: Job, name: str) -> str | None:
 def _template(job: Job, names: list[str]) -> Stage:
     """Return a job's stage with a placeholder ``⟨name⟩`` for every value of an axis or a fact."""
     values = {value: name for name in reversed(names) if (value := _value(job, name)) is not None}
-    if not values:
-        return job.stage
-    longest = sorted(values, key=len, reverse=True)
-    pattern = re.compile(
-        rf"(?<![\w-])({'|'.join(map(re.escape, longest))})(?![\w-])|(?<=_)(\d+)(?=\.)"
-    )
+    words = sorted((value for value in values if not value.isdigit()), key=len, reverse=True)
+    numbers = [(values[value], value) for value in values if value.isdigit()]
 
-    def replace(match: re.Match[str]) -> str:
-        name = values.get(match[1] or match[2])
-        return match[0] if name is None else f"⟨{name}⟩"
+    def replace(text: str) -> str:
+        if words:
+            listed = "|".join(map(re.escape, words))
+            text = re.sub(rf"(?<![\w-])({listed})(?![\w-])", lambda m: f"⟨{values[m[1]]}⟩", text)
+        for name, value in numbers:  # group_0, --round 0
+            text = re.sub(rf"(?<![A-Za-z]){name}([_ ]){value}(?!\w)", rf"{name}\1⟨{name}⟩", text)
+        return text
 
-    return _walk(job.stage, lambda text: pattern.sub(replace, text))
+    return _walk(job.stage, replace)
 
 
 def _walk(value: Any, change: Any) -> Any:
