@@ -23,12 +23,15 @@ from rankwise.artifacts.factors import Factors
 from rankwise.artifacts.statistics import GroupStatistics
 from rankwise.budget.costs import Kept
 from rankwise.checkpoint import saving
-from rankwise.decompose.factoring import FACTORISE, factor_linear, largest_rank
+from rankwise.decompose.factoring import factor_linear, largest_rank
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.evaluate.speed import time_calls, time_models
+from rankwise.linalg.factorisations import FACTORISE
 from rankwise.model.device import DTYPES, set_up_device
 from rankwise.model.families import family_of
-from rankwise.params.stages import Compute, CovarianceParams, FisherParams
+from rankwise.params.compute import Compute
+from rankwise.params.covariance import CovarianceParams
+from rankwise.params.fisher import FisherParams
 from rankwise.search.scorer import SearchModel
 from rankwise.statistics.covariance import gather_covariance
 from rankwise.statistics.fisher import gather_fisher as gather_gradients

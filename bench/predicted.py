@@ -30,7 +30,11 @@ from rankwise.checkpoint.loading import load_dense
 from rankwise.decompose import decomposers
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import read_json
-from rankwise.params.stages import Compute, Corpus, CovarianceParams, FisherParams, Model, Sample
+from rankwise.params.compute import Compute
+from rankwise.params.covariance import CovarianceParams
+from rankwise.params.fisher import FisherParams
+from rankwise.params.prepare import Corpus, Model
+from rankwise.params.sample import Sample
 from rankwise.params.target import Target
 from rankwise.records.inputs import ModelManifest
 from rankwise.search.problem import build_problem, read_matrices

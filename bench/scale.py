@@ -29,7 +29,9 @@ from rankwise.inputs.architecture import build_empty_dense
 from rankwise.inputs.sources import hash_files
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
-from rankwise.params.stages import Compute, CovarianceParams, FisherParams
+from rankwise.params.compute import Compute
+from rankwise.params.covariance import CovarianceParams
+from rankwise.params.fisher import FisherParams
 from rankwise.records.inputs import ModelManifest
 from rankwise.statistics.accumulators import ACCUMULATE
 from rankwise.statistics.covariance import gather_covariance

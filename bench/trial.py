@@ -26,11 +26,11 @@ from rankwise.artifacts.factors import Factors, GroupFactors
 from rankwise.artifacts.tokens import Tokens
 from rankwise.budget.costs import Kept
 from rankwise.checkpoint import loading, saving
+from rankwise.checkpoint.choices import read_choices
 from rankwise.decompose.factoring import largest_rank
 from rankwise.evaluate.perplexity import window_losses
 from rankwise.model.families import family_of
 from rankwise.records.made import AllocationRecord
-from rankwise.search.problem import read_choices
 from rankwise.search.scorer import SearchModel
 
 DATA = ROOT / "data"

@@ -12,8 +12,11 @@ from rankwise.decompose import decomposers
 from rankwise.decompose.factoring import factor_group
 from rankwise.files.atomic import write_json
 from rankwise.model.weights import Weights
+from rankwise.params.build import Build
+from rankwise.params.compute import Compute
+from rankwise.params.covariance import CovarianceParams
+from rankwise.params.fisher import FisherParams
 from rankwise.params.runs import Run
-from rankwise.params.stages import Build, Compute, CovarianceParams, FisherParams
 from rankwise.records.inputs import ModelManifest
 from rankwise.stages import allocate, build
 from rankwise.statistics.covariance import gather_covariance

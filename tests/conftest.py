@@ -11,7 +11,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from rankwise.forkserver.launch import fork_server
 from rankwise.model.families import family_of
-from rankwise.params.stages import CovarianceParams, FisherParams
+from rankwise.params.covariance import CovarianceParams
+from rankwise.params.fisher import FisherParams
 from rankwise.statistics.covariance import gather_covariance
 from rankwise.statistics.fisher import gather_fisher as gather_gradients
 from rankwise.workflow import engines

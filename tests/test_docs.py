@@ -19,7 +19,7 @@ from rankwise.decompose import decomposers
 from rankwise.model.check import check_family
 from rankwise.model.families import families, family_of
 from rankwise.model.weights import Weights
-from rankwise.params.stages import Model
+from rankwise.params.prepare import Model
 from rankwise.refine import refiners
 from rankwise.validation.params import load_params
 from tests.allocate.problems import problem

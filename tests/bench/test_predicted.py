@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rankwise.allocate.problem import TrialScore
-from rankwise.params.stages import Corpus, Model
+from rankwise.params.prepare import Corpus, Model
 from tests.allocate.problems import SEQUENCES, problem
 
 sys.path.append(str(Path(__file__).parents[2] / "bench"))

@@ -15,7 +15,7 @@ from rankwise.decompose.factoring import factor_group
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
-from rankwise.params.stages import CovarianceParams
+from rankwise.params.covariance import CovarianceParams
 from rankwise.search.scorer import SearchModel
 from rankwise.statistics.covariance import gather_covariance
 from tests.conftest import random_ids, tiny_llama, weight_of

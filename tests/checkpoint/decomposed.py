@@ -11,8 +11,9 @@ from rankwise.decompose import decomposers
 from rankwise.decompose.factoring import factor_group
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
+from rankwise.params.covariance import CovarianceParams
+from rankwise.params.fisher import FisherParams
 from rankwise.params.runs import Run
-from rankwise.params.stages import CovarianceParams, FisherParams
 from rankwise.params.target import Target
 from rankwise.search.problem import build_problem, build_record, read_matrices
 from rankwise.statistics.covariance import gather_covariance

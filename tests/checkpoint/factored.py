@@ -10,7 +10,10 @@ from rankwise.decompose.factoring import factor_group
 from rankwise.files.atomic import write_json
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
-from rankwise.params.stages import Build, Compute, CovarianceParams, FisherParams
+from rankwise.params.build import Build
+from rankwise.params.compute import Compute
+from rankwise.params.covariance import CovarianceParams
+from rankwise.params.fisher import FisherParams
 from rankwise.records.made import AllocationRecord, CheckpointManifest
 from rankwise.stages import allocate, build
 from rankwise.statistics.covariance import gather_covariance

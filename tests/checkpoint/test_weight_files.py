@@ -11,8 +11,8 @@ from ruamel.yaml import YAML
 from rankwise.checkpoint.weight_files import StoredTensor, checkpoint_bytes, file_bytes
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
+from rankwise.params.build import Build
 from rankwise.params.runs import CompressedRun, Run, expand_steps
-from rankwise.params.stages import Build
 from rankwise.records.inputs import ModelManifest
 from rankwise.stages import build
 from rankwise.validation.params import load_params

@@ -11,7 +11,7 @@ from rankwise.cli import app
 from rankwise.commands.recorded import read_report_paths
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import pair_runs
-from rankwise.params.stages import Report
+from rankwise.params.report import Report
 from rankwise.records.items import Items
 from rankwise.records.made import AllocationRecord, LinearRank
 from rankwise.records.measured import Scores

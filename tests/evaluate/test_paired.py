@@ -7,7 +7,7 @@ import pytest
 
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import bootstrap_interval, mcnemar, pair_runs
-from rankwise.params.stages import Report
+from rankwise.params.report import Report
 from rankwise.records.items import Items, TaskItems, TextItems
 
 GIVEN = Report(resamples=500)

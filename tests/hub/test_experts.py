@@ -7,7 +7,7 @@ from rankwise.decompose.factoring import factor_group
 from rankwise.decompose.svd import SVD
 from rankwise.hub.experts import separate
 from rankwise.model.weights import Weights
-from rankwise.params.stages import CovarianceParams
+from rankwise.params.covariance import CovarianceParams
 from rankwise.statistics.covariance import gather_covariance
 from tests.conftest import weight_of
 from tests.families import CPU, LAYERS, ids, separated, tiny

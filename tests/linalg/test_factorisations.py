@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rankwise.linalg import factorisations
+from rankwise.linalg import factorisations, symmetric
 from rankwise.linalg.packed import Panels, Triangle, add_packed, is_finite, whole
 
 
@@ -17,12 +17,10 @@ def test_whitening_is_a_root_of_the_moment_and_its_inverse():
     torch.testing.assert_close((root / values).T @ root, torch.eye(8, dtype=c.dtype))
 
 
-@pytest.mark.parametrize(
-    "size", [3, factorisations.PANEL, factorisations.PANEL + 1, 2 * factorisations.PANEL + 7]
-)
+@pytest.mark.parametrize("size", [3, symmetric.PANEL, symmetric.PANEL + 1, 2 * symmetric.PANEL + 7])
 def test_half_of_a_symmetric_product_is_enough(size):
     a = torch.randn(size, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(size))
-    product = factorisations.symmetric_product(a, a.T)
+    product = symmetric.symmetric_product(a, a.T)
     torch.testing.assert_close(product, a @ a.T)
     assert torch.equal(product, product.T)
     sums = Panels.zeros(size, torch.float64, torch.device("cpu"))

@@ -33,9 +33,10 @@ from rankwise.evaluate.perplexity import mean_loss, window_losses
 from rankwise.files.atomic import write_json
 from rankwise.inputs.architecture import read_tokenizer
 from rankwise.model.family import Family
-from rankwise.model.sliced_linear import shape_of
+from rankwise.model.shapes import shape_of
 from rankwise.model.weights import Weights
-from rankwise.params.stages import CovarianceParams, FisherParams
+from rankwise.params.covariance import CovarianceParams
+from rankwise.params.fisher import FisherParams
 from rankwise.params.target import Target
 from rankwise.records.inputs import ModelManifest
 from rankwise.refine.base import Refinement

@@ -11,7 +11,8 @@ from rankwise.decompose.factoring import factor_linear, largest_rank
 from rankwise.evaluate.perplexity import window_losses
 from rankwise.linalg.packed import whole
 from rankwise.model.families import family_of
-from rankwise.params.stages import CovarianceParams, FisherParams
+from rankwise.params.covariance import CovarianceParams
+from rankwise.params.fisher import FisherParams
 from rankwise.search.scorer import SearchModel
 from rankwise.statistics.covariance import gather_covariance
 from rankwise.statistics.fisher import gather_fisher as gather_gradients

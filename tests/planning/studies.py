@@ -5,7 +5,7 @@ from pathlib import Path
 from transformers import LlamaConfig
 
 from rankwise.commands.init import PRESETS, with_settings
-from rankwise.params.stages import Params
+from rankwise.params.study import Params
 from rankwise.planning.machine import Room
 from rankwise.validation.params import load_params
 

@@ -8,7 +8,7 @@ import pytest
 from rankwise.commands.init import PRESETS, with_settings
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import sha256
-from rankwise.params.stages import Params
+from rankwise.params.study import Params
 from rankwise.planning import job_resources as asked
 from rankwise.planning.job_resources import (
     ENGINE,

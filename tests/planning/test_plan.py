@@ -11,8 +11,9 @@ from rankwise.embedded import files
 from rankwise.errors import RankwiseError
 from rankwise.methods.required_statistics import RequiredStatistics
 from rankwise.model.families import family_of
-from rankwise.model.sliced_linear import shape_of
-from rankwise.params.stages import CovarianceParams, FisherParams
+from rankwise.model.shapes import shape_of
+from rankwise.params.covariance import CovarianceParams
+from rankwise.params.fisher import FisherParams
 from rankwise.planning.machine import Room, _group_limit, probe
 from rankwise.planning.plan import LIBRARIES, MIB, StagePlan, _text_characters, plan
 from rankwise.planning.sizes import Matrix, Sizes, moments_of, triangle_bytes

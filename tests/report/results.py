@@ -6,7 +6,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from rankwise.cli import app
-from rankwise.params.stages import Report
+from rankwise.params.report import Report
 from rankwise.report.page import render_page
 from rankwise.results.files import StudyFiles
 from rankwise.results.run import RunResult

@@ -11,8 +11,9 @@ from rankwise.decompose.svd import SVD
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.model.weights import Weights
+from rankwise.params.build import Build
+from rankwise.params.compute import Compute
 from rankwise.params.runs import Run
-from rankwise.params.stages import Build, Compute
 from rankwise.records.made import AllocationRecord
 from rankwise.stages import allocate
 from tests.conftest import tiny_llama

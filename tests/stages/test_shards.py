@@ -6,7 +6,8 @@ import torch
 from rankwise.artifacts.tokens import Tokens
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
-from rankwise.params.stages import Compute, CovarianceParams
+from rankwise.params.compute import Compute
+from rankwise.params.covariance import CovarianceParams
 from rankwise.stages.covariance import command
 from rankwise.validation.params import load_params
 from tests.conftest import random_ids

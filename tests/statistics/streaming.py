@@ -15,7 +15,7 @@ from transformers import (
 from rankwise.artifacts.tokens import Tokens
 from rankwise.inputs.sources import MODEL_FILES, hash_files
 from rankwise.model.families import family_of
-from rankwise.params.stages import Compute
+from rankwise.params.compute import Compute
 from rankwise.records.inputs import ModelManifest
 from tests.conftest import random_ids, tiny_llama
 

@@ -6,7 +6,7 @@ import torch
 from rankwise.errors import RankwiseError
 from rankwise.linalg.packed import whole
 from rankwise.model.families import family_of
-from rankwise.params.stages import CovarianceParams
+from rankwise.params.covariance import CovarianceParams
 from rankwise.statistics.covariance import gather_covariance
 from tests.checkpoint.decomposed import statistics_of
 from tests.conftest import random_ids, tiny_llama, weight_of

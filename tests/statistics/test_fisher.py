@@ -8,7 +8,7 @@ from rankwise.artifacts.gradients import GroupFisher
 from rankwise.errors import RankwiseError
 from rankwise.linalg.packed import whole
 from rankwise.model.families import family_of
-from rankwise.params.stages import FisherParams
+from rankwise.params.fisher import FisherParams
 from rankwise.statistics.accumulators import Position
 from rankwise.statistics.fisher import GradientSums, gather_fisher
 from tests.conftest import random_ids, tiny_llama, weight_of

@@ -15,7 +15,8 @@ from rankwise.linalg.packed import whole
 from rankwise.methods.required_statistics import RequiredStatistics
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
-from rankwise.params.stages import CovarianceParams, FisherParams
+from rankwise.params.covariance import CovarianceParams
+from rankwise.params.fisher import FisherParams
 from rankwise.statistics.covariance import gather_covariance
 from rankwise.statistics.fisher import gather_fisher as gather_gradients
 from tests.conftest import random_ids, tiny_llama, weight_of

@@ -18,7 +18,8 @@ from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import read_json
 from rankwise.inputs.sources import MODEL_FILES, hash_files
 from rankwise.model.weights import spans
-from rankwise.params.stages import Compute, CovarianceParams
+from rankwise.params.compute import Compute
+from rankwise.params.covariance import CovarianceParams
 from rankwise.stages.covariance import command
 from rankwise.statistics import streamed_covariance
 from rankwise.statistics.accumulators import SiteSums

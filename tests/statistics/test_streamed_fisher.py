@@ -7,7 +7,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from rankwise.errors import RankwiseError
-from rankwise.params.stages import Compute, FisherParams
+from rankwise.params.compute import Compute
+from rankwise.params.fisher import FisherParams
 from rankwise.stages.fisher import command
 from rankwise.statistics import streamed_fisher
 from rankwise.statistics.fisher import GradientSums, gather_fisher

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rankwise.files.atomic import write_text
-from rankwise.params.stages import Report
+from rankwise.params.report import Report
 from rankwise.records.base import FileHash
 from rankwise.records.made import CheckpointManifest
 from rankwise.results.files import StudyFiles

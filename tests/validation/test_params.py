@@ -6,8 +6,8 @@ from ruamel.yaml import YAML
 from rankwise.decompose import decomposers
 from rankwise.errors import RankwiseError
 from rankwise.files.checksummed import read_json
+from rankwise.params.sample import Sample
 from rankwise.params.section import read_method, read_section
-from rankwise.params.stages import Sample
 from rankwise.validation.params import cut_sections, load_params
 from tests.parameters import ROOT, changed
 

@@ -111,7 +111,7 @@ def test_section(study: Study, setting: str, expected: str) -> None:
 
 def test_every_section_is_in_the_table(study: Study) -> None:
     named_sections = {setting.split(".", maxsplit=1)[0] for setting in SECTIONS}
-    from rankwise.params.stages import Params
+    from rankwise.params.study import Params
 
     assert named_sections == set(Params.model_fields)
 

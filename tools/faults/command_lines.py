@@ -19,7 +19,7 @@ import typer
 from rankwise import cli
 from rankwise.commands.init import PRESETS
 from rankwise.files.checksummed import to_checksummed_lines
-from rankwise.params.stages import Evaluate
+from rankwise.params.evaluate import Evaluate
 from tools.faults.hostile import STRANGE, changed
 
 STARTERS = {"run", "ui", "bench", "init", "show"}

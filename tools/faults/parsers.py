@@ -21,9 +21,10 @@ from rankwise.inputs.architecture import build_empty_model, read_model_config, r
 from rankwise.inputs.sources import hash_files
 from rankwise.inputs.texts import read_text
 from rankwise.model.families import SHIPPED, read_family
+from rankwise.params.compute import Compute
+from rankwise.params.evaluate import Evaluate
 from rankwise.params.runs import Run
 from rankwise.params.section import read_method, read_section
-from rankwise.params.stages import Compute, Evaluate
 from rankwise.records.inputs import TasksManifest
 from rankwise.records.made import AllocationRecord, CheckpointManifest
 from rankwise.search.scorer import refuse_beyond

@@ -16,7 +16,7 @@ from rankwise.workflow.cluster import PREFIX, Failures
 from rankwise.decompose import decomposers
 from rankwise.workflow.engines import search_path
 from rankwise.planning.job_resources import job_resources
-from rankwise.params.stages import FURTHER
+from rankwise.params.sample import FURTHER
 from rankwise.allocate.rounds import plan_rounds
 from rankwise.params.runs import DENSE
 from rankwise.validation.params import instantiate_method

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankwise.artifacts.store import read, refuse_malformed, tensors_on, write
+from rankwise.artifacts.store import read, refuse_malformed, write
 from rankwise.budget.costs import Kept
 from rankwise.errors import RankwiseError
-from rankwise.linalg import factorisations
+from rankwise.linalg import symmetric
+from rankwise.linalg.packed import tensors_on
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class Factors:
         tensors = [self.left, self.right, self.spectrum, self.offset, self.codes]
         if self.sparse is not None:
             tensors += [self.sparse.values, self.sparse.magnitudes, self.sparse.refits]
-        return all(factorisations.is_finite(tensor) for tensor in tensors if tensor is not None)
+        return all(symmetric.is_finite(tensor) for tensor in tensors if tensor is not None)
 
     def bias(self, rank: int, gates: Tensor | None = None) -> Tensor | None:
         """Return the bias [out] for the first ``rank`` components, each multiplied by its gate of ``gates`` [rank]."""

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rankwise.artifacts.store import read, refuse_malformed, tensors_on, write
-from rankwise.linalg import factorisations
-from rankwise.linalg.packed import Symmetric, Triangle, is_finite, whole
+from rankwise.artifacts.store import read, refuse_malformed, write
+from rankwise.linalg import factorisations, symmetric
+from rankwise.linalg.packed import Symmetric, Triangle, is_finite, tensors_on, whole
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class OutputGradient:
     @property
     def finite(self) -> bool:
         """Whether every sum is finite."""
-        return is_finite(self.second) and factorisations.is_finite(self.squares)
+        return is_finite(self.second) and symmetric.is_finite(self.squares)
 
     def to(self, device: torch.device) -> "OutputGradient":
         """Return the same sums on another device."""

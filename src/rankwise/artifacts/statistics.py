@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from rankwise.artifacts.gradients import OutputGradient
-from rankwise.artifacts.store import read, refuse_malformed, tensors_on, write
+from rankwise.artifacts.store import read, refuse_malformed, write
 from rankwise.errors import RankwiseError
-from rankwise.linalg import factorisations
-from rankwise.linalg.packed import Symmetric, Triangle, add_packed, is_finite, whole
+from rankwise.linalg import factorisations, symmetric
+from rankwise.linalg.packed import Symmetric, Triangle, add_packed, is_finite, tensors_on, whole
 
 SCHEMA = "covariance@4"
 VARIES = 1e-6
@@ -103,7 +103,7 @@ class InputStatistics:
         """
         if self.outputs is None:
             moment = factorisations.damp(self.moment(centred=centred), damping)
-            return factorisations.symmetric_product(weight @ moment, weight.T)
+            return symmetric.symmetric_product(weight @ moment, weight.T)
         powers = self.mean_square
         second = whole(self.outputs)
         moment = second / self.tokens
@@ -111,7 +111,7 @@ class InputStatistics:
             moment = self._centre(second, self.pool_means @ weight.T)
             within = self.tokens * powers - self._sum_over_tokens(self.pool_means.square())
             powers = within / self._degrees_of_freedom
-        weight_product = factorisations.symmetric_product(weight, weight.T)
+        weight_product = symmetric.symmetric_product(weight, weight.T)
         return (moment + moment.T) / 2 + damping * powers.mean() * weight_product
 
     def whitening(self, damping: float, *, centred: bool) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,6 @@ from torch import Tensor
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import atomic_write
 from rankwise.files.checksummed import damage_error, repair_hint, with_checksum, without_checksum
-from rankwise.linalg.packed import Panels, Triangle
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -102,9 +101,3 @@ def _digest(tensor: Tensor) -> str:
     digest = hashlib.sha256(f"{tensor.dtype} {list(tensor.shape)}".encode())
     digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def tensors_on(holder: Any, device: torch.device) -> dict[str, Any]:
-    """Return the tensors among an object's fields on ``device``."""
-    movable = Tensor | Panels | Triangle
-    return {k: v.to(device) for k, v in vars(holder).items() if isinstance(v, movable)}

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rankwise.decompose.factoring import FACTORISE
 from rankwise.errors import RankwiseError
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
 from rankwise.inputs.architecture import build_empty_model
+from rankwise.linalg.factorisations import FACTORISE
 
 BIAS_KEYS = ("attention_bias", "mlp_bias", "use_bias", "qkv_bias", "enable_bias")
 """Keys of transformers configurations that give linears a bias."""

@@ -11,10 +11,10 @@ from rankwise.artifacts.factors import Factors, GroupFactors
 from rankwise.budget.costs import Choices, Kept
 from rankwise.checkpoint.assembly import ExpectedModel
 from rankwise.checkpoint.loading import load_folder
-from rankwise.decompose.factoring import FACTORISE
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.perplexity import mean_loss, window_losses
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
+from rankwise.linalg.factorisations import FACTORISE
 from rankwise.model.weights import Weights
 from rankwise.records.made import LinearCheck, SelfCheck
 

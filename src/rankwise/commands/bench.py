@@ -41,8 +41,9 @@ def bench(
     from rankwise.evaluate.speed import compare_speed
     from rankwise.files.atomic import to_json
     from rankwise.model.device import set_up_device
+    from rankwise.params.compute import Compute
     from rankwise.params.section import validate
-    from rankwise.params.stages import Compute, Speed
+    from rankwise.params.speed import Speed
 
     ours, theirs = manifests(checkpoint, against)
     cores = len(os.sched_getaffinity(0))

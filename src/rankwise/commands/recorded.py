@@ -31,8 +31,8 @@ class ReportPaths:
 
     def load_results(self) -> StudyResults:
         """Read the study's records; spectra are left out, for they need torch."""
+        from rankwise.params.report import Report
         from rankwise.params.section import read_section
-        from rankwise.params.stages import Report
         from rankwise.results.study import StudyResults
 
         return StudyResults.load(self.files, read_section(self.params, Report))

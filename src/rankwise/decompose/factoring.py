@@ -16,14 +16,12 @@ from rankwise.artifacts.statistics import GroupStatistics, InputStatistics
 from rankwise.budget.costs import Matrix
 from rankwise.decompose import Decomposer
 from rankwise.errors import RankwiseError, nearest
-from rankwise.linalg import factorisations
+from rankwise.linalg import symmetric
+from rankwise.linalg.factorisations import FACTORISE
 from rankwise.model.family import Linear
 from rankwise.model.weights import Weights
 
 log = logging.getLogger("rankwise.decompose")
-
-FACTORISE = torch.float64
-"""Precision in which matrices are factored."""
 
 
 def largest_rank(shape: tuple[int, ...]) -> int:
@@ -118,7 +116,7 @@ def factor_linear(
     linear: Linear, weight: Tensor, inputs: InputStatistics, decomposer: Decomposer
 ) -> Factors:
     """Return the factors of one linear, with the errors of the weight; raises RankwiseError where not finite."""
-    if not factorisations.is_finite(weight):
+    if not symmetric.is_finite(weight):
         raise RankwiseError(
             f"{linear.name}: the weight holds NaN or infinite values; check the model's files"
         )
@@ -169,9 +167,7 @@ def weight_errors(weight: Tensor, factors: Factors) -> Tensor:
     if factors.sparse is not None:
         return _residuals(weight, factors, factors.sparse)
     left, right = factors.left, factors.right
-    pairs = factorisations.symmetric_product(left.T, left) * factorisations.symmetric_product(
-        right, right.T
-    )
+    pairs = symmetric.symmetric_product(left.T, left) * symmetric.symmetric_product(right, right.T)
     grown = 2 * pairs.tril(-1).sum(1) + pairs.diagonal()
     shared = ((left.T @ weight) * right).sum(1)
     steps = (grown - 2 * shared).cumsum(0)

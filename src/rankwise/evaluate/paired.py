@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from rankwise.errors import RankwiseError
-from rankwise.params.stages import Report
+from rankwise.params.report import Report
 from rankwise.records.items import Items
 from rankwise.records.pairs import Difference, Pair, TaskPair
 

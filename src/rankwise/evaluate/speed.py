@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from rankwise.params.stages import Speed
+from rankwise.params.speed import Speed
 from rankwise.records.measured import Rate, SpeedPoint, SpeedRecord
 
 T = TypeVar("T")

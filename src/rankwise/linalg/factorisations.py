@@ -1,14 +1,13 @@
 """Matrix factorisations that decomposers share: functions from tensors to tensors, in float64."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from rankwise.linalg.eigen import LARGE, eigenpairs
+from rankwise.linalg.symmetric import symmetric_product
 
-PANEL = 512
-"""Rows of a symmetric product that are multiplied at once; fewer are no faster [-]."""
+FACTORISE = torch.float64
+"""Precision in which matrices are factored."""
 CONDITION = 1e5
 """Most ratio of a Cholesky factor's diagonal at which it is precise enough: 1e-16 · 1e10 is below float32's precision [-]."""
 
@@ -120,41 +119,11 @@ def projection_errors(matrix: Tensor, parts: Tensor) -> Tensor:
     return torch.cat([total[None], total - parts.square().sum(1).cumsum(0)]).clamp_min(0)
 
 
-def is_finite(tensor: Tensor) -> bool:
-    """Return whether every number is finite. The sum decides in one pass, unless it overflows itself."""
-    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
-
-
 def multiply_rounded(left: Tensor, right: Tensor) -> Tensor:
     """Return ``left @ right``, computed in float32 from `LARGE` on: for factors, which files hold in at most float32."""
     if left.shape[1] < LARGE:
         return left @ right
     return (left.float() @ right.float()).to(left.dtype)
-
-
-def symmetric_product(left: Tensor, right: Tensor) -> Tensor:
-    """Return ``left @ right`` [d, d], a product known to be symmetric: it computes about half of it."""
-    size = len(left)
-    product = left.new_empty(size, size)
-    for rows, upto in panels(size):
-        product[rows, upto] = left[rows] @ right[:, upto]
-    return mirror_lower(product)
-
-
-def mirror_lower(lower: Tensor) -> Tensor:
-    """Make a matrix [d, d] symmetric in place: copy the part below its diagonal above it."""
-    for rows, _ in panels(len(lower)):
-        block = lower[rows, rows]
-        lower[rows, rows] = block.tril() + block.tril(-1).T
-        lower[: rows.start, rows] = lower[rows, : rows.start].T
-    return lower
-
-
-def panels(size: int) -> Iterator[tuple[slice, slice]]:
-    """Yield rows of a symmetric matrix, `PANEL` at a time, and the columns up to the end of their diagonal block."""
-    for begin in range(0, size, PANEL):
-        end = min(begin + PANEL, size)
-        yield slice(begin, end), slice(end)
 
 
 def _signs(vectors: Tensor) -> Tensor:

@@ -2,17 +2,17 @@
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from rankwise.linalg import factorisations
+from rankwise.linalg import symmetric
 
 
 @dataclass(frozen=True)
 class Panels:
-    """A symmetric matrix [d, d] in panels: some rows, up to the end of their diagonal block (`factorisations.panels`).
+    """A symmetric matrix [d, d] in panels: some rows, up to the end of their diagonal block (`symmetric.panels`).
 
     A pass adds products of tall matrices to it in place.
     """
@@ -22,14 +22,12 @@ class Panels:
     @classmethod
     def zeros(cls, size: int, dtype: torch.dtype, device: torch.device) -> Self:
         """Return a matrix [size, size] of zeros."""
-        ends = [(rows.stop - rows.start, upto.stop) for rows, upto in factorisations.panels(size)]
+        ends = [(rows.stop - rows.start, upto.stop) for rows, upto in symmetric.panels(size)]
         return cls([torch.zeros(*shape, dtype=dtype, device=device) for shape in ends])
 
     def add_gram(self, rows: Tensor) -> None:
         """Add ``rowsᵀ rows``, ``rows`` [tokens, d]."""
-        for part, (panel, columns) in zip(
-            self.parts, factorisations.panels(len(self)), strict=True
-        ):
+        for part, (panel, columns) in zip(self.parts, symmetric.panels(len(self)), strict=True):
             part.add_(rows[:, panel].T @ rows[:, columns])
 
     def __len__(self) -> int:
@@ -39,9 +37,9 @@ class Panels:
     def unpack(self) -> Tensor:
         """Return a new full matrix [d, d]."""
         matrix = self.parts[-1].new_empty(len(self), len(self))
-        for part, block in zip(self.parts, factorisations.panels(len(self)), strict=True):
+        for part, block in zip(self.parts, symmetric.panels(len(self)), strict=True):
             matrix[block] = part
-        return factorisations.mirror_lower(matrix)
+        return symmetric.mirror_lower(matrix)
 
     def diagonal(self) -> Tensor:
         """Return the diagonal [d]."""
@@ -86,7 +84,7 @@ class Triangle:
         matrix = self.values.new_empty(width, width)
         for index, row in enumerate(self.values.split(list(range(width, 0, -1)))):
             matrix[index, index:] = row
-        return factorisations.mirror_lower(matrix.T)
+        return symmetric.mirror_lower(matrix.T)
 
     def diagonal(self) -> Tensor:
         """Return the diagonal [d]."""
@@ -110,8 +108,8 @@ def whole(matrix: Symmetric) -> Tensor:
 def is_finite(matrix: Symmetric) -> bool:
     """Return whether every stored number of a symmetric matrix is finite."""
     if isinstance(matrix, Panels):
-        return all(factorisations.is_finite(part) for part in matrix.parts)
-    return factorisations.is_finite(matrix.values if isinstance(matrix, Triangle) else matrix)
+        return all(symmetric.is_finite(part) for part in matrix.parts)
+    return symmetric.is_finite(matrix.values if isinstance(matrix, Triangle) else matrix)
 
 
 def add_packed(matrix: Symmetric, other: Symmetric) -> Symmetric:
@@ -123,3 +121,9 @@ def add_packed(matrix: Symmetric, other: Symmetric) -> Symmetric:
     if isinstance(matrix, Triangle) and isinstance(other, Triangle):
         return Triangle(matrix.values + other.values)
     return whole(matrix).add_(whole(other))
+
+
+def tensors_on(holder: Any, device: torch.device) -> dict[str, Any]:
+    """Return the tensors among an object's fields on ``device``."""
+    movable = Tensor | Panels | Triangle
+    return {k: v.to(device) for k, v in vars(holder).items() if isinstance(v, movable)}

@@ -7,7 +7,7 @@ from torch import nn
 from rankwise.errors import RankwiseError
 from rankwise.hub.experts import separate
 from rankwise.model.family import Family
-from rankwise.model.sliced_linear import shape_of
+from rankwise.model.shapes import shape_of
 from rankwise.model.weights import Weights
 
 

@@ -5,7 +5,7 @@ import logging
 import torch
 
 from rankwise.errors import RankwiseError
-from rankwise.params.stages import Compute
+from rankwise.params.compute import Compute
 
 log = logging.getLogger("rankwise.compute")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -1,19 +1,10 @@
 """Replacement of ``nn.Linear`` during a search: slices the factors and copies nothing."""
 
-from typing import Any
-
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rankwise.artifacts.factors import Factors
 from rankwise.budget.costs import Choice
-
-
-def shape_of(linear: Any) -> tuple[int, int]:
-    """Return [out, in] of a linear, factored or not; GPT-2's Conv1D names its sizes ``nf`` and ``nx``."""
-    if hasattr(linear, "nf"):
-        return linear.nf, linear.nx
-    return linear.out_features, linear.in_features
 
 
 class SlicedLinear(nn.Module):

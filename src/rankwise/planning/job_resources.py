@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rankwise.files.checksummed import sha256
-from rankwise.params.stages import Params
+from rankwise.params.study import Params
 
 PLAN = Path("data/work/plan.json")
 """File of a study's plan; no rule declares it, and it is used only if it was made from this params.yaml."""

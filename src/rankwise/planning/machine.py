@@ -16,12 +16,13 @@ from torch import Tensor
 from rankwise.artifacts.gradients import OutputGradient
 from rankwise.artifacts.statistics import InputStatistics
 from rankwise.decompose import Decomposer
-from rankwise.decompose.factoring import FACTORISE, factor_linear
+from rankwise.decompose.factoring import factor_linear
 from rankwise.forkserver.server import PRELOADED
-from rankwise.linalg import factorisations
+from rankwise.linalg import symmetric
+from rankwise.linalg.factorisations import FACTORISE
 from rankwise.model.device import DTYPES, set_up_device
 from rankwise.model.family import Linear
-from rankwise.params.stages import Params
+from rankwise.params.study import Params
 from rankwise.planning.sizes import Sizes, shapes_by_outputs
 from rankwise.planning.study import gathered_statistics
 from rankwise.validation.params import instantiate_method
@@ -211,7 +212,7 @@ def _random(
     out, columns = shape
     generator = torch.Generator().manual_seed(0)
     draw = lambda *sides: torch.randn(*sides, generator=generator, dtype=FACTORISE)  # noqa: E731
-    gram = lambda side: factorisations.symmetric_product((rows := draw(2 * side, side)).T, rows)  # noqa: E731
+    gram = lambda side: symmetric.symmetric_product((rows := draw(2 * side, side)).T, rows)  # noqa: E731
     weight, squares = draw(out, columns), draw(columns).square()
     side = "in" if out > columns else "out"
     gradient = OutputGradient(gram(min(shape)), side, draw(out).square(), 2 * min(shape))

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from rankwise.inputs.sources import ITEM_FILES, items_folder, tasks_folder, text_file
 from rankwise.params.memory import advise_less_memory
-from rankwise.params.stages import Params
+from rankwise.params.study import Params
 from rankwise.planning.job_resources import ON_DEVICE
 from rankwise.planning.machine import Room, Speed
 from rankwise.planning.need import Requirement

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rankwise.decompose import decomposers
-from rankwise.linalg import factorisations
+from rankwise.linalg import symmetric
 from rankwise.methods.required_statistics import RequiredStatistics
 from rankwise.model.family import Family, Linear
-from rankwise.params.stages import Params
+from rankwise.params.study import Params
 
 SUM = 8
 """Size of a number in statistics [bytes]: float64."""
@@ -62,7 +62,7 @@ class Sizes:
         from rankwise.inputs.architecture import build_empty_model, read_model_config
         from rankwise.model.device import DTYPES
         from rankwise.model.families import FAMILIES
-        from rankwise.model.sliced_linear import shape_of
+        from rankwise.model.shapes import shape_of
 
         config, _, family = read_model_config(folder, FAMILIES)
         dtype = DTYPES[params.prepare.model.dtype]
@@ -166,7 +166,7 @@ def matrix_bytes(sides: list[int]) -> int:
 
 def panel_bytes(sides: list[int]) -> int:
     """Return the bytes of symmetric matrices in panels, as a pass sums them."""
-    parts = [part for side in sides for part in factorisations.panels(side)]
+    parts = [part for side in sides for part in symmetric.panels(side)]
     return sum(SUM * (rows.stop - rows.start) * columns.stop for rows, columns in parts)
 
 

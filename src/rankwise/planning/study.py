@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from rankwise.methods.required_statistics import RequiredStatistics
-from rankwise.params.stages import Params, Sample
+from rankwise.params.sample import Sample
+from rankwise.params.study import Params
 from rankwise.planning.sizes import Matrix, Sizes
 from rankwise.validation.statistics import required_statistics
 

@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from rankwise.params.stages import FURTHER
+from rankwise.params.sample import FURTHER
 from rankwise.records.pairs import NOISE, Difference
 from rankwise.report.table import points, relative
 from rankwise.report.words import NOTHING, number, word

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from rankwise.params.runs import DENSE
-from rankwise.params.stages import FURTHER
+from rankwise.params.sample import FURTHER
 from rankwise.records.measured import SpeedRecord, SummaryRow
 from rankwise.records.pairs import NOISE, Difference
 from rankwise.report.words import NOTHING, TIMES, number

@@ -10,8 +10,8 @@ from rankwise.allocate.trials import read_rows
 from rankwise.errors import RankwiseError, nearest
 from rankwise.evaluate.paired import pair_runs
 from rankwise.files.checksummed import read_json
+from rankwise.params.report import Report
 from rankwise.params.runs import DENSE
-from rankwise.params.stages import Report
 from rankwise.records.items import Items
 from rankwise.records.made import AllocationRecord, RefineRecord
 from rankwise.records.measured import Scores, SpeedRecord, Summary

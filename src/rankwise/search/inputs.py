@@ -14,9 +14,10 @@ from rankwise.artifacts.tokens import Tokens
 from rankwise.checkpoint.loading import load_dense
 from rankwise.errors import RankwiseError
 from rankwise.model.device import set_up_device
+from rankwise.params.build import Build
+from rankwise.params.compute import Compute
 from rankwise.params.runs import Run
 from rankwise.params.section import read_method, read_section
-from rankwise.params.stages import Build, Compute
 from rankwise.records.inputs import ModelManifest
 from rankwise.search.problem import build_budget, build_problem, read_matrices
 from rankwise.search.scorer import SearchModel

@@ -3,7 +3,7 @@
 from rankwise.allocate import Allocator
 from rankwise.allocate.problem import Candidate, Choices, Problem, Trials
 from rankwise.artifacts.factors import Factors
-from rankwise.budget.costs import Choice, Kept, Matrix, keep_index_free, keep_reached, total
+from rankwise.budget.costs import Choice, Matrix, keep_index_free, keep_reached, total
 from rankwise.budget.spending import Budget
 from rankwise.checkpoint.byte_budget import ByteBudget, dense_tensors
 from rankwise.checkpoint.weight_files import NAMES, checkpoint_bytes
@@ -143,14 +143,6 @@ def build_record(
         linears=linears,
         search=problem.trials.summary() if problem.trials is not None else {},
     )
-
-
-def read_choices(record: AllocationRecord) -> Choices:
-    """Return the choice of every linear from an allocation record."""
-    return {
-        name: None if linear.rank is None else Kept(linear.rank, linear.entries)
-        for name, linear in record.linears.items()
-    }
 
 
 def _relative_error(problem: Problem, linear: str, choice: Choice) -> float | None:

@@ -36,6 +36,7 @@ def command(
     from rankwise.artifacts.tokens import Tokens
     from rankwise.card.model_card import render_card
     from rankwise.checkpoint.assembly import assemble_checkpoint
+    from rankwise.checkpoint.choices import read_choices
     from rankwise.checkpoint.saving import save_checkpoint
     from rankwise.checkpoint.self_check import refuse_worse_than_unigram, verify_build
     from rankwise.checkpoint.weight_files import count_checkpoint
@@ -44,13 +45,12 @@ def command(
     from rankwise.inputs.sources import hash_files, model_folder
     from rankwise.model.device import DTYPES
     from rankwise.model.weights import Weights
+    from rankwise.params.build import Build
     from rankwise.params.section import read_section
-    from rankwise.params.stages import Build
     from rankwise.records.base import target_fields
     from rankwise.records.inputs import ModelManifest
     from rankwise.records.made import AllocationRecord, BuildRecord, CheckpointManifest, FolderFiles
     from rankwise.records.versions import installed_versions
-    from rankwise.search.problem import read_choices
     from rankwise.statistics.streamed import Streamed
 
     asked = read_section(params, Build)

@@ -41,8 +41,9 @@ def command(
     from rankwise.inputs.sources import check_files, model_folder
     from rankwise.model.device import set_up_device
     from rankwise.model.weights import Weights
+    from rankwise.params.compute import Compute
+    from rankwise.params.covariance import CovarianceParams
     from rankwise.params.section import read_section
-    from rankwise.params.stages import Compute, CovarianceParams
     from rankwise.records.inputs import ModelManifest
     from rankwise.statistics.covariance import Pools, gather_covariance, gather_pools
     from rankwise.statistics.resumable import run_resumable

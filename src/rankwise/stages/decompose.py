@@ -30,8 +30,8 @@ def command(
     from rankwise.inputs.sources import check_files, model_folder
     from rankwise.model.device import DTYPES, set_up_device
     from rankwise.model.weights import Weights
+    from rankwise.params.compute import Compute
     from rankwise.params.section import read_method, read_section
-    from rankwise.params.stages import Compute
     from rankwise.records.inputs import ModelManifest
 
     decomposer = read_method(params, decomposers)

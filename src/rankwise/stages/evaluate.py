@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rankwise.artifacts.tokens import Tokens
     from rankwise.checkpoint.loading import LoadedModel
     from rankwise.evaluate.task_files import TaskFile
-    from rankwise.params.stages import Evaluate
+    from rankwise.params.evaluate import Evaluate
     from rankwise.records.items import Items, TextItems
     from rankwise.records.measured import Scores, TextScore
 
@@ -30,7 +30,7 @@ def score(
     """
     from rankwise.evaluate.continuations import continue_prompts
     from rankwise.evaluate.zero_shot import zero_shot
-    from rankwise.params.stages import FURTHER
+    from rankwise.params.sample import FURTHER
     from rankwise.records.base import target_fields
     from rankwise.records.items import Items
     from rankwise.records.measured import Scores
@@ -124,8 +124,9 @@ def command(
     from rankwise.errors import RankwiseError
     from rankwise.evaluate.task_files import read_tasks
     from rankwise.model.device import set_up_device
+    from rankwise.params.compute import Compute
+    from rankwise.params.evaluate import Evaluate
     from rankwise.params.section import read_section
-    from rankwise.params.stages import Compute, Evaluate
     from rankwise.records.inputs import TasksManifest
 
     given = read_section(params, Evaluate)

@@ -26,8 +26,9 @@ def command(
     from rankwise.inputs.sources import check_files, model_folder
     from rankwise.model.device import set_up_device
     from rankwise.model.weights import Weights
+    from rankwise.params.compute import Compute
+    from rankwise.params.fisher import FisherParams
     from rankwise.params.section import read_section
-    from rankwise.params.stages import Compute, FisherParams
     from rankwise.records.inputs import ModelManifest
     from rankwise.statistics.fisher import gather_fisher
     from rankwise.statistics.resumable import run_resumable

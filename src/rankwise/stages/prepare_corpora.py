@@ -12,8 +12,8 @@ def command(params: ParamsFile, out: OutFile) -> None:
     """Find every text and hash it; two names for the same bytes are refused."""
     from rankwise.files.checksummed import sha256
     from rankwise.inputs.sources import text_file
+    from rankwise.params.prepare import Corpus
     from rankwise.params.section import read_object, validate
-    from rankwise.params.stages import Corpus
     from rankwise.records.inputs import CorporaManifest, CorpusManifest
 
     found: dict[str, CorpusManifest] = {}

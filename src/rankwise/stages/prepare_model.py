@@ -24,8 +24,8 @@ def command(
     from rankwise.inputs.sources import MODEL_FILES, hash_files, model_folder
     from rankwise.model.check import check_family
     from rankwise.model.weights import Weights
+    from rankwise.params.prepare import Model
     from rankwise.params.section import read_section
-    from rankwise.params.stages import Model
     from rankwise.records.inputs import ModelManifest
 
     asked = read_section(params, Model)

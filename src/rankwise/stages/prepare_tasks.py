@@ -11,8 +11,8 @@ log = logging.getLogger("rankwise.prepare")
 def command(params: ParamsFile, out: OutFile) -> None:
     """Hash the zero-shot task files, and their items."""
     from rankwise.inputs.sources import ITEM_FILES, hash_files, items_folder, tasks_folder
+    from rankwise.params.prepare import Tasks
     from rankwise.params.section import read_section
-    from rankwise.params.stages import Tasks
     from rankwise.records.inputs import TasksManifest
 
     asked = read_section(params, Tasks)

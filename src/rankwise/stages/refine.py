@@ -34,8 +34,8 @@ def command(
     from rankwise.files.atomic import atomic_write
     from rankwise.inputs.sources import hash_files
     from rankwise.model.device import set_up_device
+    from rankwise.params.compute import Compute
     from rankwise.params.section import read_method, read_section
-    from rankwise.params.stages import Compute
     from rankwise.records.inputs import ModelManifest
     from rankwise.records.made import CheckpointManifest, RefineRecord
     from rankwise.refine import refiners

@@ -52,8 +52,8 @@ def command(
     import logging
 
     from rankwise.files.atomic import write_text
+    from rankwise.params.report import Report
     from rankwise.params.section import read_section
-    from rankwise.params.stages import Report
     from rankwise.report.page import render_page
     from rankwise.results.files import StudyFiles
     from rankwise.results.study import StudyResults

@@ -26,8 +26,8 @@ def command(
 
     from rankwise.artifacts.tokens import Tokens
     from rankwise.inputs.sampling import draw_windows
+    from rankwise.params.sample import Sample
     from rankwise.params.section import read_section
-    from rankwise.params.stages import Sample
     from rankwise.records.inputs import CorporaManifest, ModelManifest
 
     asked = read_section(params, Sample)

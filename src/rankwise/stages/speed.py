@@ -23,8 +23,9 @@ def command(
     from rankwise.errors import RankwiseError
     from rankwise.evaluate.speed import compare_speed
     from rankwise.model.device import set_up_device
+    from rankwise.params.compute import Compute
     from rankwise.params.section import read_section
-    from rankwise.params.stages import Compute, Speed
+    from rankwise.params.speed import Speed
 
     given = read_section(params, Speed)
     if not given.batches:

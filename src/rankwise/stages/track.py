@@ -37,8 +37,9 @@ def command(
     """Bring MLflow up to date with the study's files."""
     import logging
 
+    from rankwise.params.report import Report
     from rankwise.params.section import read_section
-    from rankwise.params.stages import Report, Track
+    from rankwise.params.track import Track
     from rankwise.results.files import StudyFiles
     from rankwise.results.study import StudyResults
     from rankwise.tracking.entries import build_entries

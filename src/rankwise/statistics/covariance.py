@@ -16,8 +16,8 @@ from rankwise.artifacts.statistics import GroupStatistics
 from rankwise.errors import RankwiseError
 from rankwise.methods.required_statistics import RequiredStatistics
 from rankwise.model.family import Family, Linear
-from rankwise.model.sliced_linear import shape_of
-from rankwise.params.stages import CovarianceParams
+from rankwise.model.shapes import shape_of
+from rankwise.params.covariance import CovarianceParams
 from rankwise.statistics.accumulators import CosineSums, Position, SiteSums
 
 log = logging.getLogger("rankwise.covariance")

@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from rankwise.artifacts.gradients import GroupFisher, OutputGradient
 from rankwise.errors import RankwiseError
-from rankwise.linalg import factorisations
+from rankwise.linalg import symmetric
 from rankwise.linalg.packed import Panels, is_finite
 from rankwise.model.family import Family, Linear
-from rankwise.params.stages import FisherParams
+from rankwise.params.fisher import FisherParams
 from rankwise.statistics.accumulators import ACCUMULATE, WHAT_TO_DO, Position, column_sums
 
 
@@ -54,7 +54,7 @@ class GradientSums:
         """Return the sums over ``tokens``, on the device; raises RankwiseError where one has overflowed."""
         if self.second is None:  # no gradient reached this linear: the loss does not depend on it
             self.second = self._zeros()
-        if not (is_finite(self.second) and factorisations.is_finite(self.squares)):
+        if not (is_finite(self.second) and symmetric.is_finite(self.squares)):
             raise RankwiseError(f"{self}: second moments are NaN or infinite; {WHAT_TO_DO}")
         side = "out" if self.weight is None else "in"
         return OutputGradient(self.second, side, self.squares, tokens)

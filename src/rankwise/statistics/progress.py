@@ -14,8 +14,8 @@ from rankwise import __version__
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import to_json
 from rankwise.files.checksummed import repair_hint
+from rankwise.params.compute import Compute
 from rankwise.params.section import Section
-from rankwise.params.stages import Compute
 from rankwise.records.base import Record
 from rankwise.records.inputs import ModelManifest
 from rankwise.statistics.hidden_states import Reader, Writer

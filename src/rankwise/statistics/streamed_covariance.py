@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from rankwise.params.stages import CovarianceParams
+from rankwise.params.covariance import CovarianceParams
 from rankwise.statistics.covariance import Pools, gather_covariance, gather_pools
 from rankwise.statistics.hidden_states import Reader, Writer
 from rankwise.statistics.progress import Progress

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rankwise.params.stages import FisherParams
+from rankwise.params.fisher import FisherParams
 from rankwise.statistics.accumulators import Position
 from rankwise.statistics.fisher import group_of, record_gradients, summed_loss
 from rankwise.statistics.hidden_states import Reader, Writer, states_argument

@@ -17,7 +17,7 @@ from rankwise.inputs.architecture import read_model_config
 from rankwise.inputs.sources import model_folder
 from rankwise.model.families import FAMILIES
 from rankwise.params.runs import CompressedRun
-from rankwise.params.stages import Params
+from rankwise.params.study import Params
 
 
 def find_impossible_targets(params: Params, decomposers: dict[str, Decomposer]) -> list[str]:

@@ -11,8 +11,9 @@ from rankwise.files.yamls import read_yaml
 from rankwise.methods.registry import Registry
 from rankwise.params.renamed import find_old_names
 from rankwise.params.runs import DENSE, RefinedRun
+from rankwise.params.sample import FURTHER
 from rankwise.params.section import validate
-from rankwise.params.stages import FURTHER, NAME, Params
+from rankwise.params.study import NAME, Params
 from rankwise.params.sweeps import expand_sweeps
 from rankwise.refine import refiners
 from rankwise.validation import statistics

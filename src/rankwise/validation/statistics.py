@@ -4,7 +4,7 @@ from typing import Any
 
 from rankwise.decompose import decomposers
 from rankwise.methods.required_statistics import RequiredStatistics
-from rankwise.params.stages import Params
+from rankwise.params.study import Params
 
 
 def required_statistics(params: Params) -> RequiredStatistics:

@@ -17,7 +17,7 @@ from ruamel.yaml.error import YAMLError
 
 from rankwise.errors import RankwiseError
 from rankwise.params.runs import RefinedRun
-from rankwise.params.stages import Params
+from rankwise.params.study import Params
 from rankwise.validation.params import load_params
 from rankwise.workflow.dvc_fold import Job, Stage, flow_map, fold, unfold
 from rankwise.workflow.fingerprints import CODE, PACKAGE, fingerprint_file

@@ -14,7 +14,7 @@ from typing import Any
 
 from rankwise.files.atomic import to_json, write_if_changed
 from rankwise.methods.registry import NOT_METHODS
-from rankwise.params.stages import Params
+from rankwise.params.study import Params
 from rankwise.workflow.rule_source import hash_rule
 from rankwise.workflow.source_tokens import hash_python
 

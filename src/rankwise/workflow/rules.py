@@ -21,7 +21,7 @@ from rankwise.inputs.sources import (
     text_file,
 )
 from rankwise.model.families import FAMILIES
-from rankwise.params.stages import Params
+from rankwise.params.study import Params
 from rankwise.validation.params import cut_sections, load_params
 from rankwise.workflow.fingerprints import CODE, PACKAGE, write_fingerprints
 from rankwise.workflow.locks import refuse_other_engine
