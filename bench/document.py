@@ -19,7 +19,7 @@ mpl.rcParams["svg.fonttype"] = "none"
 import matplotlib.pyplot as plt  # noqa: E402
 
 from rankwise.commands.recorded import read_report_paths  # noqa: E402
-from rankwise.records.measured import Scores  # noqa: E402
+from rankwise.records.scores import Scores  # noqa: E402
 from rankwise.results.run import RunResult  # noqa: E402
 
 ROOT = Path(__file__).parents[1]

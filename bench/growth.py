@@ -24,7 +24,7 @@ from scale import CPU, FAMILY, VOCABULARY, Clock, manifest_of, peak_memory, save
 from rankwise.artifacts.statistics import GroupStatistics
 from rankwise.decompose.factoring import factor_group
 from rankwise.decompose.pooled_pca import PooledPCA
-from rankwise.inputs.architecture import build_empty_dense
+from rankwise.inputs.empty_model import build_empty_dense
 from rankwise.model.weights import Weights
 
 BASE = {"width": 512, "layers": 2, "tokens": 4096}

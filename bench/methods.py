@@ -21,7 +21,7 @@ from typing import Any
 from rankwise.commands.init import with_settings
 from rankwise.files.atomic import write_if_changed
 from rankwise.forkserver.launch import fork_server
-from rankwise.params.runs import DENSE
+from rankwise.params.names import DENSE
 from rankwise.workflow import engines
 
 DECOMPOSE: dict[str, dict[str, Any]] = {

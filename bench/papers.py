@@ -21,12 +21,12 @@ from methods import joined
 from rankwise.evaluate.paired import pair_runs
 from rankwise.files.atomic import write_if_changed
 from rankwise.forkserver.launch import fork_server
+from rankwise.params.names import DENSE
 from rankwise.params.report import Report
-from rankwise.params.runs import DENSE
 from rankwise.params.sample import FURTHER
 from rankwise.records.items import Items
-from rankwise.records.measured import Scores
 from rankwise.records.pairs import Pair
+from rankwise.records.scores import Scores
 from rankwise.report.table import points, relative
 from rankwise.workflow import engines
 

@@ -36,7 +36,7 @@ from rankwise.params.fisher import FisherParams
 from rankwise.params.prepare import Corpus, Model
 from rankwise.params.sample import Sample
 from rankwise.params.target import Target
-from rankwise.records.inputs import ModelManifest
+from rankwise.records.model import ModelManifest
 from rankwise.search.problem import build_problem, read_matrices
 from rankwise.search.scorer import SearchModel
 from rankwise.stages import covariance, decompose, fisher, prepare_corpora, prepare_model, sample

@@ -25,14 +25,14 @@ from rankwise.artifacts.factors import GroupFactors
 from rankwise.artifacts.statistics import GroupStatistics
 from rankwise.decompose.factoring import factor_group
 from rankwise.decompose.pooled_pca import PooledPCA
-from rankwise.inputs.architecture import build_empty_dense
+from rankwise.inputs.empty_model import build_empty_dense
 from rankwise.inputs.sources import hash_files
 from rankwise.model.families import family_of
 from rankwise.model.weights import Weights
 from rankwise.params.compute import Compute
 from rankwise.params.covariance import CovarianceParams
 from rankwise.params.fisher import FisherParams
-from rankwise.records.inputs import ModelManifest
+from rankwise.records.model import ModelManifest
 from rankwise.statistics.accumulators import ACCUMULATE
 from rankwise.statistics.covariance import gather_covariance
 from rankwise.statistics.progress import Progress

@@ -18,9 +18,9 @@ from document import ROOT, fill, plt
 from methods import RUNS, VARIANTS, percent
 
 from rankwise.files.checksummed import read_checksummed_lines
-from rankwise.params.runs import DENSE
-from rankwise.records.made import AllocationRecord
-from rankwise.records.measured import Scores
+from rankwise.params.names import DENSE
+from rankwise.records.allocation import AllocationRecord
+from rankwise.records.scores import Scores
 
 KEEPS = (0.8, 0.6, 0.5)
 SEED_METHODS = ("bolaco", "bolaco-tpe", "cap", "mgaa", "oats")

@@ -30,7 +30,7 @@ from rankwise.checkpoint.choices import read_choices
 from rankwise.decompose.factoring import largest_rank
 from rankwise.evaluate.perplexity import window_losses
 from rankwise.model.families import family_of
-from rankwise.records.made import AllocationRecord
+from rankwise.records.allocation import AllocationRecord
 from rankwise.search.scorer import SearchModel
 
 DATA = ROOT / "data"

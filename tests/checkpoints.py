@@ -17,7 +17,7 @@ from rankwise.params.compute import Compute
 from rankwise.params.covariance import CovarianceParams
 from rankwise.params.fisher import FisherParams
 from rankwise.params.runs import Run
-from rankwise.records.inputs import ModelManifest
+from rankwise.records.model import ModelManifest
 from rankwise.stages import allocate, build
 from rankwise.statistics.covariance import gather_covariance
 from rankwise.statistics.fisher import gather_fisher as gather_gradients

@@ -9,7 +9,7 @@ from rankwise.hub.experts import separate
 from rankwise.inputs.sources import MODEL_FILES, hash_files
 from rankwise.model.families import families, family_of
 from rankwise.model.family import Family
-from rankwise.records.inputs import ModelManifest
+from rankwise.records.model import ModelManifest
 
 VOCABULARY = 67
 """Tokens of the tests' texts; some tokenizer classes add their own."""

@@ -5,7 +5,7 @@ from transformers import PreTrainedTokenizerFast
 
 from rankwise.inputs.sources import MODEL_FILES, hash_files
 from rankwise.model.families import family_of
-from rankwise.records.inputs import ModelManifest
+from rankwise.records.model import ModelManifest
 
 ARCHITECTURE = "LlamaForCausalLM"
 

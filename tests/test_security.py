@@ -12,7 +12,8 @@ from rankwise.commands.init import PRESETS
 from rankwise.errors import RankwiseError
 from rankwise.files.yamls import read_yaml
 from rankwise.hub.checks import CheckpointError, refuse_switches
-from rankwise.inputs.architecture import read_model_config, read_tokenizer
+from rankwise.inputs.model_config import read_model_config
+from rankwise.inputs.tokenizer import read_tokenizer
 from rankwise.validation.params import load_params
 from tests.conftest import tiny_llama
 from tests.workflow.studies import make_tokenizer

@@ -29,7 +29,7 @@ from rankwise.model.families import family_of
 from rankwise.model.family import Linear
 from rankwise.params.runs import Run
 from rankwise.params.target import Target
-from rankwise.records.inputs import ModelManifest
+from rankwise.records.model import ModelManifest
 from rankwise.search.problem import build_record
 from tests.allocate.problems import problem
 

@@ -14,7 +14,8 @@ from rankwise.params.build import Build
 from rankwise.params.compute import Compute
 from rankwise.params.covariance import CovarianceParams
 from rankwise.params.fisher import FisherParams
-from rankwise.records.made import AllocationRecord, CheckpointManifest
+from rankwise.records.allocation import AllocationRecord
+from rankwise.records.checkpoint import CheckpointManifest
 from rankwise.stages import allocate, build
 from rankwise.statistics.covariance import gather_covariance
 from rankwise.statistics.fisher import gather_fisher as gather_gradients

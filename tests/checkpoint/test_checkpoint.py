@@ -15,7 +15,7 @@ from rankwise.checkpoint.weight_files import count_parameters, read_headers
 from rankwise.decompose import decomposers
 from rankwise.inputs.sources import hash_files
 from rankwise.model.families import family_of
-from rankwise.records.made import CheckpointManifest
+from rankwise.records.checkpoint import CheckpointManifest
 from tests.checkpoint.decomposed import build, decompose, statistics_of
 from tests.conftest import random_ids, tiny_llama
 from tests.saved_models import ARCHITECTURE

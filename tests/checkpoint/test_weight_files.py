@@ -13,7 +13,7 @@ from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.params.build import Build
 from rankwise.params.runs import CompressedRun, Run, expand_steps
-from rankwise.records.inputs import ModelManifest
+from rankwise.records.model import ModelManifest
 from rankwise.stages import build
 from rankwise.validation.params import load_params
 from tests.checkpoint.factored import METHODS, compress, factor

@@ -18,8 +18,8 @@ from rankwise.errors import RankwiseError
 from rankwise.evaluate import multiples
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
 from rankwise.inputs.sources import hash_files
-from rankwise.records.made import CheckpointManifest
-from rankwise.records.measured import Rate, SpeedPoint, SpeedRecord
+from rankwise.records.checkpoint import CheckpointManifest
+from rankwise.records.speed import Rate, SpeedPoint, SpeedRecord
 from tests.conftest import tiny_llama
 from tests.saved_models import save_model
 

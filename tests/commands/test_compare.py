@@ -12,9 +12,9 @@ from rankwise.commands.recorded import read_report_paths
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import pair_runs
 from rankwise.params.report import Report
+from rankwise.records.allocation import AllocationRecord, LinearRank
 from rankwise.records.items import Items
-from rankwise.records.made import AllocationRecord, LinearRank
-from rankwise.records.measured import Scores
+from rankwise.records.scores import Scores
 from rankwise.report.comparison import print_comparison
 from rankwise.results.compare import compare_runs
 

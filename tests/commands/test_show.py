@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from rankwise.cli import app
 from rankwise.commands.recorded import read_report_paths
 from rankwise.errors import RankwiseError
-from rankwise.records.measured import SpeedRecord, Summary
+from rankwise.records.speed import SpeedRecord
+from rankwise.records.summary import Summary
 from tests.report.conftest import REFINED, RUNS
 from tests.report.results import report
 

@@ -9,7 +9,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rankwise.inputs.sources import hash_files
-from rankwise.records.inputs import TasksManifest
+from rankwise.records.tasks import TasksManifest
 from tests.conftest import tiny_llama
 
 WORDS = ["<s>", "</s>", "<unk>", "the", "cat", "dog", "sat", "ran", "on", "mat", "rug", "yes", "no"]

@@ -20,7 +20,7 @@ from rankwise.evaluate.task_files import read_tasks
 from rankwise.evaluate.zero_shot import zero_shot
 from rankwise.files.atomic import write_json
 from rankwise.inputs.sources import items_folder
-from rankwise.records.inputs import TasksManifest
+from rankwise.records.tasks import TasksManifest
 from rankwise.stages import prepare_tasks
 
 OFFICIAL = {

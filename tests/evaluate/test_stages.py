@@ -18,9 +18,10 @@ from rankwise.evaluate.speed import interleave, time_models
 from rankwise.files.atomic import write_json
 from rankwise.inputs.sources import hash_files
 from rankwise.model.families import family_of
-from rankwise.records.inputs import ModelManifest
 from rankwise.records.items import Items
-from rankwise.records.measured import Scores, SpeedRecord
+from rankwise.records.model import ModelManifest
+from rankwise.records.scores import Scores
+from rankwise.records.speed import SpeedRecord
 from rankwise.stages.evaluate import text_score
 from tests.conftest import tiny_llama
 from tests.evaluate.conftest import manifest

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.task_files import read_tasks
 from rankwise.evaluate.zero_shot import mean_and_error, zero_shot
-from rankwise.records.inputs import TasksManifest
+from rankwise.records.tasks import TasksManifest
 from tests.evaluate.conftest import ROWS, TASK, manifest
 
 

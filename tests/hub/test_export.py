@@ -19,7 +19,8 @@ from rankwise.checkpoint.merge import merge_factors
 from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.perplexity import mean_loss, window_losses
-from rankwise.records.made import BuildRecord, CheckpointManifest
+from rankwise.records.build import BuildRecord
+from rankwise.records.checkpoint import CheckpointManifest
 from tests.checkpoints import made
 from tests.families import ids
 from tests.report.conftest import make_scores

@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from rankwise.checkpoint import saving
 from rankwise.errors import RankwiseError
-from rankwise.records.made import BuildRecord
+from rankwise.records.build import BuildRecord
 from tests.checkpoints import prepare
 from tests.families import ids
 

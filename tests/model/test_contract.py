@@ -31,14 +31,14 @@ from rankwise.decompose.kfac import KFAC
 from rankwise.decompose.svd import SVD
 from rankwise.evaluate.perplexity import mean_loss, window_losses
 from rankwise.files.atomic import write_json
-from rankwise.inputs.architecture import read_tokenizer
+from rankwise.inputs.tokenizer import read_tokenizer
 from rankwise.model.family import Family
 from rankwise.model.shapes import shape_of
 from rankwise.model.weights import Weights
 from rankwise.params.covariance import CovarianceParams
 from rankwise.params.fisher import FisherParams
 from rankwise.params.target import Target
-from rankwise.records.inputs import ModelManifest
+from rankwise.records.model import ModelManifest
 from rankwise.refine.base import Refinement
 from rankwise.refine.blockwise import Blockwise
 from rankwise.search.problem import build_problem, read_matrices

@@ -5,8 +5,8 @@ import pytest
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import read_json, with_checksum
-from rankwise.records.inputs import ModelManifest
-from rankwise.records.measured import SpeedRecord
+from rankwise.records.model import ModelManifest
+from rankwise.records.speed import SpeedRecord
 
 
 def test_records_refuse_another_schema_and_unknown_keys(tmp_path):

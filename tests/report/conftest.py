@@ -10,9 +10,11 @@ import pytest
 
 from rankwise.files.atomic import write_json, write_text
 from rankwise.files.checksummed import to_checksummed_lines
+from rankwise.records.allocation import AllocationRecord, LinearRank
 from rankwise.records.items import Continuation, Items, TaskItems, TextItems
-from rankwise.records.made import AllocationRecord, Curve, LinearRank, RefineRecord
-from rankwise.records.measured import Rate, Scores, SpeedPoint, SpeedRecord, TaskScore
+from rankwise.records.refine import Curve, RefineRecord
+from rankwise.records.scores import Scores, TaskScore
+from rankwise.records.speed import Rate, SpeedPoint, SpeedRecord
 
 RUNS = {
     "svd-80": ("svd", "uniform", 0.8),

@@ -15,7 +15,9 @@ from rankwise.files.atomic import write_json
 from rankwise.files.yamls import read_yaml
 from rankwise.model.families import families
 from rankwise.records.base import FileHash
-from rankwise.records.inputs import CorporaManifest, CorpusManifest, ModelManifest, TasksManifest
+from rankwise.records.corpora import CorporaManifest, CorpusManifest
+from rankwise.records.model import ModelManifest
+from rankwise.records.tasks import TasksManifest
 from rankwise.report.again import join_versions, print_params
 from rankwise.report.inputs import describe_inputs
 from rankwise.results.files import InputManifests, StudyFiles

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rankwise.records.measured import Summary
+from rankwise.records.summary import Summary
 from tests.browser import BROWSER
 from tests.report.conftest import REFINED, RUNS
 from tests.report.results import report

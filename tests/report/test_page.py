@@ -17,9 +17,11 @@ from rankwise.files.checksummed import with_checksum
 from rankwise.params.target import Target
 from rankwise.records.base import Asked, target_fields
 from rankwise.records.items import Items
-from rankwise.records.made import Curve, RefineRecord
-from rankwise.records.measured import Scores, SpeedRecord, Summary
 from rankwise.records.pairs import Difference
+from rankwise.records.refine import Curve, RefineRecord
+from rankwise.records.scores import Scores
+from rankwise.records.speed import SpeedRecord
+from rankwise.records.summary import Summary
 from rankwise.report import figures
 from rankwise.report.costs import read_costs
 from rankwise.report.curves import NAMED, outcome, refinement_curves
@@ -420,7 +422,7 @@ def test_a_run_that_is_not_there_is_a_gap(study: Path, arguments: list[str]) -> 
 def test_spectra_notes_and_predict_loss(study: Path) -> None:
     """Read from factors, without their factors; the loss that ranks predict, as the allocator adds it up."""
     from rankwise.artifacts.factors import Factors, GroupFactors
-    from rankwise.records.made import AllocationRecord, LinearRank
+    from rankwise.records.allocation import AllocationRecord, LinearRank
 
     spectrum = torch.tensor([3.0, 2.0, 1.0, 0.5], dtype=torch.float64)
     name = "model.layers.0.mlp.up_proj"

@@ -14,7 +14,7 @@ from rankwise.model.weights import Weights
 from rankwise.params.build import Build
 from rankwise.params.compute import Compute
 from rankwise.params.runs import Run
-from rankwise.records.made import AllocationRecord
+from rankwise.records.allocation import AllocationRecord
 from rankwise.stages import allocate
 from tests.conftest import tiny_llama
 from tests.saved_models import save_model

@@ -13,7 +13,9 @@ from rankwise.cli import app
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.inputs.sources import hash_files
-from rankwise.records.made import BuildRecord, CheckpointManifest, RefineRecord, SelfCheck
+from rankwise.records.build import BuildRecord, SelfCheck
+from rankwise.records.checkpoint import CheckpointManifest
+from rankwise.records.refine import RefineRecord
 from rankwise.refine import refiners
 from tests.conftest import tiny_llama
 from tests.refine.compressed import compress, factored

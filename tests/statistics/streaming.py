@@ -16,7 +16,7 @@ from rankwise.artifacts.tokens import Tokens
 from rankwise.inputs.sources import MODEL_FILES, hash_files
 from rankwise.model.families import family_of
 from rankwise.params.compute import Compute
-from rankwise.records.inputs import ModelManifest
+from rankwise.records.model import ModelManifest
 from tests.conftest import random_ids, tiny_llama
 
 GROUPS = [[0], [1, 2], [3]]

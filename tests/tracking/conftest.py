@@ -8,7 +8,7 @@ import pytest
 from rankwise.files.atomic import write_text
 from rankwise.params.report import Report
 from rankwise.records.base import FileHash
-from rankwise.records.made import CheckpointManifest
+from rankwise.records.checkpoint import CheckpointManifest
 from rankwise.results.files import StudyFiles
 from rankwise.results.study import StudyResults
 from rankwise.tracking.entries import Entry, build_entries

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rankwise.records.measured import Scores, Summary
+from rankwise.records.scores import Scores
+from rankwise.records.summary import Summary
 
 ROOT = Path(__file__).parents[2]
 

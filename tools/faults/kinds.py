@@ -18,8 +18,9 @@ from rankwise.artifacts.statistics import GroupStatistics, InputStatistics
 from rankwise.artifacts.tokens import Tokens
 from rankwise.errors import RankwiseError
 from rankwise.files.checksummed import read_checksummed_lines
-from rankwise.records.inputs import CorporaManifest, CorpusManifest, TasksManifest
-from rankwise.records.measured import SpeedRecord
+from rankwise.records.corpora import CorporaManifest, CorpusManifest
+from rankwise.records.speed import SpeedRecord
+from rankwise.records.tasks import TasksManifest
 from tools.faults.tally import Tally
 
 

@@ -17,16 +17,19 @@ from rankwise.checkpoint.weight_files import read_header
 from rankwise.commands.init import PRESETS, with_settings
 from rankwise.evaluate import task_files
 from rankwise.hub.checks import check_folder, checked_section, weight_files
-from rankwise.inputs.architecture import build_empty_model, read_model_config, read_tokenizer
+from rankwise.inputs.empty_model import build_empty_model
+from rankwise.inputs.model_config import read_model_config
 from rankwise.inputs.sources import hash_files
 from rankwise.inputs.texts import read_text
+from rankwise.inputs.tokenizer import read_tokenizer
 from rankwise.model.families import SHIPPED, read_family
 from rankwise.params.compute import Compute
 from rankwise.params.evaluate import Evaluate
 from rankwise.params.runs import Run
 from rankwise.params.section import read_method, read_section
-from rankwise.records.inputs import TasksManifest
-from rankwise.records.made import AllocationRecord, CheckpointManifest
+from rankwise.records.allocation import AllocationRecord
+from rankwise.records.checkpoint import CheckpointManifest
+from rankwise.records.tasks import TasksManifest
 from rankwise.search.scorer import refuse_beyond
 from rankwise.validation.params import load_params
 from tests.allocate.problems import SEQUENCES, problem

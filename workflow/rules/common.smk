@@ -18,7 +18,7 @@ from rankwise.workflow.engines import search_path
 from rankwise.planning.job_resources import job_resources
 from rankwise.params.sample import FURTHER
 from rankwise.allocate.rounds import plan_rounds
-from rankwise.params.runs import DENSE
+from rankwise.params.names import DENSE
 from rankwise.validation.params import instantiate_method
 from rankwise.workflow.fingerprints import STAGE_METHODS, fingerprint_file
 from rankwise.workflow.rules import (

@@ -16,7 +16,7 @@ class RefinedBlock:
     fingerprint: str
     """Hash of everything that the tensors depend on."""
     curve: dict[str, Any]
-    """The loss curve: a `rankwise.records.made.Curve` as JSON."""
+    """The loss curve: a `rankwise.records.refine.Curve` as JSON."""
     tensors: dict[str, Tensor]
     """Name inside the layer → float32."""
 

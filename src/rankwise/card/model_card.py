@@ -4,8 +4,9 @@ import re
 from typing import Any
 
 from rankwise.files.resources import resource
-from rankwise.records.made import BuildRecord, RefineRecord
-from rankwise.records.measured import Scores
+from rankwise.records.build import BuildRecord
+from rankwise.records.refine import RefineRecord
+from rankwise.records.scores import Scores
 
 TEMPLATE = resource(__file__, "model_card.md.j2")
 

@@ -18,7 +18,7 @@ from rankwise.checkpoint.weight_files import (
 )
 from rankwise.hub.places import column_bits, index_bits
 from rankwise.inputs.sources import model_folder
-from rankwise.records.inputs import ModelManifest
+from rankwise.records.model import ModelManifest
 
 
 def linear_tensors(name: str, matrix: Matrix, choice: Choice, dtype: str) -> list[StoredTensor]:
@@ -118,7 +118,7 @@ def dense_tensors(manifest: ModelManifest, dtype: str) -> tuple[StoredTensor, ..
 
     Builds the model without weights, tied tensors once; reads only the configuration.
     """
-    from rankwise.inputs.architecture import build_empty_dense
+    from rankwise.inputs.empty_model import build_empty_dense
 
     model = build_empty_dense(manifest, model_folder(manifest.source, manifest.revision))
     tied = model.all_tied_weights_keys

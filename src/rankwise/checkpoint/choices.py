@@ -1,7 +1,7 @@
 """The choices of a run, read from its allocation record."""
 
 from rankwise.budget.costs import Choices, Kept
-from rankwise.records.made import AllocationRecord
+from rankwise.records.allocation import AllocationRecord
 
 
 def read_choices(record: AllocationRecord) -> Choices:

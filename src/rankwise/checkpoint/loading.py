@@ -15,14 +15,14 @@ import torch
 from rankwise.errors import RankwiseError
 from rankwise.hub.checks import CheckpointError
 from rankwise.hub.experts import separate
-from rankwise.inputs.architecture import read_tokenizer
 from rankwise.inputs.sources import check_files, model_folder
+from rankwise.inputs.tokenizer import read_tokenizer
 from rankwise.model.device import DTYPES
-from rankwise.params.runs import DENSE
+from rankwise.params.names import DENSE
 from rankwise.params.target import Target
 from rankwise.records.base import schema_of
-from rankwise.records.inputs import ModelManifest
-from rankwise.records.made import CheckpointManifest
+from rankwise.records.checkpoint import CheckpointManifest
+from rankwise.records.model import ModelManifest
 
 
 @dataclass(frozen=True)

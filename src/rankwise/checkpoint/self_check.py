@@ -16,7 +16,7 @@ from rankwise.evaluate.perplexity import mean_loss, window_losses
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
 from rankwise.linalg.factorisations import FACTORISE
 from rankwise.model.weights import Weights
-from rankwise.records.made import LinearCheck, SelfCheck
+from rankwise.records.build import LinearCheck, SelfCheck
 
 ROUNDING = 8.0
 """Allowed distance of a linear from its factors, in rounding errors of eps·‖left‖·‖right‖ each."""

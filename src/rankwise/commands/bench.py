@@ -10,7 +10,7 @@ from rankwise.errors import RankwiseError
 
 if TYPE_CHECKING:
     from rankwise.checkpoint.loading import LoadedModel
-    from rankwise.records.measured import Rate, SpeedRecord
+    from rankwise.records.speed import Rate, SpeedRecord
 
 SCHEMA = "rankwise/bench@1"
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rankwise.checkpoint.loading import LoadedModel
-    from rankwise.records.measured import Scores
+    from rankwise.records.scores import Scores
 
 WINDOWS, LENGTH = 64, 256
 """Most windows of a text that are measured, and most tokens of each."""
@@ -61,7 +61,9 @@ def _copy(checkpoint: Path, folder: Path) -> None:
     from rankwise.checkpoint.loading import manifest_of
     from rankwise.files.atomic import write_text
     from rankwise.inputs.sources import check_files
-    from rankwise.records.made import BuildRecord, CheckpointManifest, RefineRecord
+    from rankwise.records.build import BuildRecord
+    from rankwise.records.checkpoint import CheckpointManifest
+    from rankwise.records.refine import RefineRecord
 
     manifest = manifest_of(checkpoint)
     record, source = CheckpointManifest.load(manifest), manifest.with_suffix("")
@@ -81,8 +83,8 @@ def _copy(checkpoint: Path, folder: Path) -> None:
 
 def _scores(manifest: Path) -> "list[Scores]":
     """Return the scores of the dense model and of the run, none where the study has not measured both."""
-    from rankwise.params.runs import DENSE
-    from rankwise.records.measured import Scores
+    from rankwise.params.names import DENSE
+    from rankwise.records.scores import Scores
 
     scores = manifest.parent.parent / "scores"
     paths = [scores / f"{DENSE}.json", scores / manifest.name]

@@ -45,7 +45,7 @@ def print_table() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from rankwise.records.measured import Summary
+    from rankwise.records.summary import Summary
 
     titles = ("asked", "keep reached", "perplexity", "zero-shot average", "parameters")
     table = Table("run", box=None, header_style="bold")
@@ -93,7 +93,7 @@ def report_partial_results() -> None:
 
 def _join_speeds(paths: ReportPaths) -> dict[str, Any]:
     """Return the summary, every row with its speed, null where runs are not timed [tokens/s]."""
-    from rankwise.records.measured import Summary
+    from rankwise.records.summary import Summary
 
     table = Summary.load(paths.summary).model_dump(mode="json")
     speeds = paths.load_results().tokens_per_second

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from rankwise.errors import RankwiseError
 
 if TYPE_CHECKING:
+    from rankwise.records.allocation import LinearRank
     from rankwise.records.base import FileHash
-    from rankwise.records.made import LinearRank
 
 
 class VerificationResult(BaseModel):
@@ -56,7 +56,8 @@ def verify_checkpoint(checkpoint: Path) -> VerificationResult:
     from rankwise.checkpoint.weight_files import count_parameters, read_headers
     from rankwise.hub.checks import CheckpointError, check_folder
     from rankwise.records.base import FileHash
-    from rankwise.records.made import BuildRecord, CheckpointManifest, FolderFiles
+    from rankwise.records.build import BuildRecord
+    from rankwise.records.checkpoint import CheckpointManifest, FolderFiles
 
     folder = checkpoint.with_suffix("") if checkpoint.suffix == ".json" else checkpoint
     manifest, inner = folder.parent / f"{folder.name}.json", folder / FolderFiles.file
@@ -109,7 +110,7 @@ def verify_checkpoint(checkpoint: Path) -> VerificationResult:
 def _of_files(folder: Path, files: "dict[str, FileHash]") -> list[str]:
     """Return what is wrong with the files: gone, another size, other bytes, not listed."""
     from rankwise.inputs.sources import check_files
-    from rankwise.records.made import FolderFiles
+    from rankwise.records.checkpoint import FolderFiles
 
     problems = []
     for file in files.values():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rankwise.params.speed import Speed
-from rankwise.records.measured import Rate, SpeedPoint, SpeedRecord
+from rankwise.records.speed import Rate, SpeedPoint, SpeedRecord
 
 T = TypeVar("T")
 WARM_UP = 1

@@ -18,7 +18,7 @@ from rankwise.evaluate.official import official_task
 from rankwise.files import yamls
 from rankwise.files.paths import resolve_inside
 from rankwise.inputs.sources import check_files, tasks_folder
-from rankwise.records.inputs import TasksManifest
+from rankwise.records.tasks import TasksManifest
 
 READ_HERE = (
     "include",

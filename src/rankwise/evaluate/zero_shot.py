@@ -17,7 +17,7 @@ from typing import Any
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.task_files import TaskFile
 from rankwise.records.items import TaskItems
-from rankwise.records.measured import TaskScore
+from rankwise.records.scores import TaskScore
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from rankwise.params.names import DENSE
 from rankwise.params.section import Count, Section, Seed
 from rankwise.params.target import Target, exactly_one_target
-
-DENSE = "dense"
-"""Name of the dense model where the name of a run is expected."""
 
 
 class Budgeted(Section):

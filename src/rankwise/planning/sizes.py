@@ -59,7 +59,8 @@ class Sizes:
         """
         from rankwise.errors import RankwiseError
         from rankwise.hub.experts import separate
-        from rankwise.inputs.architecture import build_empty_model, read_model_config
+        from rankwise.inputs.empty_model import build_empty_model
+        from rankwise.inputs.model_config import read_model_config
         from rankwise.model.device import DTYPES
         from rankwise.model.families import FAMILIES
         from rankwise.model.shapes import shape_of

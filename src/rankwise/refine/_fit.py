@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from rankwise.records.made import Curve
+from rankwise.records.refine import Curve
 from rankwise.refine.base import Refiner
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rankwise.model.family import Family
-    from rankwise.records.made import Curve
+    from rankwise.records.refine import Curve
 
 
 @dataclass(frozen=True)

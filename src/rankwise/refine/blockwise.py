@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rankwise.artifacts.refined import RefinedBlock
-    from rankwise.records.made import Curve
+    from rankwise.records.refine import Curve
     from rankwise.refine._streams import Arguments
     from rankwise.refine.base import Refinement
 
@@ -88,7 +88,7 @@ class Blockwise(Refiner):
         import torch
 
         from rankwise.artifacts.refined import RefinedBlock
-        from rankwise.records.made import Curve
+        from rankwise.records.refine import Curve
 
         path = problem.work / f"group_{layer}.safetensors" if problem.work is not None else None
         trained = trainable(student, norms=self.norms)

@@ -11,7 +11,7 @@ from rankwise.refine.base import Refiner
 if TYPE_CHECKING:
     from torch import nn
 
-    from rankwise.records.made import Curve
+    from rankwise.records.refine import Curve
     from rankwise.refine.base import Refinement
 
 

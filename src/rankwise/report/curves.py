@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-from rankwise.records.made import Curve, RefineRecord
+from rankwise.records.refine import Curve, RefineRecord
 from rankwise.report.figures import Figure, plain, scale
 
 DEPTHS = ["#c0503f", "#b84a8c", "#7f67c8", "#3f7fd0", "#1d9a86"]

@@ -3,8 +3,9 @@
 from collections import Counter
 from typing import Any
 
-from rankwise.records.made import RefineRecord
-from rankwise.records.measured import Scores, SpeedRecord, TextScore
+from rankwise.records.refine import RefineRecord
+from rankwise.records.scores import Scores, TextScore
+from rankwise.records.speed import SpeedRecord
 from rankwise.report.curves import outcome
 from rankwise.report.words import TIMES, between, word
 from rankwise.results.run import RunResult

@@ -6,8 +6,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from rankwise.params.runs import DENSE
-from rankwise.records.made import AllocationRecord
+from rankwise.params.names import DENSE
+from rankwise.records.allocation import AllocationRecord
 from rankwise.report.keeps import lines_over_keep
 from rankwise.report.styles import DENSE_COLOR, Styles
 from rankwise.results.run import RunResult

@@ -6,7 +6,9 @@ from typing import Any
 
 from rankwise.inputs.sources import EMBEDDED, TASK_FOLDERS
 from rankwise.records.base import FileHash
-from rankwise.records.inputs import CorpusManifest, ModelManifest, TasksManifest
+from rankwise.records.corpora import CorpusManifest
+from rankwise.records.model import ModelManifest
+from rankwise.records.tasks import TasksManifest
 from rankwise.results.files import InputManifests
 
 

@@ -3,7 +3,7 @@
 Shape says again what colour does, for readers who cannot tell colours apart and for prints without any.
 """
 
-from rankwise.params.runs import DENSE
+from rankwise.params.names import DENSE
 from rankwise.results.run import RunResult
 
 COLORS = ("#3f7fd0", "#d97a1f", "#1d9a86", "#b84a8c", "#7f67c8", "#8b8a2e", "#c0503f", "#4f9db8")

@@ -3,10 +3,11 @@
 import math
 from dataclasses import dataclass
 
-from rankwise.params.runs import DENSE
+from rankwise.params.names import DENSE
 from rankwise.params.sample import FURTHER
-from rankwise.records.measured import SpeedRecord, SummaryRow
 from rankwise.records.pairs import NOISE, Difference
+from rankwise.records.speed import SpeedRecord
+from rankwise.records.summary import SummaryRow
 from rankwise.report.words import NOTHING, TIMES, number
 from rankwise.results.run import RunResult
 

@@ -7,10 +7,10 @@ from pydantic import BaseModel
 
 from rankwise.errors import RankwiseError, nearest
 from rankwise.evaluate.paired import pair_runs
-from rankwise.params.runs import DENSE
-from rankwise.records.made import AllocationRecord, LinearRank
-from rankwise.records.measured import Scores
+from rankwise.params.names import DENSE
+from rankwise.records.allocation import AllocationRecord, LinearRank
 from rankwise.records.pairs import Pair
+from rankwise.records.scores import Scores
 from rankwise.results.run import RunResult
 from rankwise.results.study import StudyResults
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rankwise.artifacts.factors import read_spectra
 from rankwise.decompose import decomposers
 from rankwise.methods.measure import Measure
-from rankwise.records.made import AllocationRecord
+from rankwise.records.allocation import AllocationRecord
 from rankwise.results.run import RunResult
 
 

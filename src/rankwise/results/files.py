@@ -5,10 +5,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-from rankwise.params.runs import DENSE
+from rankwise.params.names import DENSE
 from rankwise.records.base import FileHash, schema_of
-from rankwise.records.inputs import CorporaManifest, ModelManifest, TasksManifest
-from rankwise.records.made import CheckpointManifest
+from rankwise.records.checkpoint import CheckpointManifest
+from rankwise.records.corpora import CorporaManifest
+from rankwise.records.model import ModelManifest
+from rankwise.records.tasks import TasksManifest
 
 
 @dataclass(frozen=True)

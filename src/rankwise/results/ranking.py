@@ -2,8 +2,8 @@
 
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.paired import pair_runs
+from rankwise.params.names import DENSE
 from rankwise.params.report import Report
-from rankwise.params.runs import DENSE
 from rankwise.params.sample import FURTHER
 from rankwise.records.pairs import Difference
 from rankwise.results.run import RunResult

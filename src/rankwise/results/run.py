@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankwise.errors import RankwiseError
-from rankwise.params.runs import DENSE
+from rankwise.params.names import DENSE
+from rankwise.records.allocation import AllocationRecord
 from rankwise.records.base import FileHash
 from rankwise.records.items import Items
-from rankwise.records.made import AllocationRecord, RefineRecord
-from rankwise.records.measured import Scores, SpeedRecord, SummaryRow
 from rankwise.records.pairs import Pair
+from rankwise.records.refine import RefineRecord
+from rankwise.records.scores import Scores
+from rankwise.records.speed import SpeedRecord
+from rankwise.records.summary import SummaryRow
 
 if TYPE_CHECKING:
     from rankwise.results.decompositions import Decomposition

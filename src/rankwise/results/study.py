@@ -10,11 +10,14 @@ from rankwise.allocate.trials import read_rows
 from rankwise.errors import RankwiseError, nearest
 from rankwise.evaluate.paired import pair_runs
 from rankwise.files.checksummed import read_json
+from rankwise.params.names import DENSE
 from rankwise.params.report import Report
-from rankwise.params.runs import DENSE
+from rankwise.records.allocation import AllocationRecord
 from rankwise.records.items import Items
-from rankwise.records.made import AllocationRecord, RefineRecord
-from rankwise.records.measured import Scores, SpeedRecord, Summary
+from rankwise.records.refine import RefineRecord
+from rankwise.records.scores import Scores
+from rankwise.records.speed import SpeedRecord
+from rankwise.records.summary import Summary
 from rankwise.results.files import InputManifests, StudyFiles, read_weights
 from rankwise.results.run import RunResult, index_allocations, join_records
 

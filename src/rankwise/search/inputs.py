@@ -18,7 +18,7 @@ from rankwise.params.build import Build
 from rankwise.params.compute import Compute
 from rankwise.params.runs import Run
 from rankwise.params.section import read_method, read_section
-from rankwise.records.inputs import ModelManifest
+from rankwise.records.model import ModelManifest
 from rankwise.search.problem import build_budget, build_problem, read_matrices
 from rankwise.search.scorer import SearchModel
 

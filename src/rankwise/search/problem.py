@@ -12,9 +12,9 @@ from rankwise.inputs.sources import model_folder
 from rankwise.model.device import DTYPES
 from rankwise.model.weights import Weights
 from rankwise.params.runs import Run
+from rankwise.records.allocation import AllocationRecord, LinearRank
 from rankwise.records.base import target_fields
-from rankwise.records.inputs import ModelManifest
-from rankwise.records.made import AllocationRecord, LinearRank
+from rankwise.records.model import ModelManifest
 from rankwise.search.scorer import SearchModel
 
 

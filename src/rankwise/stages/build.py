@@ -14,7 +14,7 @@ from rankwise.stages.options import FactorFiles, ModelFile, OutFile, ParamsFile
 if TYPE_CHECKING:
     from rankwise.artifacts.tokens import Tokens
     from rankwise.checkpoint.weight_files import CheckpointSize
-    from rankwise.records.made import AllocationRecord
+    from rankwise.records.allocation import AllocationRecord
 
 log = logging.getLogger("rankwise.build")
 
@@ -41,15 +41,17 @@ def command(
     from rankwise.checkpoint.self_check import refuse_worse_than_unigram, verify_build
     from rankwise.checkpoint.weight_files import count_checkpoint
     from rankwise.files.atomic import atomic_write, write_text
-    from rankwise.inputs.architecture import read_tokenizer
     from rankwise.inputs.sources import hash_files, model_folder
+    from rankwise.inputs.tokenizer import read_tokenizer
     from rankwise.model.device import DTYPES
     from rankwise.model.weights import Weights
     from rankwise.params.build import Build
     from rankwise.params.section import read_section
+    from rankwise.records.allocation import AllocationRecord
     from rankwise.records.base import target_fields
-    from rankwise.records.inputs import ModelManifest
-    from rankwise.records.made import AllocationRecord, BuildRecord, CheckpointManifest, FolderFiles
+    from rankwise.records.build import BuildRecord
+    from rankwise.records.checkpoint import CheckpointManifest, FolderFiles
+    from rankwise.records.model import ModelManifest
     from rankwise.records.versions import installed_versions
     from rankwise.statistics.streamed import Streamed
 

@@ -9,7 +9,7 @@ import typer
 from rankwise.stages.options import CheckpointFile, ComputeFile, ModelFile, ParamsFile
 
 if TYPE_CHECKING:
-    from rankwise.records.inputs import ModelManifest
+    from rankwise.records.model import ModelManifest
 
 log = logging.getLogger("rankwise.covariance")
 
@@ -44,7 +44,7 @@ def command(
     from rankwise.params.compute import Compute
     from rankwise.params.covariance import CovarianceParams
     from rankwise.params.section import read_section
-    from rankwise.records.inputs import ModelManifest
+    from rankwise.records.model import ModelManifest
     from rankwise.statistics.covariance import Pools, gather_covariance, gather_pools
     from rankwise.statistics.resumable import run_resumable
     from rankwise.statistics.streamed_covariance import stream_covariance

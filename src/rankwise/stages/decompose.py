@@ -32,7 +32,7 @@ def command(
     from rankwise.model.weights import Weights
     from rankwise.params.compute import Compute
     from rankwise.params.section import read_method, read_section
-    from rankwise.records.inputs import ModelManifest
+    from rankwise.records.model import ModelManifest
 
     decomposer = read_method(params, decomposers)
     method = params.stem.removeprefix("decompose.")

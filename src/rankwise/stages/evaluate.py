@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rankwise.evaluate.task_files import TaskFile
     from rankwise.params.evaluate import Evaluate
     from rankwise.records.items import Items, TextItems
-    from rankwise.records.measured import Scores, TextScore
+    from rankwise.records.scores import Scores, TextScore
 
 
 def score(
@@ -33,7 +33,7 @@ def score(
     from rankwise.params.sample import FURTHER
     from rankwise.records.base import target_fields
     from rankwise.records.items import Items
-    from rankwise.records.measured import Scores
+    from rankwise.records.scores import Scores
     from rankwise.records.versions import installed_versions
 
     measured = {text.role: text_score(loaded, text, params.batch, dense) for text in texts}
@@ -73,7 +73,7 @@ def text_score(
     from rankwise.evaluate.divergence import measure_divergence
     from rankwise.evaluate.perplexity import mean_loss, to_perplexity, window_losses
     from rankwise.records.items import TextItems
-    from rankwise.records.measured import TextScore
+    from rankwise.records.scores import TextScore
 
     what = f"run '{loaded.run}', text '{tokens.role}'"
     losses = window_losses(loaded.model, tokens.ids, batch, what, progress=True)
@@ -127,7 +127,7 @@ def command(
     from rankwise.params.compute import Compute
     from rankwise.params.evaluate import Evaluate
     from rankwise.params.section import read_section
-    from rankwise.records.inputs import TasksManifest
+    from rankwise.records.tasks import TasksManifest
 
     given = read_section(params, Evaluate)
     task_files = read_tasks(TasksManifest.load(tasks), given.tasks, given.limit)

@@ -29,7 +29,7 @@ def command(
     from rankwise.params.compute import Compute
     from rankwise.params.fisher import FisherParams
     from rankwise.params.section import read_section
-    from rankwise.records.inputs import ModelManifest
+    from rankwise.records.model import ModelManifest
     from rankwise.statistics.fisher import gather_fisher
     from rankwise.statistics.resumable import run_resumable
     from rankwise.statistics.streamed_fisher import stream_fisher

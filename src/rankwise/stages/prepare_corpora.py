@@ -14,7 +14,7 @@ def command(params: ParamsFile, out: OutFile) -> None:
     from rankwise.inputs.sources import text_file
     from rankwise.params.prepare import Corpus
     from rankwise.params.section import read_object, validate
-    from rankwise.records.inputs import CorporaManifest, CorpusManifest
+    from rankwise.records.corpora import CorporaManifest, CorpusManifest
 
     found: dict[str, CorpusManifest] = {}
     for name, given in read_object(params).items():

@@ -20,13 +20,14 @@ def command(
     ] = None,
 ) -> None:
     """Check the dense model (family, layers, weights) and hash its files."""
-    from rankwise.inputs.architecture import build_empty_model, read_model_config
+    from rankwise.inputs.empty_model import build_empty_model
+    from rankwise.inputs.model_config import read_model_config
     from rankwise.inputs.sources import MODEL_FILES, hash_files, model_folder
     from rankwise.model.check import check_family
     from rankwise.model.weights import Weights
     from rankwise.params.prepare import Model
     from rankwise.params.section import read_section
-    from rankwise.records.inputs import ModelManifest
+    from rankwise.records.model import ModelManifest
 
     asked = read_section(params, Model)
     folder = model_folder(asked.source, asked.revision, download=True)

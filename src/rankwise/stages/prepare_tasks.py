@@ -13,7 +13,7 @@ def command(params: ParamsFile, out: OutFile) -> None:
     from rankwise.inputs.sources import ITEM_FILES, hash_files, items_folder, tasks_folder
     from rankwise.params.prepare import Tasks
     from rankwise.params.section import read_section
-    from rankwise.records.inputs import TasksManifest
+    from rankwise.records.tasks import TasksManifest
 
     asked = read_section(params, Tasks)
     manifest = TasksManifest(source=None, files=[])

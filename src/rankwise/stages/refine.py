@@ -12,7 +12,7 @@ from rankwise.errors import RankwiseError
 from rankwise.stages.options import ComputeFile, ModelFile, OutFile, ParamsFile
 
 if TYPE_CHECKING:
-    from rankwise.records.made import RefineRecord
+    from rankwise.records.refine import RefineRecord
 
 log = logging.getLogger("rankwise.refine")
 
@@ -36,8 +36,9 @@ def command(
     from rankwise.model.device import set_up_device
     from rankwise.params.compute import Compute
     from rankwise.params.section import read_method, read_section
-    from rankwise.records.inputs import ModelManifest
-    from rankwise.records.made import CheckpointManifest, RefineRecord
+    from rankwise.records.checkpoint import CheckpointManifest
+    from rankwise.records.model import ModelManifest
+    from rankwise.records.refine import RefineRecord
     from rankwise.refine import refiners
     from rankwise.refine._fit import finite, text_loss
     from rankwise.refine.base import Refinement
@@ -118,7 +119,8 @@ def write(loaded: Any, made: "RefineRecord", base: Path, folder: Path) -> None:
     from rankwise.checkpoint.saving import save_checkpoint
     from rankwise.files.atomic import write_text
     from rankwise.inputs.sources import hash_files
-    from rankwise.records.made import BuildRecord, FolderFiles
+    from rankwise.records.build import BuildRecord
+    from rankwise.records.checkpoint import FolderFiles
 
     model = loaded.model.to("cpu")
     save_checkpoint(model, loaded.tokenizer, folder, made.run, model.dtype)

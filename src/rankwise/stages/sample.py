@@ -9,7 +9,8 @@ import typer
 from rankwise.stages.options import ModelFile, OutFile, ParamsFile
 
 if TYPE_CHECKING:
-    from rankwise.records.inputs import CorpusManifest, ModelManifest
+    from rankwise.records.corpora import CorpusManifest
+    from rankwise.records.model import ModelManifest
 
 log = logging.getLogger("rankwise.sample")
 
@@ -28,7 +29,8 @@ def command(
     from rankwise.inputs.sampling import draw_windows
     from rankwise.params.sample import Sample
     from rankwise.params.section import read_section
-    from rankwise.records.inputs import CorporaManifest, ModelManifest
+    from rankwise.records.corpora import CorporaManifest
+    from rankwise.records.model import ModelManifest
 
     asked = read_section(params, Sample)
     role = params.stem.removeprefix("sample.")
@@ -46,9 +48,9 @@ def command(
 
 def _token_stream(model: "ModelManifest", corpus: "CorpusManifest") -> list[int]:
     """Return the whole text as token ids, without special tokens (no BOS at window starts)."""
-    from rankwise.inputs.architecture import read_tokenizer
     from rankwise.inputs.sources import check_file, check_files, model_folder, text_file
     from rankwise.inputs.texts import read_text
+    from rankwise.inputs.tokenizer import read_tokenizer
 
     folder = model_folder(model.source, model.revision)
     tokenizers = [file for file in model.files if not file.path.endswith(".safetensors")]

@@ -17,7 +17,7 @@ from rankwise.files.checksummed import repair_hint
 from rankwise.params.compute import Compute
 from rankwise.params.section import Section
 from rankwise.records.base import Record
-from rankwise.records.inputs import ModelManifest
+from rankwise.records.model import ModelManifest
 from rankwise.statistics.hidden_states import Reader, Writer
 
 log = logging.getLogger("rankwise.progress")

@@ -11,7 +11,7 @@ from rankwise.files.atomic import link_or_copy
 from rankwise.model.device import set_up_device
 from rankwise.params.compute import Compute
 from rankwise.params.section import Section
-from rankwise.records.inputs import ModelManifest
+from rankwise.records.model import ModelManifest
 from rankwise.statistics.progress import Progress, hash_pass_inputs
 from rankwise.statistics.streamed import Streamed
 

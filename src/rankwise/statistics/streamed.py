@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from rankwise.errors import RankwiseError
-from rankwise.inputs.architecture import build_empty_dense
+from rankwise.inputs.empty_model import build_empty_dense
 from rankwise.inputs.sources import check_files, model_folder
 from rankwise.model.device import DTYPES
 from rankwise.model.family import Family
 from rankwise.model.weights import Weights
-from rankwise.records.inputs import ModelManifest
+from rankwise.records.model import ModelManifest
 from rankwise.statistics.hidden_states import Forward, pass_through
 
 

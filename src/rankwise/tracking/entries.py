@@ -10,7 +10,7 @@ from typing import Any
 
 from rankwise.files.atomic import to_json
 from rankwise.files.checksummed import sha256
-from rankwise.params.runs import DENSE
+from rankwise.params.names import DENSE
 from rankwise.records.base import FileHash
 from rankwise.records.pairs import Pair
 from rankwise.results.run import RunResult

@@ -13,7 +13,7 @@ from rankwise.checkpoint.weight_files import (
 )
 from rankwise.decompose import Decomposer
 from rankwise.errors import RankwiseError
-from rankwise.inputs.architecture import read_model_config
+from rankwise.inputs.model_config import read_model_config
 from rankwise.inputs.sources import model_folder
 from rankwise.model.families import FAMILIES
 from rankwise.params.runs import CompressedRun

@@ -9,8 +9,9 @@ from rankwise.errors import RankwiseError, nearest
 from rankwise.files.atomic import to_json, write_if_changed
 from rankwise.files.yamls import read_yaml
 from rankwise.methods.registry import Registry
+from rankwise.params.names import DENSE
 from rankwise.params.renamed import find_old_names
-from rankwise.params.runs import DENSE, RefinedRun
+from rankwise.params.runs import RefinedRun
 from rankwise.params.sample import FURTHER
 from rankwise.params.section import validate
 from rankwise.params.study import NAME, Params
