@@ -26,7 +26,7 @@ from rankwise.checkpoint import saving
 from rankwise.decompose.factoring import factor_linear, largest_rank
 from rankwise.decompose.pooled_pca import PooledPCA
 from rankwise.evaluate.speed import time_calls, time_models
-from rankwise.linalg.factorisations import FACTORISE
+from rankwise.linalg.precision import FACTORISE
 from rankwise.model.device import DTYPES, set_up_device
 from rankwise.model.families import family_of
 from rankwise.params.compute import Compute

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rankwise.params.target import Target
-from rankwise.records.base import target_fields
+from rankwise.records.asked import target_fields
 from rankwise.report.figures import accuracy_by_task
 from rankwise.report.spectra import spectra_figure
 from rankwise.report.speeds import LONGEST, speed_beside_dense

@@ -15,7 +15,7 @@ from rankwise.evaluate.paired import pair_runs
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import with_checksum
 from rankwise.params.target import Target
-from rankwise.records.base import Asked, target_fields
+from rankwise.records.asked import Asked, target_fields
 from rankwise.records.items import Items
 from rankwise.records.pairs import Difference
 from rankwise.records.refine import Curve, RefineRecord

@@ -10,7 +10,7 @@ from torch import Tensor
 from rankwise.errors import RankwiseError
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
 from rankwise.inputs.empty_model import build_empty_model
-from rankwise.linalg.factorisations import FACTORISE
+from rankwise.linalg.precision import FACTORISE
 
 BIAS_KEYS = ("attention_bias", "mlp_bias", "use_bias", "qkv_bias", "enable_bias")
 """Keys of transformers configurations that give linears a bias."""

@@ -14,7 +14,7 @@ from rankwise.checkpoint.loading import load_folder
 from rankwise.errors import RankwiseError
 from rankwise.evaluate.perplexity import mean_loss, window_losses
 from rankwise.hub.linears import LowRankLinear, LowRankSparseLinear
-from rankwise.linalg.factorisations import FACTORISE
+from rankwise.linalg.precision import FACTORISE
 from rankwise.model.weights import Weights
 from rankwise.records.build import LinearCheck, SelfCheck
 

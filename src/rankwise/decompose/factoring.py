@@ -17,7 +17,7 @@ from rankwise.budget.costs import Matrix
 from rankwise.decompose import Decomposer
 from rankwise.errors import RankwiseError, nearest
 from rankwise.linalg import symmetric
-from rankwise.linalg.factorisations import FACTORISE
+from rankwise.linalg.precision import FACTORISE
 from rankwise.model.family import Linear
 from rankwise.model.weights import Weights
 

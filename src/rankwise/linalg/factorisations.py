@@ -6,8 +6,6 @@ from torch import Tensor
 from rankwise.linalg.eigen import LARGE, eigenpairs
 from rankwise.linalg.symmetric import symmetric_product
 
-FACTORISE = torch.float64
-"""Precision in which matrices are factored."""
 CONDITION = 1e5
 """Most ratio of a Cholesky factor's diagonal at which it is precise enough: 1e-16 · 1e10 is below float32's precision [-]."""
 

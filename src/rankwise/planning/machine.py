@@ -19,7 +19,7 @@ from rankwise.decompose import Decomposer
 from rankwise.decompose.factoring import factor_linear
 from rankwise.forkserver.server import PRELOADED
 from rankwise.linalg import symmetric
-from rankwise.linalg.factorisations import FACTORISE
+from rankwise.linalg.precision import FACTORISE
 from rankwise.model.device import DTYPES, set_up_device
 from rankwise.model.family import Linear
 from rankwise.params.study import Params

@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rankwise.errors import RankwiseError
 from rankwise.files.atomic import write_json
 from rankwise.files.checksummed import read_json, repair_hint, with_checksum, without_checksum
-from rankwise.params.target import KINDS, Target, exactly_one_target
 
 
 class Record(BaseModel):
@@ -49,24 +48,6 @@ def schema_of(path: Path) -> Any:
 
 def _schema(value: Any) -> Any:
     return value.get("schema") if isinstance(value, dict) else None
-
-
-class Asked(BaseModel):
-    """What a run was asked to come to: one of the three, the others null; what was reached stands beside it."""
-
-    keep_asked: float | None = None
-    total_params_asked: int | None = None
-    checkpoint_bytes_asked: int | None = None
-
-    @property
-    def asked(self) -> Target:
-        """The one that was asked for."""
-        return exactly_one_target(dict(self), "_asked")
-
-
-def target_fields(target: Target) -> dict[str, Any]:
-    """Return a target as fields of `Asked`."""
-    return {f"{kind}_asked": target.value if kind == target.kind else None for kind in KINDS}
 
 
 class FileHash(BaseModel):

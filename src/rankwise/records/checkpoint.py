@@ -2,7 +2,8 @@
 
 from typing import ClassVar
 
-from rankwise.records.base import Asked, FileHash, Record
+from rankwise.records.asked import Asked
+from rankwise.records.base import FileHash, Record
 
 
 class CheckpointManifest(Asked, Record):

@@ -4,7 +4,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field
 
-from rankwise.records.base import Asked, Record
+from rankwise.records.asked import Asked
+from rankwise.records.base import Record
 
 
 class TextScore(BaseModel):

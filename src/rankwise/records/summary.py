@@ -4,7 +4,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from rankwise.records.base import Asked, Record
+from rankwise.records.asked import Asked
+from rankwise.records.base import Record
 from rankwise.records.pairs import Pair
 
 

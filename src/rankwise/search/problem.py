@@ -13,7 +13,7 @@ from rankwise.model.device import DTYPES
 from rankwise.model.weights import Weights
 from rankwise.params.runs import Run
 from rankwise.records.allocation import AllocationRecord, LinearRank
-from rankwise.records.base import target_fields
+from rankwise.records.asked import target_fields
 from rankwise.records.model import ModelManifest
 from rankwise.search.scorer import SearchModel
 

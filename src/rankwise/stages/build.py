@@ -48,7 +48,7 @@ def command(
     from rankwise.params.build import Build
     from rankwise.params.section import read_section
     from rankwise.records.allocation import AllocationRecord
-    from rankwise.records.base import target_fields
+    from rankwise.records.asked import target_fields
     from rankwise.records.build import BuildRecord
     from rankwise.records.checkpoint import CheckpointManifest, FolderFiles
     from rankwise.records.model import ModelManifest

@@ -31,7 +31,7 @@ def score(
     from rankwise.evaluate.continuations import continue_prompts
     from rankwise.evaluate.zero_shot import zero_shot
     from rankwise.params.sample import FURTHER
-    from rankwise.records.base import target_fields
+    from rankwise.records.asked import target_fields
     from rankwise.records.items import Items
     from rankwise.records.scores import Scores
     from rankwise.records.versions import installed_versions
