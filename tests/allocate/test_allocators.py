@@ -189,7 +189,7 @@ def test_mgaa_gives_sublayers_their_share_and_equal_energy_inside():
 def test_mgaa_refuses_statistics_that_miss_a_sublayer():
     case = problem()
     del case.similarity[1, "mlp"]
-    with pytest.raises(RankwiseError, match="nothing of layer 1, sublayer mlp"):
+    with pytest.raises(RankwiseError, match="no similarity of layer 1, sublayer mlp"):
         MGAA(**LIMITS)(case)
 
 
