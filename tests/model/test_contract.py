@@ -379,7 +379,7 @@ def test_a_block_is_refined_in_its_own_terms(case, compressed):
 def elsewhere():
     """A process that never built a model: give it a folder and token ids, it says what it loads."""
     code = (
-        "import json, sys, torch; from pathlib import Path; from rankwise import checkpoint\n"
+        "import json, sys, torch; from pathlib import Path; from rankwise.checkpoint import loading\n"
         "torch.set_num_threads(1)\n"
         "for line in sys.stdin:\n"
         "    path, ids = json.loads(line)\n"
