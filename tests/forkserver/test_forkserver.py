@@ -287,7 +287,7 @@ def test_nothing_is_left_running(tmp_path: Path, how: str) -> None:
     package = copy_package(tmp_path / "served")
     script = (
         "import os, sys, subprocess\n"
-        "from rankwise import engines\n"
+        "from rankwise.workflow import engines\n"
         "from rankwise.forkserver.launch import fork_server\n"
         "env = engines.environment() | {'PYTHONPATH': sys.argv[1]}\n"
         "with fork_server(env) as variables:\n"
