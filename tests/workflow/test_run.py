@@ -139,7 +139,8 @@ def test_jobs_are_forked_on_the_cpu_unless_asked_not_to(
     )
     monkeypatch.setattr(engines, "run_snakemake", lambda *arguments: given.append(arguments))
     monkeypatch.setattr("rankwise.commands.show.print_table", lambda: None)
-    monkeypatch.setattr("rankwise.commands.run._record", lambda _: None)
+    for name in ("_record", "remember"):
+        monkeypatch.setattr(f"rankwise.commands.run.{name}", lambda *_: None)
     for name in ("refresh", "refresh_inputs"):
         monkeypatch.setattr(sync, name, lambda: None)
     run(cold=cold, anyway=True)  # no GPU is here to plan for

@@ -77,6 +77,7 @@ def run(
             )
         if not recorded or force:
             _record(params)
+        remember()
         show.print_table()
 
 
@@ -123,7 +124,6 @@ def _record(params: bytes) -> None:
     done = engines.run_command(*engines.DVC, "commit", "--force", "--quiet")
     if done.returncode:
         raise RankwiseError(f"DVC could not record the results: {done.stderr.strip()}")
-    remember()
 
 
 def _announce(due: list[DueJob], *, force: bool) -> None:
