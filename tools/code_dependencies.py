@@ -6,13 +6,8 @@ to: a line a module, with the stages whose fingerprint changes when the module's
 
 from pathlib import Path
 
-from rankwise.workflow.fingerprints import (
-    PACKAGE,
-    STAGE_METHODS,
-    STAGES,
-    fingerprint,
-    list_methods,
-)
+from rankwise.workflow.fingerprints import STAGE_METHODS, STAGES, fingerprint, list_methods
+from rankwise.workflow.imports import PACKAGE
 from rankwise.workflow.rules import RULES
 
 TABLE = Path(__file__).parents[1] / "tests/workflow/code_dependencies.txt"

@@ -9,13 +9,8 @@ import pytest
 from rankwise.params.study import Params
 from rankwise.validation.params import load_params
 from rankwise.workflow import fingerprints
-from rankwise.workflow.fingerprints import (
-    closure,
-    fingerprint,
-    list_fingerprints,
-    module_file,
-    write_fingerprints,
-)
+from rankwise.workflow.fingerprints import fingerprint, list_fingerprints, write_fingerprints
+from rankwise.workflow.imports import closure, module_file
 from rankwise.workflow.rule_source import hash_rule
 from rankwise.workflow.rules import RULES
 from rankwise.workflow.source_tokens import hash_python

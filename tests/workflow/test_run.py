@@ -15,7 +15,7 @@ from rankwise.commands.init import PRESETS, with_settings
 from rankwise.commands.run import run
 from rankwise.workflow import engines
 from rankwise.workflow.due import DueJob
-from rankwise.workflow.fingerprints import closure
+from rankwise.workflow.imports import closure
 from tests.workflow.studies import Study
 
 BAD = {

@@ -20,7 +20,8 @@ from rankwise.params.runs import RefinedRun
 from rankwise.params.study import Params
 from rankwise.validation.params import load_params
 from rankwise.workflow.dvc_fold import Job, Stage, flow_map, fold, unfold
-from rankwise.workflow.fingerprints import CODE, PACKAGE, fingerprint_file
+from rankwise.workflow.fingerprints import CODE, fingerprint_file
+from rankwise.workflow.imports import PACKAGE
 from rankwise.workflow.rules import RULES, SECTIONS, relative
 
 PLOTTED = ("perplexity", "zero_shot_average")

@@ -7,7 +7,7 @@ stage. It is written only where its content changes, so a stage runs again when 
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from typing import Any
 from rankwise.files.atomic import to_json, write_if_changed
 from rankwise.methods.registry import NOT_METHODS
 from rankwise.params.study import Params
-from rankwise.workflow.rule_source import hash_rule
+from rankwise.workflow.imports import PACKAGE, closure, module_file, parse_module, read_source
+from rankwise.workflow.rule_source import hash_all_rules, hash_rule
 from rankwise.workflow.source_tokens import hash_python
 
-PACKAGE = Path(__file__).parent.parent
 CODE = Path("data/code")
 """Where the fingerprints lie in a study."""
 METHOD_KINDS = ("decompose", "allocate", "refine")
@@ -56,7 +56,8 @@ def write_fingerprints(
 ) -> list[str]:
     """Write the fingerprints of the stages of a study where they changed; return the names of those.
 
-    ``rules``: folder of the ``.smk`` files; ``inputs``: stage → files of the package that it reads as inputs. Fingerprints of methods that no run names are removed.
+    ``rules``: folder of the ``.smk`` files; ``inputs``: stage → files of the package that it reads as
+    inputs. Fingerprints of methods that no run names are removed.
     Cost: reads and tokenises the package's source, about a second.
     """
     wanted = {_name(stage, method): (stage, method) for stage, method in list_fingerprints(params)}
@@ -114,42 +115,16 @@ def fingerprint(
         "method": method,
         "modules": {module: hash_module(module) for module in modules},
         "files": {_relative(path): hash_bytes(path) for path in read},
-        "rule": hash_rule(rules, RULE_FILES.get(stage, stage), stage)
-        if stage != "params"
-        else None,
+        "rule": hash_all_rules(rules)
+        if stage == "params"
+        else hash_rule(rules, RULE_FILES.get(stage, stage), stage),
     }
-
-
-def closure(*roots: str) -> list[str]:
-    """Return the modules of this package that ``roots`` import, directly or not, and themselves; sorted.
-
-    Imports inside functions count, those for type checkers do not. The face of a package counts only
-    where it defines something (the registries). Methods are found by listing a folder, which is no
-    import: a fingerprint names the ones that its stage runs.
-    """
-    found: set[str] = set()
-    queue = list(roots)
-    while queue:
-        module = queue.pop()
-        if module not in found and module_file(module) is not None:
-            found.add(module)
-            queue += _imports(module)
-    return sorted(module for module in found if not _is_plain_face(module))
-
-
-def module_file(module: str) -> Path | None:
-    """Return the source file of a module of this package, None for a name that is no module."""
-    path = PACKAGE.joinpath(*module.split(".")[1:])
-    for candidate in (path / "__init__.py", path.with_suffix(".py")):
-        if candidate.is_file():
-            return candidate
-    return None
 
 
 @cache
 def hash_module(module: str) -> str:
     """Return the hash of a module's tokens without comments, docstrings and layout."""
-    return hash_python(_source(module))
+    return hash_python(read_source(module))
 
 
 def data_files(module: str) -> list[Path]:
@@ -206,64 +181,11 @@ def _relative(path: Path) -> str:
     return f"rankwise/{path.relative_to(PACKAGE).as_posix()}"
 
 
-def _source(module: str) -> str:
-    path = module_file(module)
-    return "" if path is None else path.read_text(encoding="utf-8")
-
-
-@cache
-def _tree(module: str) -> ast.Module:
-    return ast.parse(_source(module))
-
-
-def _is_plain_face(module: str) -> bool:
-    """Tell whether a module is a package's ``__init__`` that holds its docstring alone."""
-    path = module_file(module)
-    return path is not None and path.name == "__init__.py" and len(_tree(module).body) <= 1
-
-
-@cache
-def _imports(module: str) -> tuple[str, ...]:
-    """Return the names in this package that ``module`` imports: modules, their packages, and what they define.
-
-    The top package is left out: it names the version and registers checkpoints with transformers.
-    """
-    path = module_file(module)
-    package = (
-        module if path is not None and path.name == "__init__.py" else module.rpartition(".")[0]
-    )
-    found = [package]
-    for node in _runtime_nodes(_tree(module)):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            origin = node.module or ""
-            if node.level:
-                base = package.split(".")[: len(package.split(".")) - node.level + 1]
-                origin = ".".join([*base, *([origin] if origin else [])])
-            found += [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
-    above = {
-        ".".join(name.split(".")[:end]) for name in found for end in range(2, name.count(".") + 2)
-    }
-    return tuple(sorted(name for name in above if name.split(".")[0] == "rankwise"))
-
-
-def _runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """Walk a syntax tree, leaving out what stands under ``if TYPE_CHECKING``."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            for other in node.orelse:
-                yield from _runtime_nodes(other)
-            continue
-        yield node
-        yield from _runtime_nodes(node)
-
-
 def _resources(module: str) -> list[str]:
     """Return the names in the calls ``resource(__file__, name)`` of a module."""
     return [
         str(node.args[1].value)
-        for node in ast.walk(_tree(module))
+        for node in ast.walk(parse_module(module))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id == "resource"

@@ -33,6 +33,12 @@ def hash_rule(rules: Path, file: str, stage: str) -> str:
     return hash_lines(line for block in parts for line in block)
 
 
+def hash_all_rules(rules: Path) -> str:
+    """Return the hash of every rule: what the job graph, and so dvc.yaml, is printed from."""
+    blocks = (block for path in sorted(rules.glob("*.smk")) for block in _read_blocks(path))
+    return hash_lines(line for block in blocks for line in block)
+
+
 @cache
 def _read_blocks(path: Path) -> list[Block]:
     """Return the top-level statements of a file of rules, each with its body, docstrings left out."""

@@ -23,7 +23,8 @@ from rankwise.inputs.sources import (
 from rankwise.model.families import FAMILIES
 from rankwise.params.study import Params
 from rankwise.validation.params import cut_sections, load_params
-from rankwise.workflow.fingerprints import CODE, PACKAGE, write_fingerprints
+from rankwise.workflow.fingerprints import CODE, write_fingerprints
+from rankwise.workflow.imports import PACKAGE
 from rankwise.workflow.locks import refuse_other_engine
 
 CHECKOUT = PACKAGE.parent.parent
