@@ -100,11 +100,6 @@ def test_finished_study_has_nothing_to_do(study: Study) -> None:
 
 @pytest.mark.parametrize(("setting", "expected"), SECTIONS.items(), ids=SECTIONS)
 def test_section(study: Study, setting: str, expected: str) -> None:
-    section = setting.split(".", maxsplit=1)[0]
-    if section in ("build",):  # all defaults so far: written out, it becomes a parameter in DVC
-        study.change(setting.replace("float16", "null"))
-        study.print_dvc()
-        study.do("dvc", "commit", "--force", "--quiet")
     study.change(setting)
     check(study, expected, writers=WRITERS)
 

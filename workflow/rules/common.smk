@@ -23,6 +23,7 @@ from rankwise.validation.params import instantiate_method
 from rankwise.workflow.fingerprints import STAGE_METHODS, fingerprint_file
 from rankwise.workflow.rules import (
     FAMILIES,
+    braced_option,
     family_inputs,
     local_inputs,
     read_study,

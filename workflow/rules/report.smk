@@ -47,21 +47,21 @@ rule report:
         "../envs/rankwise.yaml"
     threads: THREADS
     params:
-        scores=lambda wildcards, input: repeat_option("--scores", input.scores),
-        by_item=lambda wildcards, input: repeat_option("--items", input.by_item),
-        speed=lambda wildcards, input: repeat_option("--speed", input.speed),
-        allocation=lambda wildcards, input: repeat_option(
+        scores=lambda wildcards, input: braced_option("--scores", input.scores),
+        by_item=lambda wildcards, input: braced_option("--items", input.by_item),
+        speed=lambda wildcards, input: braced_option("--speed", input.speed),
+        allocation=lambda wildcards, input: braced_option(
             "--allocation", input.allocation
         ),
-        trials=lambda wildcards, input: repeat_option("--trials", input.trials),
-        refinement=lambda wildcards, input: repeat_option(
+        trials=lambda wildcards, input: braced_option("--trials", input.trials),
+        refinement=lambda wildcards, input: braced_option(
             "--refinement", input.refinement
         ),
-        checkpoint=lambda wildcards, input: repeat_option(
+        checkpoint=lambda wildcards, input: braced_option(
             "--checkpoint", input.checkpoint
         ),
-        sections=lambda wildcards, input: repeat_option("--section", input.sections),
-        factors=lambda wildcards, input: repeat_option("--factors", input.factors),
+        sections=lambda wildcards, input: braced_option("--section", input.sections),
+        factors=lambda wildcards, input: braced_option("--factors", input.factors),
         logs="logs",
     shell:
         """

@@ -15,6 +15,7 @@ from rankwise.forkserver.launch import fork_server
 from rankwise.workflow import engines
 from rankwise.workflow.cluster import HERE, Executor, read_executor
 from rankwise.workflow.due import DueJob, remember, summarise
+from rankwise.workflow.dvc_lock import prune_lock
 from rankwise.workflow.dvc_yaml import read_stages
 from rankwise.workflow.locks import hold_study
 
@@ -124,6 +125,7 @@ def _record(params: bytes) -> None:
     done = engines.run_command(*engines.DVC, "commit", "--force", "--quiet")
     if done.returncode:
         raise RankwiseError(f"DVC could not record the results: {done.stderr.strip()}")
+    prune_lock(Path("dvc.lock"), set(read_stages(Path("dvc.yaml"))))
 
 
 def _announce(due: list[DueJob], *, force: bool) -> None:

@@ -39,7 +39,21 @@ class StudyFiles:
     def from_options(cls, options: Mapping[str, Any]) -> Self:
         """Return the files that a command line names: options by the names of the fields, others ignored."""
         known = {one.name for one in fields(cls)}
-        return cls(**{name: value for name, value in options.items() if name in known and value})
+        chosen: dict[str, Any] = {n: v for n, v in options.items() if n in known and v}
+        for name, value in chosen.items():
+            chosen[name] = expand_braces(value) if isinstance(value, list) else value
+        return cls(**chosen)
+
+
+def expand_braces(patterns: list[Path]) -> list[Path]:
+    """Return the paths that patterns such as ``data/scores/{a,b}.json`` stand for; names hold no braces."""
+    paths = []
+    for pattern in map(str, patterns):
+        before, opening, rest = pattern.partition("{")
+        names, closing, after = rest.partition("}")
+        inside = names.split(",") if opening and closing else [names]
+        paths += [Path(f"{before}{name}{after}") for name in inside]
+    return paths
 
 
 @dataclass(frozen=True)

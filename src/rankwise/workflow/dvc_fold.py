@@ -11,7 +11,7 @@ from typing import Any
 
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-LONG = 6
+LONG = 9
 """A list of more paths is written in lines of several."""
 Stage = dict[str, Any]
 
@@ -48,11 +48,9 @@ def fold(jobs: list[Job]) -> dict[str, Stage]:
 
 
 def flow_lists(stage: Stage) -> Stage:
-    """Return a stage whose long lists, and lists of parameters, take lines of several items."""
+    """Return a stage whose long lists take lines of several paths."""
     return {
-        key: _flow(value)
-        if key == "params" or (isinstance(value, list) and len(value) > LONG)
-        else value
+        key: _flow(value) if (isinstance(value, list) and len(value) > LONG) else value
         for key, value in stage.items()
     }
 

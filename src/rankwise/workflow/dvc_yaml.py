@@ -35,13 +35,16 @@ FINGERPRINT = "python -m rankwise code --params params.yaml --out data/code"
 
 def print_dvc_yaml() -> str:
     """Return dvc.yaml for the study in the working directory."""
-    written = YAML(typ="safe").load(Path("params.yaml").read_text(encoding="utf-8"))
     params = load_params(Path("params.yaml"))
-    jobs = [_job(job, written, params) for job in _jobs()]
+    jobs = [_job(job, params) for job in _jobs()]
     stages = _first_stages()
     for _, same in groupby(jobs, key=lambda job: job.rule):
         stages |= fold(list(same))
-    whole = {"stages": stages, "plots": [_plot("data/report/summary.json", y) for y in PLOTTED]}
+    whole = {
+        "params": ["params.yaml"],
+        "stages": stages,
+        "plots": [_plot("data/report/summary.json", y) for y in PLOTTED],
+    }
     yaml = YAML()
     yaml.default_flow_style = False
     yaml.width = 140
@@ -123,21 +126,18 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(word), "") if word.isdigit() else (-1, word) for word in re.split(r"(\d+)", name)]
 
 
-def _job(job: Any, written: dict[str, Any], params: Params) -> Job:
+def _job(job: Any, params: Params) -> Job:
     """Return one job as a stage of DVC.
 
-    A section is a dependency twice: as a file, which is what the job reads, and as a parameter of
-    params.yaml where it stands there, so that ``dvc status`` and ``dvc params diff`` can name it.
+    What it reads of params.yaml is a section file, so that ``dvc status`` names the section that changed.
     """
     axes = dict(job.wildcards_dict)
     inputs = list(dict.fromkeys(str(path) for path in job.input))
     folders = [path for path in inputs if Path(path).is_dir()]
     inputs = [p for p in inputs if not any(p.startswith(f"{folder}/") for folder in folders)]
-    cut = [Path(path).stem for path in inputs if Path(path).parent == SECTIONS]
     stage: Stage = {
         "cmd": " ".join(job.shellcmd.split()),
         "deps": inputs,
-        "params": [name for name in cut if _stands(name, written)],
         "outs": [],
         "metrics": [],
     }
@@ -172,12 +172,3 @@ def _facts(axes: dict[str, str], params: Params) -> dict[str, str]:
         "allocate_method": params.method("allocate", run.allocate),
         "origin": getattr(run, "origin", "dense"),
     }
-
-
-def _stands(section: str, given: Any) -> bool:
-    """Tell whether a section is written out in params.yaml, rather than all defaults."""
-    for key in section.split("."):
-        if not isinstance(given, dict) or key not in given:
-            return False
-        given = given[key]
-    return True

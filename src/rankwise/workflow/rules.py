@@ -90,6 +90,30 @@ def repeat_option(option: str, paths: Iterable[str]) -> str:
     return " ".join(f"{option} {shlex.quote(str(path))}" for path in paths)
 
 
+def braced_option(option: str, paths: Iterable[str]) -> str:
+    """Return ``option`` with many paths in few words: ``--scores 'data/scores/{a,b}.json'``.
+
+    The command expands the braces (`rankwise.results.files`), not the shell. Paths of one folder share a
+    word, so a command for fifty records stays readable.
+    """
+    folders: dict[str, list[str]] = {}
+    for path in map(str, paths):
+        folder, _, name = path.rpartition("/")
+        folders.setdefault(folder, []).append(name)
+    words = [f"{folder}/{_brace(names)}" for folder, names in folders.items()]
+    return repeat_option(option, words)
+
+
+def _brace(names: list[str]) -> str:
+    """Return file names as one pattern: ``{a,b}.json``; a name alone as it is."""
+    if len(names) == 1:
+        return names[0]
+    endings = [names[0][at:] for at, letter in enumerate(names[0]) if letter == "."]
+    ending = next((e for e in endings if all(name.endswith(e) for name in names)), "")
+    stems = (name.removesuffix(ending) for name in names)
+    return f"{{{','.join(stems)}}}{ending}"
+
+
 def local_inputs(study: Params, stage: str) -> list[str]:
     """Return the local files and folders that a prepare stage reads, as seen from the study.
 
