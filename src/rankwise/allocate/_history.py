@@ -1,4 +1,6 @@
-"""Functions on the rows of a search: validation, conversion to Hyperopt, choice of search sequences."""
+"""Functions on rows that `rankwise.allocate.problem.Trials` read: refusal of another search's points,
+conversion to Hyperopt, choice of search sequences.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The input of an allocator: matrices, their losses at each choice, the budget, and scoring functions."""
+"""The input of an allocator: matrices, their losses at each choice, the budget, scoring functions, and
+`Trials`, the file that a stopped search resumes from.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Typed rows and suggestions of a search, validated when a job reads them from a file."""
+"""Types of the rows and suggestions of a search, validated when a job reads them from a file.
+
+The file that a stopped search resumes from is `rankwise.allocate.problem.Trials`.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self

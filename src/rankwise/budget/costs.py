@@ -1,7 +1,8 @@
 """The cost of a matrix at each choice, and the moments at which its choices are reached.
 
 ``keep`` = parameters that remain / parameters before, over the linears of the decoder layers, including
-biases and the indices of sparse parts. Only this module computes it; `rankwise.budget.spending` spends it.
+biases and the indices of sparse parts. Only this module computes keep. `rankwise.budget.spending`
+charges a step to the budget (`Budget.price`), in bytes `rankwise.checkpoint.byte_budget` does.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Stage prepare_tasks: find the task files and their items and write down what they are."""
+"""Stage prepare_tasks: hash the task files and their items; `rankwise.evaluate.task_files` reads them."""
 
 import logging
 

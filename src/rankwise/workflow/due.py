@@ -1,6 +1,6 @@
-"""Which jobs are due, and why: Snakemake's dry run in a person's words.
+"""Snakemake's dry run in a person's words: which jobs are due, and why.
 
-A dry run names files. What changed inside a section or a code fingerprint is found by comparing it with the
+What counts as changed code is decided in `rankwise.workflow.fingerprints`. A dry run names files. What changed inside a section or a code fingerprint is found by comparing it with the
 copy that `rankwise run` left when it last recorded the study (`remember`).
 """
 
