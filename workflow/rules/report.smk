@@ -29,7 +29,7 @@ rule report:
                 *(f"decompose.{method}" for method in METHODS),
                 *(f"allocate.{name}" for name in ALLOCATORS),
                 *(f"refine.{name}" for name in REFINERS),
-                *(f"runs.{run}" for run in COMPRESSED),
+                *(f"runs.{run}" for run in COMPRESSED if BUILT[run].origin != DENSE),
                 *("runs", "build", "evaluate", "speed", "report", "compute"),
             ]
         ],
