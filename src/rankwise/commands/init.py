@@ -25,6 +25,7 @@ IGNORED = """\
 /data/report/*
 !/data/report/summary.json
 /logs/
+/dvc_plots/
 /.snakemake/
 """
 DVC_IGNORED = """\

@@ -14,7 +14,7 @@ from rankwise.workflow.rules import SECTIONS
 def sync() -> None:
     """Refresh the sections, the code fingerprints and dvc.yaml, so that DVC sees a changed package.
 
-    `rankwise run` and `snakemake` do the same by themselves. Example: rankwise sync && dvc status
+    `rankwise run` does the same by itself; a bare `snakemake` refreshes all but dvc.yaml. Example: rankwise sync && dvc status
     """
     require_study()
     refresh()
