@@ -176,4 +176,4 @@ def test_a_family_of_the_study(study: Study) -> None:
 
 def test_a_comment_in_params_runs_nothing(study: Study) -> None:
     edit(study.folder / "params.yaml")
-    check(study, "", writers=WRITERS)
+    check(study, "", writers={"code"})
