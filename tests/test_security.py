@@ -91,10 +91,12 @@ def test_what_we_serve_is_served_to_this_machine_alone() -> None:
 
 @pytest.mark.parametrize("path", RULES, ids=lambda p: p.name)
 def test_rules_quote_what_they_put_into_a_command(path: Path) -> None:
-    """`{x:q}`, a parameter that `repeat_option` has quoted or that is fixed text; no code in the place of a command."""
+    """`{x:q}`, a parameter that `repeat_option` or `braced_option` has quoted or that is fixed text; no code in the place of a command."""
     text = path.read_text()
     assert not re.search(r"^\s+(run|script|notebook|wrapper|cwl):", text, re.MULTILINE)
-    fixed = r'^\s+(\w+)=(?:lambda wildcards, (?:in|out)put: repeat_option\(|"[^"{}]*" if )'
+    fixed = (
+        r'^\s+(\w+)=(?:lambda wildcards, (?:in|out)put: (?:repeat|braced)_option\(|"[^"{}]*" if )'
+    )
     quoted = set(re.findall(fixed, text, re.MULTILINE))
     commands = re.findall(r'shell:\s+"""(.*?)"""', text, re.DOTALL)
     assert len(commands) == len(re.findall(r"^\s+shell:", text, re.MULTILINE))

@@ -46,14 +46,21 @@ def main(arguments: list[str]) -> None:
     written = WRITTEN.get(stage, {"--out"})
     digest = hashlib.sha256(stage.encode())
     for name, value in options:
-        if name not in written | UNDECLARED:
-            path = Path(value)
-            digest.update(name.encode() + (path.read_bytes() if path.is_file() else value.encode()))
+        for word in expand_braces(value) if name not in written | UNDECLARED else ():
+            path = Path(word)
+            digest.update(name.encode() + (path.read_bytes() if path.is_file() else word.encode()))
     outputs = [Path(value) for name, value in options if name in written]
     for number, path in enumerate(outputs):
         file = path if path.suffix else path / "model.safetensors"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f'"{digest.hexdigest()} {number}"\n')
+
+
+def expand_braces(value: str) -> list[str]:
+    """Return the paths that ``data/scores/{a,b}.json`` stands for, as the real stages do."""
+    before, _, rest = value.partition("{")
+    names, closing, after = rest.partition("}")
+    return [f"{before}{name}{after}" for name in names.split(",")] if closing else [value]
 
 
 if __name__ == "__main__":
