@@ -7,7 +7,7 @@
 # make docs   the pages of docs/ as a site, in build/site
 # make lint   the checks of `make test` without the tests
 # make embedded   train the embedded default model anew (up to an hour)
-# make clean  remove what `make run` made, but not the environment
+# make clean  remove what `make run` made and Git does not track, but not the environment
 
 PYTHON ?= python3
 VENV := .venv
@@ -61,8 +61,7 @@ embedded: $(INSTALLED)
 	python -m rankwise.embedded.train
 
 clean:
-	find data -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
-	rm -rf logs .snakemake .dvc/cache .dvc/tmp
+	git clean -dfqX -- data logs .snakemake .dvc/cache .dvc/tmp
 
 # A changed lock file or package description installs again; otherwise this costs nothing.
 $(INSTALLED): requirements.lock requirements.torch.lock pyproject.toml
