@@ -59,6 +59,13 @@ compute: {device: cpu, threads: 1, layers_per_job: 1}
 """
 WRITERS = {"code", "params"}
 """Stages that write fingerprints and sections."""
+IN_GIT = (
+    "data/scores/*.json",
+    "data/allocate/*.json",
+    "data/report/summary.json",
+    "data/code/*.json",
+)
+"""Artifacts that Git tracks, not DVC."""
 FEWER = (
     "runs={plain: {decompose: svd, allocate: uniform, keep: 0.6},"
     " searched: {decompose: pooled_pca, allocate: hyperopt, keep: 0.6}}",

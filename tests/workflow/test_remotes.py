@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.studies import Study
+from tests.workflow.studies import IN_GIT, Study
 from tests.workflow.test_what_reruns import PLAIN
 
 RESULTS = shutil.ignore_patterns("data", "logs", ".snakemake", "cache", "tmp")
@@ -78,6 +78,11 @@ def test_a_laptop_that_pulls_has_nothing_to_do(
         small.do("dvc", "push", "--quiet", "--remote", name)
         shutil.copytree(small.folder, tmp_path / name, symlinks=True, ignore=RESULTS)
         laptop = Study(tmp_path / name)
+        for pattern in IN_GIT:
+            for path in small.folder.glob(pattern):
+                copy = laptop.folder / path.relative_to(small.folder)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, copy)
         laptop.do("dvc", "pull", "--quiet", "--remote", name)
         assert laptop.hashes() == small.hashes()
     assert "Nothing to be done" in laptop.do("python", "-m", "rankwise", "run")

@@ -22,17 +22,23 @@ def test_jobs_of_searches_and_statistics_stand_beside_each_other(tmp_path: Path)
 
     data = "data/search/searched"
     assert {name for name in stages if name.startswith(("suggest", "trial"))} == {
-        *(f"suggest-searched-{number}" for number in range(3)),
-        *("trial@0", "trial@1", "trial_search@2", "trial_search@3", "trial-searched-4"),
+        *("suggest@searched-0", "suggest-searched-1", "suggest-searched-2"),
+        *(
+            "trial@searched-0",
+            "trial@searched-1",
+            "trial-searched-2",
+            "trial-searched-3",
+            "trial-searched-4",
+        ),
     }
-    assert before("suggest-searched-0") == set()
-    assert before("trial@1") == {f"{data}/round_0.jsonl"}
-    assert before("trial_search@2") == {f"{data}/round_1.jsonl"}
+    assert before("suggest@searched-0") == set()
+    assert before("trial@searched-1") == {f"{data}/round_0.jsonl"}
+    assert before("trial-searched-2") == {f"{data}/round_1.jsonl"}
     assert before("suggest-searched-2") == {f"{data}/trial_{n}.jsonl" for n in range(4)}
-    assert before("allocate-searched") == {f"{data}/trial_{n}.jsonl" for n in range(5)}
-    assert "data/sample/search.safetensors" not in stages["allocate-searched"]["deps"]
+    assert before("allocate_search@searched") == {f"{data}/trial_{n}.jsonl" for n in range(5)}
+    assert "data/sample/search.safetensors" not in stages["allocate_search@searched"]["deps"]
 
-    shards = [set(stages[f"covariance_shard@{number}"]["outs"]) for number in range(2)]
+    shards = [set(stages[f"covariance_shard@dense-{number}"]["outs"]) for number in range(2)]
     assert not shards[0] & shards[1]
     assert shards[0] | shards[1] <= set(stages["covariance-dense"]["deps"])
 

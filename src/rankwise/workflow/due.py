@@ -6,12 +6,12 @@ copy that `rankwise run` left when it last recorded the study (`remember`).
 
 import json
 import re
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rankwise.files.atomic import write_if_changed
 from rankwise.workflow.fingerprints import CODE
 from rankwise.workflow.rules import SECTIONS
 
@@ -54,8 +54,11 @@ def remember() -> None:
     """Keep a copy of the sections and fingerprints that the results were made with."""
     for folder in (SECTIONS, CODE):
         copy = RECORDED / folder.name
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(folder, copy)
+        for path in folder.glob("*.json"):
+            write_if_changed(copy / path.name, path.read_text(encoding="utf-8"))
+        for path in copy.glob("*.json"):
+            if not (folder / path.name).exists():
+                path.unlink()
 
 
 def explain_change(path: str) -> str:

@@ -11,6 +11,13 @@ from typing import Any
 
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
+DENSE = "dense"
+OPTIONAL = {
+    "sample": ("sample",),
+    "decompose": ("fisher",),
+    "allocate": ("sample", "covariance", "search"),
+}
+"""Rule → folders of data that only some of its jobs read; such jobs are a stage of their own."""
 LONG = 9
 """A list of more paths is written in lines of several."""
 Stage = dict[str, Any]
@@ -29,21 +36,28 @@ class Job:
 
 
 def fold(jobs: list[Job]) -> dict[str, Stage]:
-    """Return the stages of the jobs of one rule; each job is one of them, or an item of one."""
-    varying = _varying(jobs)
+    """Return the stages of the jobs of one rule; each job is one of them, or an item of one.
+
+    A job has the same name in every study, ``<stage>@<axes>``: DVC runs a stage of another name again.
+    """
+    names = _names(jobs)
     groups: dict[str, list[tuple[Job, Stage]]] = {}
-    for job in jobs:
-        template = _template(job, varying)
-        groups.setdefault(repr(template), []).append((job, template))
-    ordered = sorted(groups.values(), key=lambda members: len(members[0][1]["deps"]))
     stages: dict[str, Stage] = {}
-    for members in ordered:
-        some = [job for job, _ in members]
-        if len(some) == 1:
-            stages["-".join([some[0].rule, *some[0].axes.values()])] = flow_lists(some[0].stage)
+    for job in jobs:
+        if set(job.axes.values()) <= {DENSE}:
+            stages["-".join([job.rule, *job.axes.values()])] = flow_lists(job.stage)
         else:
-            name = _name(some[0].rule, members[0][1], ordered[0][0][1], stages)
-            stages[name] = _folded(some, members[0][1], varying)
+            template = _template(job, names)
+            groups.setdefault(repr(template), []).append((job, template))
+    for members in groups.values():
+        some, template = [job for job, _ in members], members[0][1]
+        name = _name(some[0].rule, template)
+        if name in stages:  # a search in rounds: what its jobs read differs from round to round
+            stages |= {
+                "-".join([job.rule, *job.axes.values()]): flow_lists(job.stage) for job in some
+            }
+        else:
+            stages[name] = _folded(some, template, names)
     return stages
 
 
@@ -55,11 +69,11 @@ def flow_lists(stage: Stage) -> Stage:
     }
 
 
-def _varying(jobs: list[Job]) -> list[str]:
-    """Return the names of axes and facts that differ between jobs, axes first."""
-    names = dict.fromkeys(name for job in jobs for name in (*job.axes, *job.facts))
-    values = {name: {_value(job, name) for job in jobs} for name in names}
-    return [name for name in names if len(values[name]) > 1]
+def _names(jobs: list[Job]) -> list[str]:
+    """Return the names of all axes, then of the facts that differ between jobs."""
+    axes = dict.fromkeys(name for job in jobs for name in job.axes)
+    facts = dict.fromkeys(name for job in jobs for name in job.facts)
+    return [*axes, *(name for name in facts if len({job.facts.get(name) for job in jobs}) > 1)]
 
 
 def _value(job: Job, name: str) -> str | None:
@@ -96,22 +110,16 @@ def _walk(value: Any, change: Any) -> Any:
     return value
 
 
-def _name(rule: str, template: Stage, first: Stage, taken: dict[str, Stage]) -> str:
-    """Return a name for a template: the rule's, or with the folder that it reads besides the first one's."""
-    if rule not in taken:
-        return rule
-    more = [path for path in template["deps"] if path not in first["deps"]]
-    words = [path.split("/")[1] for path in more if path.startswith("data/")]
-    return next(
-        name
-        for word in [*words, *map(str, range(2, 100))]
-        if (name := f"{rule}_{word}") not in taken
-    )
+def _name(rule: str, template: Stage) -> str:
+    """Return the name of a template: the rule's, with the optional inputs that it reads."""
+    optional = OPTIONAL.get(rule, ())
+    read = [f for f in optional if any(path.startswith(f"data/{f}/") for path in template["deps"])]
+    return "_".join([rule, *read])
 
 
-def _folded(jobs: list[Job], template: Stage, varying: list[str]) -> Stage:
+def _folded(jobs: list[Job], template: Stage, names: list[str]) -> Stage:
     """Return a ``foreach`` or ``matrix`` stage for jobs that share a template."""
-    used = [name for name in varying if f"⟨{name}⟩" in repr(template)]
+    used = [name for name in names if name in jobs[0].axes or f"⟨{name}⟩" in repr(template)]
     rows = [{name: _value(job, name) for name in used} for job in jobs]
     if len(used) == 1:
         body = _walk(template, lambda text: text.replace(f"⟨{used[0]}⟩", "${item}"))
