@@ -1,7 +1,8 @@
 """Snakemake's dry run in a person's words: which jobs are due, and why.
 
-What counts as changed code is decided in `rankwise.workflow.fingerprints`. A dry run names files. What changed inside a section or a code fingerprint is found by comparing it with the
-copy that `rankwise run` left when it last recorded the study (`remember`).
+`rankwise.workflow.fingerprints` decides what counts as changed code. A dry run names files. To say what
+changed inside a section or a fingerprint, `explain_change` compares it with the copy that `rankwise run`
+left (`remember`).
 """
 
 import json
